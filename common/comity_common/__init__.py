@@ -1,0 +1,1 @@
+"""What institution, operator and auditor share: pure code without socket, file, clock or torch."""

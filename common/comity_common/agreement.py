@@ -1,0 +1,302 @@
+"""The agreement: the terms of a federation, whose exact bytes every institution has signed.
+
+Nothing runs before all have signed. Every number that shapes a round (weights, divisors, noise,
+thresholds, schedule) is a constant of this document, fixed from public knowledge, so that no
+number of a round says anything about rows. Changing any byte makes another agreement.
+
+Mechanism, trust model and guarantee are data here, not assumptions in code.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from comity_common.canonical import encode
+from comity_common.crypto.derive import digest
+from comity_common.errors import LocalError
+from comity_common.ids import Digest, InstitutionId
+
+VERSION = "comity-agreement/1"
+MAX_INSTITUTIONS = 255  # one byte names a share's point in GF(2**8)
+
+ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+JURISDICTION_PATTERN = re.compile(r"[A-Z]{2}")
+
+
+class TaskKind(StrEnum):
+    """What the model learns to do."""
+
+    SEQUENCE_CLASSIFICATION = "sequence-classification"
+
+
+class Tune(StrEnum):
+    """Which parameters are trained."""
+
+    HEAD = "head"
+    LORA = "lora"
+    FULL = "full"
+
+
+class Pooling(StrEnum):
+    """How token vectors become one vector for a text."""
+
+    MEAN = "mean"
+    CLS = "cls"
+
+
+class ModelOptimizer(StrEnum):
+    """How the mean delta moves the global model."""
+
+    FEDAVG = "fedavg"
+    FEDAVGM = "fedavgm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicIdentity:
+    """What a party is known by.
+
+    Attributes:
+        ed25519: 32 bytes.
+        mldsa44: 1312 bytes (FIPS 204).
+        tls: SHA-256 of the SubjectPublicKeyInfo of its TLS key, 32 bytes.
+    """
+
+    ed25519: bytes
+    mldsa44: bytes
+    tls: bytes
+
+    def __post_init__(self) -> None:
+        if (len(self.ed25519), len(self.mldsa44), len(self.tls)) != (32, 1312, 32):
+            raise LocalError("expected keys of 32 and 1312 bytes and a fingerprint of 32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """The operator or an institution.
+
+    Attributes:
+        jurisdiction: ISO 3166-1 alpha-2 code of the country.
+    """
+
+    id: InstitutionId
+    name: str
+    jurisdiction: str
+    identity: PublicIdentity
+
+    def __post_init__(self) -> None:
+        if not ID_PATTERN.fullmatch(self.id):
+            raise LocalError("expected an id of 1 to 40 lower-case letters, digits and hyphens")
+        if not JURISDICTION_PATTERN.fullmatch(self.jurisdiction):
+            raise LocalError("expected an ISO 3166-1 alpha-2 country code")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is learnt.
+
+    Attributes:
+        labels: at least two, in the order of the classes.
+        max_tokens: longer texts are cut, 8 to 512.
+    """
+
+    kind: TaskKind
+    labels: tuple[str, ...]
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
+            raise LocalError("expected at least two different labels")
+        if not 8 <= self.max_tokens <= 512:
+            raise LocalError("expected max_tokens between 8 and 512")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Where training starts, the same for all.
+
+    Attributes:
+        name: of the base model, for people.
+        base: digest of the base model's weights and vocabulary.
+        seed: 32 bytes from which new parameters are drawn.
+        parameters: number of trained parameters, d.
+        initial_state: digest of the first model state.
+        lora_rank, lora_alpha: used by `lora` alone; the frozen A is drawn from `seed`.
+    """
+
+    name: str
+    base: Digest
+    pooling: Pooling
+    tune: Tune
+    lora_rank: int
+    lora_alpha: int
+    seed: bytes
+    parameters: int
+    initial_state: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """DP-SGD in each vault, by constants only (Abadi et al. 2016, algorithm 1, with Adam).
+
+    Attributes:
+        learning_rate: of Adam in the vault, whose moments are kept between rounds.
+        local_steps: noisy steps per round.
+        sampling_probability: q of the Poisson sampler, above 0 and at most 1.
+        clip_norm: C, the bound on one record's gradient in the 2-norm.
+        noise_multiplier: σ / C, no unit.
+        divisor: what the noisy sum is divided by; a constant, never the number of rows.
+    """
+
+    learning_rate: Decimal
+    local_steps: int
+    sampling_probability: Decimal
+    clip_norm: Decimal
+    noise_multiplier: Decimal
+    divisor: Decimal
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sampling_probability <= 1:
+            raise LocalError("expected a sampling probability above 0 and at most 1")
+        if min(self.learning_rate, self.clip_norm, self.noise_multiplier, self.divisor) <= 0:
+            raise LocalError("expected positive learning rate, clip norm, noise and divisor")
+        if not 1 <= self.local_steps <= 10_000:
+            raise LocalError("expected 1 to 10000 local steps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """The guarantee that each institution is given for all rounds and spare rounds.
+
+    Attributes:
+        unit: what is protected, `record`.
+        adjacency: `add-remove`.
+        noise: who adds it, `full-in-each-vault`: the claim does not rest on the masking.
+        gate: the accountant, `renyi`: a Rényi filter at one fixed order.
+        order: α of that filter, an integer of at least 2.
+        epsilon, delta: the guarantee, both above 0.
+    """
+
+    unit: str
+    adjacency: str
+    noise: str
+    gate: str
+    order: int
+    epsilon: Decimal
+    delta: Decimal
+
+    def __post_init__(self) -> None:
+        known = ("record", "add-remove", "full-in-each-vault", "renyi")
+        if (self.unit, self.adjacency, self.noise, self.gate) != known:
+            raise LocalError(f"expected the guarantee {known}")
+        if self.order < 2 or self.epsilon <= 0 or not 0 < self.delta < 1:
+            raise LocalError("expected order at least 2, positive epsilon, delta below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregation:
+    """The masked sum and what is done with it.
+
+    Attributes:
+        collusion: c, how many institutions may stand with a malicious operator; at least 1.
+        min_participants: a plan with fewer is refused; at least two thirds of the roster.
+        ring_width: w, bits of a lane.
+        range: R, the largest size of one coordinate of a delta; larger ones saturate.
+        optimizer: with its learning rate and momentum (momentum 0 for `fedavg`).
+    """
+
+    collusion: int
+    min_participants: int
+    ring_width: int
+    range: Decimal
+    optimizer: ModelOptimizer
+    learning_rate: Decimal
+    momentum: Decimal
+
+    def __post_init__(self) -> None:
+        if self.collusion < 1:
+            raise LocalError("expected a collusion bound of at least 1")
+        if self.ring_width != 32:
+            raise LocalError(f"expected ring width 32, got {self.ring_width}")
+        if self.range <= 0 or self.learning_rate <= 0 or not 0 <= self.momentum < 1:
+            raise LocalError("expected positive range and learning rate, momentum below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long the agreement runs.
+
+    Attributes:
+        rounds: certified rounds aimed at.
+        spare_rounds: how many void ones are made up for.
+        expires: the last day, `YYYY-MM-DD` in UTC.
+    """
+
+    rounds: int
+    spare_rounds: int
+    expires: str
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.spare_rounds < 0:
+            raise LocalError("expected at least one round and no negative spare rounds")
+
+    @property
+    def attempts(self) -> int:
+        """The most rounds, void ones included, that may ever be begun."""
+        return self.rounds + self.spare_rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """The terms of one federation.
+
+    Attributes:
+        evaluation_set: digest of the public evaluation set.
+        nonce: 16 bytes that make two federations with equal terms two agreements.
+    """
+
+    version: str
+    federation: str
+    purpose: str
+    nonce: bytes
+    operator: Party
+    institutions: tuple[Party, ...]
+    task: Task
+    model: Model
+    evaluation_set: Digest
+    training: Training
+    privacy: Privacy
+    aggregation: Aggregation
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        ids = [party.id for party in self.institutions]
+        if self.version != VERSION:
+            raise LocalError(f"expected {VERSION}, got {self.version}")
+        if ids != sorted(set(ids)) or self.operator.id in ids:
+            raise LocalError("expected institutions in order, each once, the operator apart")
+        if not 3 <= len(ids) <= MAX_INSTITUTIONS:
+            raise LocalError(f"expected 3 to {MAX_INSTITUTIONS} institutions, got {len(ids)}")
+        if not 2 * len(ids) <= 3 * self.aggregation.min_participants <= 3 * len(ids):
+            raise LocalError("expected at least two thirds of the roster as participants")
+
+    @property
+    def digest(self) -> Digest:
+        """T, the digest of the canonical bytes."""
+        return Digest(digest("agreement", encode(self)).hex())
+
+    @property
+    def roster(self) -> tuple[InstitutionId, ...]:
+        """The institutions' ids in order."""
+        return tuple(party.id for party in self.institutions)
+
+    def party(self, id: InstitutionId) -> Party:
+        """Look up an institution.
+
+        Raises:
+            LocalError: it is not in the agreement.
+        """
+        for party in self.institutions:
+            if party.id == id:
+                return party
+        raise LocalError(f"expected an institution of the agreement, got {id}")

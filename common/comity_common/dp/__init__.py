@@ -1,0 +1,1 @@
+"""Differential privacy: what was done (terms), what it costs (accountant), what is left."""

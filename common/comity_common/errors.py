@@ -1,0 +1,51 @@
+"""The three kinds of error, by who must act.
+
+* `LocalError`: we called something wrongly; the caller in this process must change.
+* `PeerError`: the other side sent something wrong; hostile bytes raise only this.
+* `Refusal`: nothing is broken, a rule says no. Its code comes from a closed list, so that
+  both sides may see it: a code is a function of agreement, policy and ledger, never of rows.
+
+Messages are one lower-case sentence with what was expected and what came, never a secret,
+a row or a whole message.
+"""
+
+from enum import StrEnum
+
+
+class ComityError(Exception):
+    """The root of every error that this project raises on purpose."""
+
+
+class LocalError(ComityError):
+    """We called wrongly; the argument or the configuration must change."""
+
+
+class PeerError(ComityError):
+    """A peer sent something that is malformed, unsigned, out of order or untrue."""
+
+
+class RefusalCode(StrEnum):
+    """Why an institution does not take part: a closed list, seen by both sides."""
+
+    UNKNOWN_AGREEMENT = "unknown-agreement"
+    AGREEMENT_EXPIRED = "agreement-expired"
+    POLICY = "policy"
+    BUDGET = "budget"
+    PLAN = "plan"
+    STALE_ROUND = "stale-round"
+    BEHIND = "behind"
+    INTERRUPTED = "interrupted"
+    RESTORED = "restored"
+    UNAVAILABLE = "unavailable"
+
+
+class Refusal(ComityError):
+    """A rule says no.
+
+    Attributes:
+        code: what the other side may see.
+    """
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,1 @@
+"""`comity-sum/1`, the masked sum: messages, thresholds, masks, and both sides of a round."""

@@ -1,0 +1,250 @@
+"""The operator's half of a round: collect, list the survivors, unmask, certify or void.
+
+A machine without clock, socket or file. The shell stores every message before it hands it in; after
+a crash it hands them in again in the same order and arrives at the same stage, the same list and
+the same residue.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comity_common.agreement import Agreement
+from comity_common.canonical import decode
+from comity_common.crypto.derive import digest
+from comity_common.crypto.sign import Purpose, Signed, verify
+from comity_common.errors import PeerError, RefusalCode
+from comity_common.ids import InstitutionId
+from comity_common.secagg.messages import (
+    CertificateBody,
+    Decline,
+    Header,
+    Plan,
+    Reveal,
+    Survivors,
+    Upload,
+)
+from comity_common.secagg.participant import (
+    header_digest,
+    is_justified,
+    list_digest,
+    read_header,
+)
+from comity_common.secagg.plan import plan_digest
+from comity_common.secagg.round import OPERATOR, Event, Stage, advance
+from comity_common.secagg.unmasking import Residue, residue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One institution's complete upload, less the vector itself."""
+
+    header: Header
+    signed_header: Signed
+    upload: Upload
+    boxes: tuple[bytes, ...]
+
+
+class Collector:
+    """One round at the operator.
+
+    Attributes:
+        stage: where the round is; the shell acts on it.
+        survivors: the list, from the stage REVEALING on.
+        residue: what to take off the sum, from the stage SUMMING on.
+        reason: why the round is void.
+    """
+
+    def __init__(self, agreement: Agreement, plan: Plan) -> None:
+        self.agreement = agreement
+        self.plan = plan
+        self.stage = Stage.COLLECTING
+        self.uploads: dict[InstitutionId, Received] = {}
+        self.declined: dict[InstitutionId, RefusalCode] = {}
+        self.reveals: dict[InstitutionId, Reveal] = {}
+        self.survivors: Survivors | None = None
+        self.residue: Residue | None = None
+        self.reason = ""
+        self._digest = plan_digest(plan)
+
+    def check_header(self, signed: Signed) -> Header:
+        """Check a header before any byte of its vector is taken.
+
+        Raises:
+            PeerError: it is invalid, or this institution has begun another upload.
+        """
+        header = read_header(self.agreement, self.plan, signed)
+        known = self.uploads.get(header.institution)
+        if known is not None and known.header != header:
+            raise PeerError("expected the header of the first upload; another is refused for ever")
+        return header
+
+    def upload(self, signed_header: Signed, signed_upload: Signed, boxes: Sequence[bytes]) -> None:
+        """Take a complete upload.
+
+        Raises:
+            PeerError: it is invalid or too late.
+        """
+        header = self.check_header(signed_header)
+        if header.institution in self.uploads:
+            return
+        if self.stage is not Stage.COLLECTING:
+            raise PeerError(f"expected no upload of a round that is {self.stage}")
+        identity = self.agreement.party(header.institution).identity
+        verify(identity.ed25519, identity.mldsa44, Purpose.UPLOAD, signed_upload)
+        upload = decode(Upload, signed_upload.body)
+        hashes = tuple(digest("box", box) if box else b"" for box in boxes)
+        if upload.header != header_digest(header) or upload.boxes != hashes:
+            raise PeerError("expected the boxes that were signed with this header")
+        if {len(boxes), len(upload.keys)} != {len(self.plan.participants)}:
+            raise PeerError("expected one box and one key digest per participant")
+        self.declined.pop(header.institution, None)
+        self.uploads[header.institution] = Received(
+            header=header, signed_header=signed_header, upload=upload, boxes=tuple(boxes)
+        )
+        self._close_if_settled()
+
+    def decline(self, signed: Signed) -> None:
+        """Note that an institution takes no further part in this round."""
+        message = decode(Decline, signed.body)
+        if message.plan != self._digest or message.institution not in self.plan.participants:
+            raise PeerError("expected a participant of this plan to decline")
+        identity = self.agreement.party(message.institution).identity
+        verify(identity.ed25519, identity.mldsa44, Purpose.DECLINE, signed)
+        self.excuse(message.institution, message.code)
+
+    def excuse(self, institution: InstitutionId, code: RefusalCode) -> None:
+        """Stop waiting for an institution, by its own word or because no order reached it."""
+        if self.stage is Stage.COLLECTING and institution not in self.uploads:
+            self.declined[institution] = code
+            self._close_if_settled()
+
+    def reveal(self, signed: Signed) -> None:
+        """Take a survivor's shares.
+
+        Raises:
+            PeerError: it is invalid, or a second, different one.
+        """
+        message = decode(Reveal, signed.body)
+        if self.survivors is None:
+            raise PeerError("expected no reveal before the survivor list")
+        listed = self.survivors.survivors
+        if message.institution not in listed or message.survivors != list_digest(self.survivors):
+            raise PeerError("expected the reveal of a survivor for this list")
+        identity = self.agreement.party(message.institution).identity
+        verify(identity.ed25519, identity.mldsa44, Purpose.REVEAL, signed)
+        if len(message.shares) != len(listed):
+            raise PeerError("expected shares of every survivor")
+        if not {complaint.dealer for complaint in message.complaints} <= set(listed):
+            raise PeerError("expected complaints about survivors")
+        if message.institution in self.reveals:
+            if self.reveals[message.institution] != message:
+                raise PeerError("expected the same reveal again")
+            return
+        if self.stage is not Stage.REVEALING:
+            return
+        self.reveals[message.institution] = message
+        self._judge(message)
+        if self.stage is Stage.REVEALING:
+            self._unmask(last=len(self.reveals) == len(listed))
+
+    def expire(self) -> None:
+        """Let the deadline of the present stage pass."""
+        if self.stage is Stage.COLLECTING:
+            self._close()
+        elif self.stage is Stage.REVEALING:
+            self._unmask(last=True)
+
+    def summed(self) -> None:
+        """Note that the sum is unmasked and every canary is right."""
+        self.stage = advance(OPERATOR, self.stage, Event.SUMMED)
+
+    def fail(self, reason: str) -> None:
+        """Void the round."""
+        self.stage = advance(OPERATOR, self.stage, Event.FAIL)
+        self.reason = reason
+
+    def certificate(self, total: bytes) -> CertificateBody:
+        """Write the certificate's body.
+
+        Args:
+            total: root of the summed vector's chunks; ignored when the round is void.
+        """
+        survivors = self.survivors.survivors if self.survivors is not None else ()
+        certified = self.stage is Stage.CERTIFIED
+        return CertificateBody(
+            agreement=self.plan.agreement,
+            epoch=self.plan.epoch,
+            round=self.plan.round,
+            plan=self._digest,
+            survivors=survivors if certified else (),
+            total=total if certified else b"",
+            reason="" if certified else self.reason,
+        )
+
+    def _close_if_settled(self) -> None:
+        if len(self.uploads) + len(self.declined) == len(self.plan.participants):
+            self._close()
+
+    def _close(self) -> None:
+        listed = tuple(sorted(self.uploads))
+        if len(listed) < self.plan.minimum:
+            self.fail(
+                f"{len(listed)} of {len(self.plan.participants)} uploads arrived, "
+                f"{self.plan.minimum} are needed"
+            )
+            return
+        disagreeing = self._disagreeing_pair(listed)
+        if disagreeing is not None:
+            self.fail("the seeds of {} and {} differ".format(*disagreeing))
+            return
+        self.survivors = Survivors(
+            plan=self._digest,
+            survivors=listed,
+            headers=tuple(header_digest(self.uploads[party].header) for party in listed),
+        )
+        self.stage = advance(OPERATOR, self.stage, Event.ENOUGH)
+
+    def _disagreeing_pair(
+        self, listed: Sequence[InstitutionId]
+    ) -> tuple[InstitutionId, InstitutionId] | None:
+        slot = {party: k for k, party in enumerate(self.plan.participants)}
+        for a in listed:
+            for b in listed:
+                mine = self.uploads[a].header.commitments[slot[b]]
+                if a < b and mine != self.uploads[b].header.commitments[slot[a]]:
+                    return a, b
+        return None
+
+    def _judge(self, message: Reveal) -> None:
+        position = self.plan.participants.index(message.institution)
+        for complaint in message.complaints:
+            dealt = self.uploads[complaint.dealer]
+            if is_justified(
+                complaint,
+                self.plan,
+                message.institution,
+                dealt.header,
+                dealt.upload,
+                dealt.boxes[position],
+            ):
+                self.fail(f"{complaint.dealer} dealt a false share to {message.institution}")
+                return
+
+    def _unmask(self, *, last: bool) -> None:
+        if len(self.reveals) >= self.plan.threshold and self.survivors is not None:
+            headers = {party: self.uploads[party].header for party in self.survivors.survivors}
+            try:
+                self.residue = residue(
+                    self.plan,
+                    bytes.fromhex(self._digest),
+                    self.survivors.survivors,
+                    headers,
+                    self.reveals,
+                )
+            except PeerError:
+                if last:
+                    self.fail("the reveals do not fit the commitments")
+                return
+            self.stage = advance(OPERATOR, self.stage, Event.UNMASKED)
+        elif last:
+            self.fail(f"{len(self.reveals)} of {self.plan.threshold} reveals arrived")

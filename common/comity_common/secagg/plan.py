@@ -1,0 +1,132 @@
+"""The plan of a round: made by the operator, recomputed by every institution.
+
+Operator and institution call the same `make_plan`. An institution accepts a plan only if it equals
+what it would have written itself from the agreement, and if it is the next in its own chain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comity_common.agreement import Agreement
+from comity_common.canonical import encode
+from comity_common.crypto.derive import digest
+from comity_common.errors import LocalError, Refusal, RefusalCode
+from comity_common.fixedpoint import lane_bound
+from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg.messages import Plan
+from comity_common.secagg.thresholds import thresholds
+
+NONCE_BYTES = 16
+TRAIN = "train"
+
+
+def make_plan(
+    agreement: Agreement,
+    *,
+    epoch: int,
+    round: int,
+    participants: Sequence[InstitutionId],
+    previous: Digest,
+    model: Digest,
+    nonce: bytes,
+) -> Plan:
+    """Write the plan that the agreement prescribes for these participants.
+
+    Raises:
+        LocalError: no safe thresholds exist for so few participants.
+    """
+    aggregation, training = agreement.aggregation, agreement.training
+    limits = thresholds(len(participants), aggregation.collusion)
+    return Plan(
+        agreement=agreement.digest,
+        epoch=epoch,
+        round=round,
+        participants=tuple(participants),
+        previous=previous,
+        model=model,
+        nonce=nonce,
+        kind=TRAIN,
+        threshold=limits.shares,
+        minimum=limits.survivors,
+        ring_width=aggregation.ring_width,
+        lanes=agreement.model.parameters,
+        lane_bound=lane_bound(aggregation.ring_width, len(participants)),
+        range=aggregation.range,
+        sampling_probability=training.sampling_probability,
+        noise_multiplier=training.noise_multiplier,
+        clip_norm=training.clip_norm,
+        steps=training.local_steps,
+    )
+
+
+def plan_digest(plan: Plan) -> Digest:
+    """P, which enters every mask."""
+    return Digest(digest("plan", encode(plan)).hex())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where an institution stands when a plan arrives.
+
+    Attributes:
+        epoch, members: of the key epoch it has set up; epoch 0 if none.
+        newest: the last round that it accepted in this agreement, 0 if none.
+        certificate: digest of the last certificate's body, at first the agreement's digest.
+        model: digest of the model state that it computed.
+    """
+
+    me: InstitutionId
+    epoch: int
+    members: tuple[InstitutionId, ...]
+    newest: int
+    certificate: Digest
+    model: Digest
+
+
+def check_plan(agreement: Agreement, standing: Standing, plan: Plan) -> None:
+    """Accept a plan or say why not.
+
+    Raises:
+        Refusal: STALE_ROUND, BEHIND or PLAN.
+    """
+    participants = plan.participants
+    if plan.epoch != standing.epoch or plan.round <= standing.newest:
+        raise Refusal(
+            RefusalCode.STALE_ROUND,
+            f"expected epoch {standing.epoch} and a round after {standing.newest}, "
+            f"got {plan.epoch} and {plan.round}",
+        )
+    if plan.round > agreement.schedule.attempts:
+        raise Refusal(
+            RefusalCode.PLAN,
+            f"expected at most {agreement.schedule.attempts} rounds, spare ones in",
+        )
+    if list(participants) != sorted(set(participants)) or standing.me not in participants:
+        raise Refusal(RefusalCode.PLAN, "expected participants in order, each once, me among them")
+    if not set(participants) <= set(standing.members):
+        raise Refusal(RefusalCode.PLAN, "expected participants of this key epoch")
+    if len(participants) < agreement.aggregation.min_participants:
+        raise Refusal(
+            RefusalCode.PLAN,
+            f"expected at least {agreement.aggregation.min_participants} participants, "
+            f"got {len(participants)}",
+        )
+    if (plan.previous, plan.model) != (standing.certificate, standing.model):
+        raise Refusal(RefusalCode.BEHIND, "expected the certificate and the model that I computed")
+    if len(plan.nonce) != NONCE_BYTES or plan != _own(agreement, plan):
+        raise Refusal(RefusalCode.PLAN, "expected the terms that the agreement prescribes")
+
+
+def _own(agreement: Agreement, plan: Plan) -> Plan | None:
+    try:
+        return make_plan(
+            agreement,
+            epoch=plan.epoch,
+            round=plan.round,
+            participants=plan.participants,
+            previous=plan.previous,
+            model=plan.model,
+            nonce=plan.nonce,
+        )
+    except LocalError:
+        return None
