@@ -1,0 +1,62 @@
+"""`comity client`: what an institution runs beside its data."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comity_common.cli import TRY_LATER, fail, succeed
+from comity_common.errors import ComityError
+
+app = typer.Typer(help="Run an institution's vault beside its data.", no_args_is_help=True)
+
+Home = Annotated[Path, typer.Option("--home", help="The institution's directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")]
+
+
+@app.command()
+def run(home: Home) -> None:
+    """Run the vault until it is told to stop."""
+    from comity_client.daemon import serve
+
+    try:
+        serve(home)
+    except ComityError as error:
+        fail("COM-CLIENT-001", f"the vault cannot start: {error}", as_json=False)
+
+
+@app.command()
+def status(home: Home, json_: Json = False) -> None:
+    """Show what a running vault does."""
+    from comity_client import config
+
+    try:
+        state = ask(config.load(home / "vault.toml").control)
+    except (ComityError, OSError, ValueError) as error:
+        fail(
+            "COM-CLIENT-002",
+            f"no answer from the vault: {error}. Fix: comity client run",
+            as_json=json_,
+            exit_code=TRY_LATER,
+        )
+    succeed(state, as_json=json_, text=f"{state['id']}: {state['doing']}")
+
+
+def ask(control: Path) -> dict[str, object]:
+    """Ask a vault for its status.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: what came is no status.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(2)
+        connection.connect(str(control))
+        connection.sendall(b"{}\n")
+        with connection.makefile("rb") as lines:
+            answer = json.loads(lines.readline(65536))
+    if not isinstance(answer, dict):
+        raise ValueError("expected a status")
+    return answer

@@ -1,0 +1,121 @@
+"""One institution's parts, opened from its home: what vault and tools have in common."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from comity_client import config, policy
+from comity_client.agreements import Agreements
+from comity_client.epochs import KeyEpochs
+from comity_client.home import Home
+from comity_client.keystore import Keystore
+from comity_client.ledger import Clock, Ledger, utc_now
+from comity_client.models import ModelFiles
+from comity_client.outbox import Outbox
+from comity_client.progress import ProgressTable
+from comity_client.registrations import Registrations
+from comity_client.rounds import Rounds
+from comity_client.store import Store
+from comity_common.agreement import Agreement
+from comity_common.errors import LocalError, Refusal
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import Egress, Genesis, Refused, Traffic
+
+FEDERATED_TRAINING = "federated-training"
+
+
+class Institution:
+    """The parts of one institution.
+
+    Attributes:
+        me: its id.
+        keys, store, ledger, agreements, rounds, epochs, outbox, progress, data, models: by name.
+
+    Raises:
+        LocalError: the home is not complete.
+    """
+
+    def __init__(self, path: Path, clock: Clock = utc_now) -> None:
+        self.home = Home(path)
+        self.config = config.load(self.home.config)
+        self.policy = policy.load(self.home.policy)
+        self.clock = clock
+        self.me = InstitutionId(self.config.id)
+        self.keys = Keystore(self.home.keys)
+        self.store = Store(self.home.database)
+        self.ledger = Ledger(self.store, self.me, clock)
+        self.agreements = Agreements(self.store, self.ledger)
+        self.data = Registrations(self.store, self.ledger)
+        self.rounds = Rounds(self.store)
+        self.epochs = KeyEpochs(self.store, self.keys.signing, self.me)
+        self.outbox = Outbox(self.store)
+        self.progress = ProgressTable(self.store)
+        self.models = ModelFiles(self.home.models)
+
+    @classmethod
+    def create(cls, path: Path, settings: config.VaultConfig) -> "Institution":
+        """Make a new institution: directories, keys, settings, and the first ledger entry.
+
+        Raises:
+            LocalError: there is one already.
+        """
+        home = Home(path)
+        home.create()
+        if home.config.exists():
+            raise LocalError("expected an empty home for a new institution")
+        Keystore.create(home.keys)
+        config.write(home.config, settings)
+        made = cls(path)
+        with made.store.transaction() as tx:
+            made.ledger.append(
+                tx, Genesis(nonce=os.urandom(16), software=f"comity {version('comity')}")
+            )
+        return made
+
+    def recorder(self, agreement: Agreement) -> Callable[[str, int, Digest], None]:
+        """Return what writes a control message to the ledger before it leaves."""
+
+        def record(message: str, size: int, digest: Digest) -> None:
+            with self.store.transaction() as tx:
+                self.ledger.append(
+                    tx,
+                    Egress(
+                        purpose=FEDERATED_TRAINING,
+                        receiver=agreement.operator.id,
+                        jurisdiction=agreement.operator.jurisdiction,
+                        traffic=Traffic.CONTROL,
+                        message=message,
+                        size_bytes=size,
+                        digest=digest,
+                        round=None,
+                        nonce=b"",
+                    ),
+                )
+
+        return record
+
+    def note_refusal(
+        self, tx: sqlite3.Connection, refusal: Refusal, agreement: Digest, round: int | None
+    ) -> None:
+        """Write a refusal to the ledger."""
+        self.ledger.append(tx, Refused(code=refusal.code, agreement=agreement, round=round))
+
+    def count_traffic(self, agreement: Digest, sent: int, received: int) -> None:
+        """Add to the bytes that crossed the border under an agreement."""
+        with self.store.transaction() as tx:
+            tx.execute("insert or ignore into traffic values (?, 0, 0)", (agreement,))
+            tx.execute(
+                "update traffic set sent = sent + ?, received = received + ? where agreement = ?",
+                (sent, received, agreement),
+            )
+
+    def traffic(self, agreement: Digest) -> tuple[int, int]:
+        """Return bytes sent and received under an agreement."""
+        row = (
+            self.store.reading()
+            .execute("select sent, received from traffic where agreement = ?", (agreement,))
+            .fetchone()
+        )
+        return (0, 0) if row is None else (row["sent"], row["received"])

@@ -1,0 +1,53 @@
+"""The institution's ledger in its store: append-only, hash-chained, read back before it is used."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from comity_client.store import Store
+from comity_common.canonical import decode, encode
+from comity_common.dp.budget import Budget
+from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import Body
+from comity_common.ledger.entries import Entry, append, verify_chain
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Read this machine's clock."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """One institution's ledger.
+
+    Raises:
+        PeerError: what is stored is not an unbroken chain.
+    """
+
+    def __init__(self, store: Store, institution: InstitutionId, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._institution = institution
+        self._clock = clock
+        entries = self.entries()
+        if entries:
+            verify_chain(entries)
+
+    def append(self, tx: sqlite3.Connection, body: Body) -> Entry:
+        """Write the next entry within a transaction."""
+        row = tx.execute("select raw from entries order by sequence desc limit 1").fetchone()
+        last = None if row is None else decode(Entry, row["raw"])
+        time = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        entry = append(last, body, self._institution, time)
+        tx.execute("insert into entries values (?, ?)", (entry.sequence, encode(entry)))
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """Read all entries, in order."""
+        rows = self._store.reading().execute("select raw from entries order by sequence")
+        return [decode(Entry, row["raw"]) for row in rows]
+
+    def budget(self) -> Budget:
+        """Compute the budget from the entries."""
+        return Budget(self.entries())

@@ -1,0 +1,135 @@
+"""From a certificate to the next model, computed here from the integers that all can check.
+
+A certificate is accepted once, in the order of the chain. The model that follows is computed with
+pinned arithmetic and its digest signed, so a majority of institutions vouches for every model and
+none can be handed a model of its own.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+
+from comity.v1 import transfer_pb2 as pb
+from comity_client.institution import Institution
+from comity_client.progress import Progress
+from comity_client.uplink import Uplink
+from comity_common import chunks
+from comity_common.agreement import Agreement
+from comity_common.canonical import decode, encode
+from comity_common.crypto.sign import Purpose, Signed, verify
+from comity_common.errors import PeerError
+from comity_common.ids import Digest
+from comity_common.optimizer import ModelState, next_state
+from comity_common.secagg.masking import sections, vector_bytes
+from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
+from comity_common.secagg.participant import (
+    certificate_digest,
+    check_certificate,
+    endorsed_model,
+)
+from comity_common.secagg.plan import plan_digest
+from comity_common.secagg.round import Phase
+from comity_common.secagg.unmasking import check_canaries
+
+log = structlog.get_logger()
+
+
+def accept_certificate(
+    institution: Institution,
+    agreement: Agreement,
+    uplink: Uplink,
+    messages: Sequence[Signed],
+) -> ModelState | None:
+    """Take a round's end: certificate, plan, and endorsements where I was not in it.
+
+    Returns:
+        the new model state, or None if the model is unchanged.
+
+    Raises:
+        PeerError: it cannot be accepted.
+        Unreachable: the sum could not be fetched now; call again.
+    """
+    if len(messages) < 2:
+        raise PeerError("expected a certificate and its plan")
+    certificate, signed_plan, *endorsements = messages
+    operator = agreement.operator.identity
+    plan = decode(Plan, verify(operator.ed25519, operator.mldsa44, Purpose.PLAN, signed_plan))
+    before = institution.progress.get(agreement.digest)
+    round = institution.rounds.get(agreement.digest, plan.round)
+    answered = None
+    if round is not None and round.plan_digest == plan_digest(plan):
+        answered = round.survivors
+    body = check_certificate(agreement, institution.me, plan, answered, certificate, endorsements)
+    if (body.epoch, body.round) != (plan.epoch, plan.round):
+        raise PeerError("expected a certificate of its plan's round")
+    if body.round <= before.newest:
+        return None
+    if (plan.previous, plan.model) != (before.certificate, before.model):
+        raise PeerError("expected the certificate that follows the last one that I know")
+
+    state = None
+    model = before.model
+    if not body.void:
+        state = _next(institution, agreement, uplink, plan, body, before.model)
+        model = institution.models.save(agreement.digest, state)
+        if endorsements and model != endorsed_model(agreement, plan, body, endorsements):
+            raise PeerError("expected to compute the model that the others endorsed")
+    after = Progress(
+        model=model,
+        certificate=certificate_digest(body),
+        newest=body.round,
+        certified=before.certified + (not body.void),
+    )
+    endorsement = Endorsement(
+        agreement=agreement.digest,
+        epoch=body.epoch,
+        round=body.round,
+        institution=institution.me,
+        certificate=after.certificate,
+        model=model,
+    )
+    signed = institution.keys.signing.sign(Purpose.ENDORSEMENT, encode(endorsement))
+    with institution.store.transaction() as tx:
+        if round is not None and round.phase is not Phase.CLOSED:
+            institution.rounds.close(tx, round, "void" if body.void else "certified")
+        institution.progress.set(tx, agreement.digest, after)
+        institution.outbox.put(tx, agreement.digest, pb.PARCEL_KIND_ENDORSEMENT, signed, body.round)
+    if model != before.model:
+        institution.models.forget(agreement.digest, before.model)
+    log.info("round ended", round=body.round, void=body.void, reason=body.reason, model=model[:16])
+    return state
+
+
+def is_over(agreement: Agreement, progress: Progress) -> bool:
+    """Tell whether an agreement has nothing more to run."""
+    schedule = agreement.schedule
+    return progress.certified >= schedule.rounds or progress.newest >= schedule.attempts
+
+
+def _next(
+    institution: Institution,
+    agreement: Agreement,
+    uplink: Uplink,
+    plan: Plan,
+    body: CertificateBody,
+    model: Digest,
+) -> ModelState:
+    size = vector_bytes(plan.lanes)
+    total = uplink.fetch_total(agreement.digest, body.round, size)
+    view = memoryview(total)
+    leaves = [
+        chunks.leaf(view[start : start + chunks.CHUNK_BYTES])
+        for start in range(0, size, chunks.CHUNK_BYTES)
+    ]
+    if chunks.root(size, leaves) != body.total:
+        raise PeerError("expected the sum that the certificate names")
+    q, z = sections(total, plan.lanes)
+    check_canaries(q[plan.lanes :], z, len(body.survivors))
+    return next_state(
+        institution.models.load(agreement.digest, model),
+        np.ascontiguousarray(q[: plan.lanes]),
+        len(body.survivors),
+        len(plan.participants),
+        agreement.aggregation,
+    )

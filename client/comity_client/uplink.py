@@ -1,0 +1,223 @@
+"""The only socket out of the vault: gRPC over mutual TLS to the operator's transfer listener.
+
+Before any byte is written, the message is on the ledger (`record`), so what left can be listed and
+is never more than that. Calls are repeated by the caller; each is idempotent at the operator.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from comity.v1 import transfer_pb2 as pb
+from comity.v1.transfer_pb2_grpc import TransferStub
+from comity_client.rounds import StoredUpload
+from comity_common import chunks
+from comity_common.canonical import decode
+from comity_common.crypto.derive import digest
+from comity_common.crypto.sign import Signed
+from comity_common.errors import PeerError
+from comity_common.ids import Digest
+from comity_common.secagg.messages import Header
+from comity_common.secagg.participant import header_digest
+from comity_common.wire import MAX_MESSAGE_BYTES, ParcelKind, envelope, parcel, signed
+
+CALL_TIMEOUT_S = 60.0
+STREAM_TIMEOUT_S = 3600.0
+
+Record = Callable[[str, int, Digest], None]
+"""Told the name, size and digest of a message before it leaves."""
+
+
+class Unreachable(Exception):
+    """The operator cannot be reached now; the same call may go through later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One parcel of the institution's mailbox; nothing in it is checked yet."""
+
+    sequence: int
+    agreement: str
+    kind: ParcelKind
+    messages: tuple[Signed, ...]
+    boxes: tuple[bytes, ...]
+
+
+class Uplink:
+    """The vault's connection to one operator.
+
+    Args:
+        server: `host:port`.
+        tls: authority, private key and certificate, PEM.
+        record: writes the ledger.
+
+    Attributes:
+        sent, received: payload bytes so far.
+    """
+
+    def __init__(self, server: str, tls: tuple[bytes, bytes, bytes], record: Record) -> None:
+        authority, key, certificate = tls
+        self._channel = grpc.secure_channel(
+            server,
+            grpc.ssl_channel_credentials(authority, key, certificate),
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.keepalive_time_ms", 10_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.min_reconnect_backoff_ms", 500),
+                ("grpc.initial_reconnect_backoff_ms", 500),
+                ("grpc.max_reconnect_backoff_ms", 5_000),
+            ],
+        )
+        self._stub = TransferStub(self._channel)
+        self._record = record
+        self.sent = 0
+        self.received = 0
+
+    def close(self) -> None:
+        """End all calls."""
+        self._channel.close()
+
+    def follow(self, after: int) -> Iterator[Delivery]:
+        """Receive the mailbox from a place on, until the connection ends.
+
+        Raises:
+            Unreachable: it ended.
+        """
+        request = pb.FollowRequest(after=after)
+        self._leave("follow", request.SerializeToString())
+        try:
+            for item in self._stub.Follow(request):
+                self.received += item.ByteSize()
+                yield Delivery(
+                    sequence=item.sequence,
+                    agreement=item.agreement,
+                    kind=item.kind,
+                    messages=tuple(signed(message) for message in item.envelopes),
+                    boxes=tuple(item.boxes),
+                )
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        raise Unreachable("the operator ended the mailbox")
+
+    def send(self, agreement: Digest, kind: ParcelKind, message: Signed) -> None:
+        """Hand one small signed message to the operator.
+
+        Raises:
+            Unreachable: not now.
+            PeerError: the operator refuses it, for good.
+        """
+        request = parcel(agreement, kind, [message])
+        self._leave(pb.ParcelKind.Name(kind).lower(), request.SerializeToString())
+        try:
+            self._stub.Send(request, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+
+    def fetch_plan(self, agreement: Digest, plan: Digest) -> Signed:
+        """Ask for the plan that an order names."""
+        request = pb.FetchPlanRequest(agreement=agreement, plan=plan)
+        self._leave("fetch-plan", request.SerializeToString())
+        try:
+            answer = self._stub.FetchPlan(request, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        self.received += answer.ByteSize()
+        return signed(answer)
+
+    def upload(self, agreement: Digest, stored: StoredUpload, file: Path) -> Signed:
+        """Send a masked file from where the operator has it, and return the receipt.
+
+        The ledger has the whole upload already, as a mechanism; repeated chunks are the same bytes.
+
+        Raises:
+            Unreachable: the connection broke; call again.
+            PeerError: the operator refuses the upload, for good.
+        """
+        header = decode(Header, stored.header)
+        name = header_digest(header)
+        begin = pb.BeginUploadRequest(
+            agreement=agreement,
+            header=envelope(Signed(body=stored.header, signature=stored.header_signature)),
+            upload=envelope(Signed(body=stored.upload, signature=stored.upload_signature)),
+            boxes=stored.boxes,
+            leaves=stored.leaves,
+        )
+        try:
+            self.sent += begin.ByteSize()
+            state = self._stub.BeginUpload(begin, timeout=CALL_TIMEOUT_S)
+            if state.committed < header.size:
+                pieces = self._chunks(name, file, state.committed)
+                self._stub.PutChunks(pieces, timeout=STREAM_TIMEOUT_S)
+            receipt = self._stub.FinishUpload(
+                pb.FinishUploadRequest(header=name), timeout=CALL_TIMEOUT_S
+            )
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        self.received += receipt.ByteSize()
+        return signed(receipt)
+
+    def fetch_total(self, agreement: Digest, round: int, size: int) -> bytearray:
+        """Receive the integer sum of a certified round.
+
+        Args:
+            size: how many bytes it must have.
+
+        Raises:
+            PeerError: it has more or fewer.
+        """
+        request = pb.FetchTotalRequest(agreement=agreement, round=round, offset=0)
+        self._leave("fetch-total", request.SerializeToString())
+        total = bytearray(size)
+        filled = 0
+        try:
+            for chunk in self._stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S):
+                if chunk.offset != filled or filled + len(chunk.data) > size:
+                    raise PeerError(f"expected {size} bytes of a sum, in order")
+                total[filled : filled + len(chunk.data)] = chunk.data
+                filled += len(chunk.data)
+                self.received += chunk.ByteSize()
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        if filled != size:
+            raise PeerError(f"expected a sum of {size} bytes, got {filled}")
+        return total
+
+    def _leave(self, name: str, payload: bytes) -> None:
+        self._record(name, len(payload), Digest(digest("egress", payload).hex()))
+        self.sent += len(payload)
+
+    def _chunks(self, header: Digest, file: Path, offset: int) -> Iterator[pb.Chunk]:
+        with file.open("rb") as source:
+            source.seek(offset)
+            while data := source.read(chunks.CHUNK_BYTES):
+                chunk = pb.Chunk(header=header, offset=offset, data=data)
+                self.sent += chunk.ByteSize()
+                yield chunk
+                offset += len(data)
+
+
+def upload_size(stored: StoredUpload) -> tuple[int, Digest]:
+    """Return size and digest of an upload for the ledger: header, boxes and masked vector."""
+    header = decode(Header, stored.header)
+    parts: Sequence[bytes] = (stored.header, stored.upload, *stored.boxes, *stored.leaves)
+    size = header.size + sum(len(part) for part in parts)
+    return size, Digest(digest("egress-upload", *parts).hex())
+
+
+def _translated(error: grpc.RpcError) -> Exception:
+    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    details = (error.details() if isinstance(error, grpc.Call) else "") or ""
+    final = {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.NOT_FOUND,
+    }
+    if code in final:
+        return PeerError(f"the operator refuses: {details[:200]}")
+    return Unreachable(f"{code.name.lower()}: {details[:200]}")

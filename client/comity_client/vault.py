@@ -1,0 +1,359 @@
+"""The vault: one order, one walk.
+
+    order → plan → check → reserve → train → mask → store → upload → reveal
+
+Everything is decided here from what this institution signed and computed itself; the operator and
+Flower can only ask. The rules of the walk:
+
+* A plan is accepted once. Accepting it reserves its budget, takes its keys off the chains and
+  closes every earlier round, in one transaction, before the first noise is drawn.
+* A masked file, its header and its boxes are durable before a socket is opened, and never made
+  twice. A vault that died in between has spent the budget and declines the round.
+* One survivor list is answered in a round, and the answer is stored first.
+
+What becomes of a certified round is in `releases`; who calls this when is in `daemon`.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from comity.v1 import transfer_pb2 as pb
+from comity_client.agreements import Standing as Signature
+from comity_client.agreements import check_expiry, schedule_event
+from comity_client.institution import FEDERATED_TRAINING, Institution
+from comity_client.models import write_durably
+from comity_client.rounds import Round, StoredUpload
+from comity_client.uplink import Uplink, upload_size
+from comity_common.agreement import Agreement
+from comity_common.canonical import decode, encode
+from comity_common.crypto.sign import Purpose, Signed, verify
+from comity_common.crypto.stream import Keystream
+from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
+from comity_common.fixedpoint import quantise
+from comity_common.ids import Digest
+from comity_common.ledger.bodies import (
+    BudgetCharge,
+    BudgetReserve,
+    Egress,
+    Outcome,
+    RoundJoin,
+    Traffic,
+)
+from comity_common.secagg.messages import Decline, Plan, Receipt, Survivors
+from comity_common.secagg.participant import answer, deal
+from comity_common.secagg.plan import Standing, check_plan, plan_digest
+from comity_common.secagg.round import Phase
+from comity_common.vectors import Vector
+
+log = structlog.get_logger()
+
+NONCE_BYTES = 16
+
+OnPhase = Callable[[str, int], None]
+"""Told at every boundary of the walk, with the round's number."""
+
+
+class Trains(Protocol):
+    """What the walk needs of a workbench."""
+
+    def train(
+        self, start: Vector, moments: bytes | None, on_step: Callable[[int, int], None]
+    ) -> tuple[Vector, bytes]:
+        """Train one round; see `Workbench.train`."""
+
+
+class Vault:
+    """Takes part in the rounds of one agreement.
+
+    Args:
+        institution: its parts.
+        signature: the agreement and its data set.
+        workbench: what trains.
+        uplink: the way out.
+        on_phase: told at every boundary.
+    """
+
+    def __init__(
+        self,
+        institution: Institution,
+        signature: Signature,
+        workbench: Trains,
+        uplink: Uplink,
+        on_phase: OnPhase,
+    ) -> None:
+        self._inst = institution
+        self._signature = signature
+        self._agreement: Agreement = signature.agreement
+        self._workbench = workbench
+        self._uplink = uplink
+        self._on_phase = on_phase
+        self.doing = "waiting"
+        self.fraction: float | None = None
+
+    def recover(self) -> None:
+        """Come back after a crash: what was reserved and not made is spent, its round declined."""
+        inst, T = self._inst, self._agreement.digest
+        for round in inst.rounds.open(T):
+            if round.phase is Phase.JOINED:
+                self._forfeit(round, RefusalCode.INTERRUPTED)
+
+    def accept_order(self, agreement: Digest, number: int, plan: Digest) -> None:
+        """Decide about an order that Flower brought; the same order again is the same answer.
+
+        Raises:
+            Refusal: this institution does not take part.
+        """
+        inst = self._inst
+        signature = inst.agreements.get(agreement)
+        terms = signature.agreement
+        if agreement != self._agreement.digest:
+            raise Refusal(RefusalCode.UNAVAILABLE, "expected the agreement that is at work")
+        check_expiry(terms, inst.clock().date())
+        inst.policy.check(terms)
+        known = inst.rounds.get(agreement, number)
+        if known is not None and known.plan_digest == plan:
+            return
+        if known is not None or number <= self._newest(agreement):
+            raise Refusal(RefusalCode.STALE_ROUND, f"expected a newer round than {number}")
+        if number > terms.schedule.attempts:
+            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
+        inst.ledger.budget().check_reserve(signature.dataset, schedule_event(terms, 1))
+        with inst.store.transaction() as tx:
+            inst.rounds.order(tx, agreement, number, plan)
+
+    def go_on(self) -> bool:
+        """Take the next step of the newest open round.
+
+        Returns:
+            whether there was one to take.
+
+        Raises:
+            Unreachable: the operator is away; nothing is lost, call again.
+        """
+        for round in reversed(self._inst.rounds.open(self._agreement.digest)):
+            if round.phase is Phase.ORDERED:
+                self._take_part(round)
+                return True
+            if round.phase is Phase.MASKED:
+                self._upload(round)
+                return True
+        return False
+
+    def answer_survivors(self, messages: tuple[Signed, ...], boxes: tuple[bytes, ...]) -> None:
+        """Reveal what unmasks the sum of a survivor list, if it is the first list of its round.
+
+        Raises:
+            PeerError: it is not a list that may be answered.
+        """
+        inst, terms = self._inst, self._agreement
+        if not messages:
+            raise PeerError("expected a survivor list")
+        operator = terms.operator.identity
+        raw = verify(operator.ed25519, operator.mldsa44, Purpose.SURVIVORS, messages[0])
+        survivors = decode(Survivors, raw)
+        round = self._round_of(survivors.plan)
+        if round is None or round.plan is None or round.held is None:
+            raise PeerError("expected survivors of a round that is open here")
+        self._on_phase("before-reveal", round.number)
+        reveal = answer(terms, round.plan, inst.me, round.held, survivors, messages[1:], boxes)
+        signed = inst.keys.signing.sign(Purpose.REVEAL, encode(reveal))
+        with inst.store.transaction() as tx:
+            inst.rounds.reveal(tx, round, survivors, signed)
+            inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
+        self.doing, self.fraction = "revealed", None
+        self._on_phase("revealed", round.number)
+
+    def _take_part(self, round: Round) -> None:
+        inst = self._inst
+        try:
+            signed = self._uplink.fetch_plan(round.agreement, round.plan_digest)
+            plan = self._checked_plan(round, signed)
+            reserve = self._reserve(round, plan)
+        except (Refusal, PeerError) as error:
+            code = error.code if isinstance(error, Refusal) else RefusalCode.PLAN
+            log.warning("refused", round=round.number, code=code.value, why=str(error))
+            self._decline(round, Refusal(code, str(error)))
+            return
+        with inst.store.transaction() as tx:
+            inst.ledger.append(
+                tx,
+                RoundJoin(
+                    agreement=round.agreement,
+                    epoch=plan.epoch,
+                    round=plan.round,
+                    plan=round.plan_digest,
+                ),
+            )
+            inst.ledger.append(tx, reserve)
+            named = bytes.fromhex(round.plan_digest)
+            keys = inst.epochs.use(tx, round.agreement, plan.epoch, plan.round, named)
+            inst.rounds.join(tx, round, plan, reserve.nonce)
+        joined = self._reread(round)
+        self._on_phase("joined", round.number)
+        delta = self._train(joined, plan)
+        if delta is None:
+            return
+        self.doing, self.fraction = "masking", None
+        quantised = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
+        dealt = deal(plan, inst.me, keys, quantised)
+        del keys, delta, quantised
+        write_durably(self._masked_file(joined), dealt.vector)
+        sign = inst.keys.signing.sign
+        header, upload = encode(dealt.header), encode(dealt.upload)
+        stored = StoredUpload(
+            header=header,
+            header_signature=sign(Purpose.HEADER, header).signature,
+            upload=upload,
+            upload_signature=sign(Purpose.UPLOAD, upload).signature,
+            boxes=dealt.boxes,
+            leaves=dealt.leaves,
+        )
+        size, digest = upload_size(stored)
+        released = Digest(dealt.header.root.hex())
+        with inst.store.transaction() as tx:
+            inst.rounds.mask(tx, joined, stored, dealt.held)
+            inst.ledger.append(
+                tx,
+                BudgetCharge(nonce=reserve.nonce, outcome=Outcome.RELEASED, released=released),
+            )
+            inst.ledger.append(
+                tx,
+                Egress(
+                    purpose=FEDERATED_TRAINING,
+                    receiver=self._agreement.operator.id,
+                    jurisdiction=self._agreement.operator.jurisdiction,
+                    traffic=Traffic.MECHANISM,
+                    message="upload",
+                    size_bytes=size,
+                    digest=digest,
+                    round=round.number,
+                    nonce=reserve.nonce,
+                ),
+            )
+        self.doing = "masked"
+        self._on_phase("masked", round.number)
+
+    def _train(self, round: Round, plan: Plan) -> Vector | None:
+        inst = self._inst
+        state = inst.models.load(round.agreement, plan.model)
+        moments = inst.models.load_moments(round.agreement)
+
+        def on_step(done: int, of: int) -> None:
+            self.doing, self.fraction = "training", done / of
+            self._on_phase("training", round.number)
+
+        self.doing, self.fraction = "training", 0.0
+        try:
+            delta, after = self._workbench.train(state.parameters, moments, on_step)
+        except (LocalError, RuntimeError, MemoryError) as error:  # what was reserved is spent
+            log.error("training failed", round=round.number, why=type(error).__name__)
+            self._forfeit(round, RefusalCode.UNAVAILABLE)
+            return None
+        inst.models.save_moments(round.agreement, after)
+        return delta
+
+    def _upload(self, round: Round) -> None:
+        inst = self._inst
+        if round.upload is None:
+            raise LocalError("expected a stored upload of a masked round")
+        self._on_phase("before-upload", round.number)
+        self.doing, self.fraction = "uploading", None
+        try:
+            receipt = self._uplink.upload(round.agreement, round.upload, self._masked_file(round))
+            self._check_receipt(round, receipt)
+        except PeerError as error:
+            log.warning("upload refused", round=round.number, why=str(error))
+            with inst.store.transaction() as tx:
+                inst.rounds.close(tx, round, "refused")
+        else:
+            with inst.store.transaction() as tx:
+                inst.rounds.receipt(tx, round)
+            self.doing = "uploaded"
+            self._on_phase("uploaded", round.number)
+        self._masked_file(round).unlink(missing_ok=True)
+
+    def _checked_plan(self, round: Round, signed: Signed) -> Plan:
+        terms, inst = self._agreement, self._inst
+        operator = terms.operator.identity
+        raw = verify(operator.ed25519, operator.mldsa44, Purpose.PLAN, signed)
+        plan = decode(Plan, raw)
+        if (plan.round, plan_digest(plan)) != (round.number, round.plan_digest):
+            raise Refusal(RefusalCode.PLAN, "expected the plan that the order names")
+        epoch, members = inst.epochs.current(terms.digest)
+        progress = inst.progress.get(terms.digest)
+        standing = Standing(
+            me=inst.me,
+            epoch=epoch,
+            members=members,
+            newest=progress.newest,
+            certificate=progress.certificate,
+            model=progress.model,
+        )
+        check_plan(terms, standing, plan)
+        return plan
+
+    def _reserve(self, round: Round, plan: Plan) -> BudgetReserve:
+        event = schedule_event(self._agreement, 1)
+        self._inst.ledger.budget().check_reserve(self._signature.dataset, event)
+        return BudgetReserve(
+            dataset=self._signature.dataset,
+            nonce=os.urandom(NONCE_BYTES),
+            agreement=round.agreement,
+            epoch=plan.epoch,
+            round=plan.round,
+            event=event,
+        )
+
+    def _decline(self, round: Round, refusal: Refusal) -> None:
+        inst = self._inst
+        with inst.store.transaction() as tx:
+            inst.note_refusal(tx, refusal, round.agreement, round.number)
+            inst.rounds.close(tx, round, refusal.code.value)
+            message = Decline(
+                agreement=round.agreement,
+                round=round.number,
+                plan=round.plan_digest,
+                institution=inst.me,
+                code=refusal.code,
+            )
+            signed = inst.keys.signing.sign(Purpose.DECLINE, encode(message))
+            inst.outbox.put(tx, round.agreement, pb.PARCEL_KIND_DECLINE, signed, round.number)
+        self.doing, self.fraction = f"refused: {refusal.code.value}", None
+
+    def _forfeit(self, round: Round, code: RefusalCode) -> None:
+        if round.reserve is None:
+            raise LocalError("expected a reserve of a joined round")
+        with self._inst.store.transaction() as tx:
+            self._inst.ledger.append(
+                tx,
+                BudgetCharge(nonce=round.reserve, outcome=Outcome.FORFEITED, released=Digest("")),
+            )
+        self._decline(round, Refusal(code, "expected a round that was not interrupted"))
+
+    def _check_receipt(self, round: Round, signed: Signed) -> None:
+        operator = self._agreement.operator.identity
+        raw = verify(operator.ed25519, operator.mldsa44, Purpose.RECEIPT, signed)
+        if round.held is None or decode(Receipt, raw).header != round.held.header:
+            raise PeerError("expected a receipt of the upload that was sent")
+
+    def _round_of(self, plan: Digest) -> Round | None:
+        for round in self._inst.rounds.open(self._agreement.digest):
+            if round.plan_digest == plan:
+                return round
+        return None
+
+    def _reread(self, round: Round) -> Round:
+        current = self._inst.rounds.get(round.agreement, round.number)
+        if current is None:
+            raise LocalError("expected a round that is stored")
+        return current
+
+    def _newest(self, agreement: Digest) -> int:
+        return max(self._inst.rounds.newest(agreement), self._inst.progress.get(agreement).newest)
+
+    def _masked_file(self, round: Round) -> Path:
+        return self._inst.home.outbox / f"{round.agreement[:16]}-{round.number}.masked"

@@ -1,0 +1,79 @@
+"""What trains: the model, the rows and the trainer of one agreement, built once and kept warm.
+
+Everything that the agreement promises about the start is checked here against what this machine
+has: the base model's digest, the number of parameters, the first state. Imports torch.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from comity_client.datasets import Rows, read_rows
+from comity_client.model.build import base_digest, base_path, build
+from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.training.adam import AdamMoments
+from comity_client.training.trainer import OnStep, Trainer
+from comity_common.agreement import Agreement
+from comity_common.errors import LocalError
+from comity_common.optimizer import ModelState, check_denormals, first_state, state_digest
+from comity_common.vectors import Vector
+
+OWN_EYES_ROWS = 256  # rows of the own data set on which a released model is looked at
+
+
+class Workbench:
+    """The training side of one agreement.
+
+    Raises:
+        LocalError: this machine does not have what the agreement names.
+    """
+
+    def __init__(self, agreement: Agreement, data: Path, threads: int) -> None:
+        check_denormals()
+        model = agreement.model
+        base = base_path(model.name)
+        if base_digest(base) != model.base:
+            raise LocalError(f"expected the base model {model.name} with the agreement's digest")
+        self._classifier = build(
+            base,
+            agreement.task,
+            pooling=model.pooling,
+            tune=model.tune,
+            lora_rank=model.lora_rank,
+            lora_alpha=model.lora_alpha,
+            seed=model.seed,
+        )
+        self.first_state: ModelState = first_state(
+            self._classifier.initial_vector(), agreement.aggregation
+        )
+        if self.first_state.parameters.size != model.parameters:
+            raise LocalError(
+                f"expected {model.parameters} parameters, got {self.first_state.parameters.size}"
+            )
+        if state_digest(self.first_state) != model.initial_state:
+            raise LocalError("expected the first model state that the agreement names")
+        rows = read_rows(data, agreement.task.labels)
+        self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)
+        self._own = Rows(texts=rows.texts[:OWN_EYES_ROWS], labels=rows.labels[:OWN_EYES_ROWS])
+        self._own_examples = self._classifier.prepare(self._own.texts)
+
+    def train(self, start: Vector, moments: bytes | None, on_step: OnStep) -> tuple[Vector, bytes]:
+        """Train one round.
+
+        Returns:
+            the delta, shape (d,), float32, and the optimiser's moments to keep.
+        """
+        adam = None if moments is None else AdamMoments.from_bytes(moments, start.size)
+        delta, after = self._trainer.train(start, adam, on_step)
+        return delta, after.to_bytes()
+
+    def look(self, parameters: Vector) -> tuple[float, float]:
+        """Evaluate a released model on own rows, for the institution's own eyes.
+
+        Returns:
+            accuracy and macro F1, 0 to 1; never sent.
+        """
+        self._classifier.load(parameters)
+        guessed = self._classifier.probabilities(self._own_examples).argmax(axis=1)
+        guessed = guessed.astype(np.int64)
+        return accuracy(self._own.labels, guessed), macro_f1(self._own.labels, guessed)

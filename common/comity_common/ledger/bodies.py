@@ -1,0 +1,381 @@
+"""What a ledger entry can say: one frozen dataclass for each kind of entry.
+
+Every field is a function of the agreement, of the institution's policy and of public events, or
+a random id: never of rows. There are no sizes of data sets, batch sizes, losses or durations.
+A body once written keeps its meaning: later versions add kinds and optional fields only.
+
+Where a field may be empty it says so; an empty digest is the empty string, a missing nonce is
+no bytes.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+from comity_common.dp.terms import Guarantee, SampledGaussian, check_order
+from comity_common.errors import LocalError, RefusalCode
+from comity_common.ids import Digest, InstitutionId
+
+NONCE_BYTES = 16
+MAX_TEXT = 500  # characters
+
+DatasetId = NewType("DatasetId", str)
+"""A registered data set: 32 lower-case hexadecimal digits, drawn at random."""
+
+DATASET_PATTERN = re.compile(r"[0-9a-f]{32}")
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+JURISDICTION_PATTERN = re.compile(r"[A-Z]{2}")
+
+
+class EntryKind(StrEnum):
+    """Everything that is worth an entry: a closed list."""
+
+    GENESIS = "genesis"
+    KEY_ROTATE = "key.rotate"
+    POLICY_SET = "policy.set"
+    AGREEMENT_SIGN = "agreement.sign"
+    DATASET_REGISTER = "dataset.register"
+    BUDGET_GRANT = "budget.grant"
+    BUDGET_RESERVE = "budget.reserve"
+    BUDGET_CHARGE = "budget.charge"
+    BUDGET_REFUND = "budget.refund"
+    ROUND_JOIN = "round.join"
+    EGRESS = "egress"
+    INGRESS = "ingress"
+    SELFTEST = "selftest"
+    REFUSAL = "refusal"
+    ERASURE = "erasure"
+    RESTORE = "restore"
+    NOTE = "note"
+
+
+class Outcome(StrEnum):
+    """How a reserve ended. Either way it is spent."""
+
+    RELEASED = "released"
+    FORFEITED = "forfeited"
+
+
+class Traffic(StrEnum):
+    """Why a message may cross the border of the vault."""
+
+    MECHANISM = "mechanism"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Genesis:
+    """The ledger begins.
+
+    Attributes:
+        nonce: 16 random bytes, so that two ledgers of one institution are two.
+        software: name and version of what writes it.
+    """
+
+    nonce: bytes
+    software: str
+
+    def __post_init__(self) -> None:
+        _check_nonce(self.nonce)
+        _check_text(self.software)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySet:
+    """The institution's own rules took effect; the rules stay at home."""
+
+    policy: Digest
+
+    def __post_init__(self) -> None:
+        _check_digest(self.policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementSign:
+    """The institution signed an agreement."""
+
+    agreement: Digest
+
+    def __post_init__(self) -> None:
+        _check_digest(self.agreement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRegister:
+    """Rows may be trained on from now on.
+
+    Attributes:
+        commitment: salted, to the rows; the salt stays at home.
+        unit: what is protected, `record`.
+    """
+
+    dataset: DatasetId
+    commitment: Digest
+    unit: str
+
+    def __post_init__(self) -> None:
+        _check_dataset(self.dataset)
+        _check_digest(self.commitment)
+        if self.unit != "record":
+            raise LocalError(f"expected the unit record, got {self.unit}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetGrant:
+    """A data set's ceiling for its lifetime, over all agreements.
+
+    Attributes:
+        ceiling: the (ε, δ) that is claimed.
+        order: α of the Rényi filter, 2 to 256.
+    """
+
+    dataset: DatasetId
+    ceiling: Guarantee
+    order: int
+
+    def __post_init__(self) -> None:
+        _check_dataset(self.dataset)
+        check_order(self.order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetReserve:
+    """A mechanism may now run once on a data set.
+
+    Attributes:
+        nonce: 16 random bytes that name the reserve.
+        epoch, round: of the plan it is for.
+        event: the mechanism in full.
+    """
+
+    dataset: DatasetId
+    nonce: bytes
+    agreement: Digest
+    epoch: int
+    round: int
+    event: SampledGaussian
+
+    def __post_init__(self) -> None:
+        _check_dataset(self.dataset)
+        _check_nonce(self.nonce)
+        _check_digest(self.agreement)
+        _check_counters(self.epoch, self.round)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetCharge:
+    """A reserve is closed.
+
+    Attributes:
+        nonce: of the reserve.
+        released: digest of what left; empty if forfeited.
+    """
+
+    nonce: bytes
+    outcome: Outcome
+    released: Digest
+
+    def __post_init__(self) -> None:
+        _check_nonce(self.nonce)
+        if self.outcome is Outcome.RELEASED:
+            _check_digest(self.released)
+        elif self.released:
+            raise LocalError("expected no digest with a forfeited reserve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundJoin:
+    """A plan was accepted; every earlier round is closed for good."""
+
+    agreement: Digest
+    epoch: int
+    round: int
+    plan: Digest
+
+    def __post_init__(self) -> None:
+        _check_digest(self.agreement)
+        _check_digest(self.plan)
+        _check_counters(self.epoch, self.round)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """A message is about to leave the vault; written before the socket is.
+
+    Attributes:
+        purpose: what for, in the agreement's words.
+        receiver, jurisdiction: to whom and to which country (ISO 3166-1 alpha-2).
+        traffic: `mechanism` if a reserve covers it; `control` if every value in it is a function
+            of public inputs.
+        message: the kind of message by name.
+        size_bytes, digest: of the bytes that leave.
+        round: absent outside a round.
+        nonce: of the covering reserve; empty for `control`.
+    """
+
+    purpose: str
+    receiver: InstitutionId
+    jurisdiction: str
+    traffic: Traffic
+    message: str
+    size_bytes: int
+    digest: Digest
+    round: int | None
+    nonce: bytes
+
+    def __post_init__(self) -> None:
+        _check_crossing(self.purpose, self.receiver, self.jurisdiction, self.message)
+        _check_payload(self.size_bytes, self.digest, self.round)
+        if self.traffic is Traffic.MECHANISM:
+            _check_nonce(self.nonce)
+        elif self.nonce:
+            raise LocalError("expected no reserve with control traffic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingress:
+    """A message arrived: the mirror of the sender's `Egress`.
+
+    Attributes:
+        sender, jurisdiction: from whom and from which country.
+        nonce: of the sender's reserve if the message names it, else empty.
+    """
+
+    purpose: str
+    sender: InstitutionId
+    jurisdiction: str
+    traffic: Traffic
+    message: str
+    size_bytes: int
+    digest: Digest
+    round: int | None
+    nonce: bytes
+
+    def __post_init__(self) -> None:
+        _check_crossing(self.purpose, self.sender, self.jurisdiction, self.message)
+        _check_payload(self.size_bytes, self.digest, self.round)
+        if self.nonce:
+            _check_nonce(self.nonce)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The institution said no.
+
+    Attributes:
+        agreement: empty if unknown.
+        round: absent outside a round.
+    """
+
+    code: RefusalCode
+    agreement: Digest
+    round: int | None
+
+    def __post_init__(self) -> None:
+        if self.agreement:
+            _check_digest(self.agreement)
+        _check_counters(self.round or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """The vault found its own state older than what it had said before.
+
+    Attributes:
+        epoch, round: of the message that gave it away.
+    """
+
+    agreement: Digest
+    epoch: int
+    round: int
+
+    def __post_init__(self) -> None:
+        _check_digest(self.agreement)
+        _check_counters(self.epoch, self.round)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A person's remark; a correction is a note too, as nothing is edited.
+
+    Attributes:
+        about: sequence of the entry it corrects, if any.
+    """
+
+    text: str
+    about: int | None
+
+    def __post_init__(self) -> None:
+        _check_text(self.text)
+        _check_counters(self.about or 0)
+
+
+Body = (
+    Genesis
+    | PolicySet
+    | AgreementSign
+    | DatasetRegister
+    | BudgetGrant
+    | BudgetReserve
+    | BudgetCharge
+    | RoundJoin
+    | Egress
+    | Ingress
+    | Refused
+    | Restore
+    | Note
+)
+
+BODIES: dict[EntryKind, type[Body]] = {
+    EntryKind.GENESIS: Genesis,
+    EntryKind.POLICY_SET: PolicySet,
+    EntryKind.AGREEMENT_SIGN: AgreementSign,
+    EntryKind.DATASET_REGISTER: DatasetRegister,
+    EntryKind.BUDGET_GRANT: BudgetGrant,
+    EntryKind.BUDGET_RESERVE: BudgetReserve,
+    EntryKind.BUDGET_CHARGE: BudgetCharge,
+    EntryKind.ROUND_JOIN: RoundJoin,
+    EntryKind.EGRESS: Egress,
+    EntryKind.INGRESS: Ingress,
+    EntryKind.REFUSAL: Refused,
+    EntryKind.RESTORE: Restore,
+    EntryKind.NOTE: Note,
+}
+
+
+def _check_dataset(value: str) -> None:
+    if not DATASET_PATTERN.fullmatch(value):
+        raise LocalError("expected a data set id of 32 lower-case hexadecimal digits")
+
+
+def _check_digest(value: str) -> None:
+    if not DIGEST_PATTERN.fullmatch(value):
+        raise LocalError("expected a digest of 64 lower-case hexadecimal digits")
+
+
+def _check_nonce(value: bytes) -> None:
+    if len(value) != NONCE_BYTES:
+        raise LocalError(f"expected a nonce of {NONCE_BYTES} bytes, got {len(value)}")
+
+
+def _check_counters(*values: int) -> None:
+    if min(values) < 0:
+        raise LocalError("expected no negative epoch, round or sequence")
+
+
+def _check_text(text: str) -> None:
+    if not 1 <= len(text) <= MAX_TEXT:
+        raise LocalError(f"expected a text of 1 to {MAX_TEXT} characters, got {len(text)}")
+
+
+def _check_crossing(purpose: str, peer: str, jurisdiction: str, message: str) -> None:
+    for text in (purpose, peer, message):
+        _check_text(text)
+    if not JURISDICTION_PATTERN.fullmatch(jurisdiction):
+        raise LocalError("expected an ISO 3166-1 alpha-2 country code")
+
+
+def _check_payload(size_bytes: int, digest: Digest, round: int | None) -> None:
+    _check_counters(size_bytes, round or 0)
+    _check_digest(digest)

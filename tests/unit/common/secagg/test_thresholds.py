@@ -1,0 +1,225 @@
+"""No survivor lists, however they are handed round, expose a sum of fewer than g honest inputs.
+
+The adversary is as strong as the design note allows: c institutions give it every share they hold
+and stand in every list; it shows each honest institution a list of its own choice, and one honest
+institution answers two. Shares add up secret by secret, across lists, so what is searched here is
+not only a list with t answers but every seed that any mixture of answers exposes:
+
+* the self seed of k falls when t shares of it are known; an honest institution gives its share
+  when k is in the list that it answers;
+* the seed of a pair {j, k} was dealt twice, by j and by k; the sharing of k falls when t shares
+  are known; an honest institution gives its share when k is in its list and j is not;
+* a set of honest inputs is exposed as a sum when all its self seeds and the seeds of all pairs
+  that lead out of it have fallen. (Within the set the masks cancel.)
+"""
+
+from itertools import combinations, product
+
+import pytest
+
+from comity_common.errors import LocalError
+from comity_common.secagg.thresholds import thresholds
+
+TABLE = [  # n, c, t, m, g: the table of the design note
+    (3, 1, 3, 3, 2),
+    (4, 1, 4, 4, 3),
+    (5, 1, 4, 4, 3),
+    (7, 1, 5, 5, 3),
+    (7, 2, 6, 6, 4),
+    (10, 2, 7, 7, 4),
+    (20, 5, 14, 14, 5),
+    (100, 33, 68, 68, 6),
+]
+
+
+def safe(n: int, c: int) -> bool:
+    try:
+        thresholds(n, c)
+    except LocalError:
+        return False
+    return True
+
+
+SIZES = [(n, c) for n in range(3, 8) for c in range(1, n) if safe(n, c)]
+SMALL = [(n, c) for n, c in SIZES if n <= 5]
+
+
+@pytest.mark.parametrize(("n", "c", "t", "m", "g"), TABLE)
+def test_thresholds_are_those_of_the_table(n, c, t, m, g):
+    found = thresholds(n, c)
+    assert (found.shares, found.survivors, found.honest_inputs) == (t, m, g)
+
+
+@pytest.mark.parametrize(
+    ("n", "c"), [(0, 1), (2, 1), (3, 0), (3, -1), (3, 2), (3, 3), (4, 3), (5, 4), (-5, 1)]
+)
+def test_thresholds_refuse_what_no_numbers_make_safe(n, c):
+    with pytest.raises(LocalError):
+        thresholds(n, c)
+
+
+def test_every_bound_of_the_design_note_holds_up_to_255_participants():
+    for n in range(3, 256):
+        for c in range(1, n):
+            if not safe(n, c):
+                assert -(-(n + c) // 2) + 1 > n  # refused only where t itself does not fit
+                continue
+            found = thresholds(n, c)
+            t, m, g = found.shares, found.survivors, found.honest_inputs
+            honest = n - c
+            assert 2 * t >= n + c + 2  # two quorums meet in more than c + 1 institutions
+            assert c + 2 <= m <= n
+            assert t <= m  # a full list can be unmasked
+            assert min(3, honest) <= g <= honest
+            assert g >= 2  # never one institution alone
+
+
+def lists_of(honest: int, fewest: int, member: int) -> list[frozenset[int]]:
+    """The honest part of every list that an honest institution would answer: it is in it."""
+    everyone = range(honest)
+    return [
+        frozenset(chosen)
+        for size in range(max(fewest, 1), honest + 1)
+        for chosen in combinations(everyone, size)
+        if member in chosen
+    ]
+
+
+def smallest_exposed_sum(honest: int, need: int, answers: list[list[frozenset[int]]]) -> int:
+    """The fewest honest inputs in a sum that these answers expose; `honest + 1` if none.
+
+    Args:
+        need: how many honest shares of a secret expose it: t − c.
+        answers: per honest institution the lists that it answered.
+    """
+    everyone = range(honest)
+
+    def falls(condition) -> bool:
+        return sum(any(condition(chosen) for chosen in lists) for lists in answers) >= need
+
+    self_seeds = [falls(lambda s, k=k: k in s) for k in everyone]
+    tied = {k: {k} for k in everyone}  # by pair seeds that have not fallen
+    for j, k in combinations(everyone, 2):
+        by_k = falls(lambda s, j=j, k=k: k in s and j not in s)
+        by_j = falls(lambda s, j=j, k=k: j in s and k not in s)
+        if not (by_k or by_j):
+            joined = tied[j] | tied[k]
+            for member in joined:
+                tied[member] = joined
+    exposed = [len(tied[k]) for k in everyone if all(self_seeds[j] for j in tied[k])]
+    return min(exposed, default=honest + 1)
+
+
+def search_everything(n: int, c: int, t: int, m: int) -> int:
+    """Try every assignment of lists; by symmetry the one who answers twice is institution 0."""
+    honest = n - c
+    choices = [lists_of(honest, m - c, member) for member in range(honest)]
+    return min(
+        smallest_exposed_sum(honest, t - c, [[chosen[0], second], *([s] for s in chosen[1:])])
+        for chosen in product(*choices)
+        for second in choices[0]
+    )
+
+
+def exposes(n: int, c: int, t: int, m: int, size: int) -> bool:
+    """Search, cutting dead branches only, for answers that expose the sum of `size` honest inputs.
+
+    The same question as `search_everything`, asked backwards: fix which inputs shall be exposed
+    (by symmetry the first ones), follow how many shares of each secret that must fall are known,
+    and give up a branch when even every remaining institution could not make up the rest.
+    """
+    honest, need = n - c, t - c
+    inside, outside = range(size), range(size, honest)
+    pairs = list(product(inside, outside))
+    if need <= 0:
+        return True
+
+    def gives(chosen: frozenset[int]) -> int:
+        """The secrets of which an answer to this list is a share, as bits."""
+        facts = [k in chosen for k in inside]
+        facts += [k in chosen and j not in chosen for k, j in pairs]
+        facts += [j in chosen and k not in chosen for k, j in pairs]
+        return sum(1 << bit for bit, fact in enumerate(facts) if fact)
+
+    def maximal(masks: set[int]) -> list[int]:
+        return [a for a in masks if not any(a != b and a & b == a for b in masks)]
+
+    width = size + 2 * len(pairs)
+
+    def alive(counts: tuple[int, ...], left: int) -> bool:
+        best = [min(count + left, need) for count in counts]
+        return all(count == need for count in best[:size]) and all(
+            need in (best[size + p], best[size + len(pairs) + p]) for p in range(len(pairs))
+        )
+
+    for twice in {0, honest - 1}:  # one of the exposed, or one of the others
+        states = {(0,) * width}
+        for member in range(honest):
+            single = {gives(chosen) for chosen in lists_of(honest, m - c, member)}
+            if member == twice:
+                single = {a | b for a in single for b in single}
+            states = {
+                counts
+                for state in states
+                for mask in maximal(single)
+                if alive(
+                    counts := tuple(
+                        min(count + (mask >> bit & 1), need) for bit, count in enumerate(state)
+                    ),
+                    honest - member - 1,
+                )
+            }
+        if states:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("n", "c"), SMALL)
+def test_no_split_view_exposes_fewer_than_g_honest_inputs(n, c):
+    found = thresholds(n, c)
+    assert search_everything(n, c, found.shares, found.survivors) == found.honest_inputs
+
+
+@pytest.mark.parametrize(("n", "c"), SMALL)
+def test_the_quick_search_agrees_with_trying_everything_for_every_threshold(n, c):
+    honest = n - c
+    for t in range(c + 1, n + 1):
+        for m in range(max(t, 3), n + 1):
+            sizes = range(1, honest + 1)
+            first = next((size for size in sizes if exposes(n, c, t, m, size)), honest + 1)
+            assert first == search_everything(n, c, t, m), (t, m)
+
+
+@pytest.mark.parametrize(("n", "c"), SIZES)
+def test_no_split_view_of_up_to_seven_exposes_fewer_than_g_and_g_is_exact(n, c):
+    found = thresholds(n, c)
+    t, m, g = found.shares, found.survivors, found.honest_inputs
+    assert not any(exposes(n, c, t, m, size) for size in range(1, g))
+    assert exposes(n, c, t, m, g)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "c"), [(6, 1), (6, 2), (6, 3), (6, 4), (7, 2), (7, 3)])
+def test_trying_everything_finds_no_smaller_sum_in_larger_rounds(n, c):
+    found = thresholds(n, c)
+    assert search_everything(n, c, found.shares, found.survivors) == found.honest_inputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "c"), [(8, 1), (8, 2), (8, 3), (9, 2), (9, 3)])
+def test_no_split_view_of_eight_or_nine_exposes_fewer_than_g_honest_inputs(n, c):
+    found = thresholds(n, c)
+    t, m, g = found.shares, found.survivors, found.honest_inputs
+    assert not any(exposes(n, c, t, m, size) for size in range(1, g))
+
+
+@pytest.mark.parametrize(("n", "c"), [(4, 1), (5, 1), (6, 2), (7, 1)])
+def test_one_share_less_would_expose_a_single_institution(n, c):
+    t = thresholds(n, c).shares - 1
+    assert exposes(n, c, t, m=t, size=1)
+
+
+@pytest.mark.parametrize(("n", "c"), [(5, 1), (6, 2), (7, 1), (7, 3)])
+def test_one_survivor_less_would_expose_a_single_institution(n, c):
+    found = thresholds(n, c)
+    assert exposes(n, c, found.shares, found.survivors - 1, size=1)
