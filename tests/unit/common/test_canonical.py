@@ -151,6 +151,7 @@ def test_a_decimal_is_spelled_in_full_and_comes_back_equal(value, text):
     assert decode(Amount, raw).value == Decimal(value)
 
 
+@pytest.mark.xfail(strict=True, reason="D9: digits are counted before zeros are written out")
 @pytest.mark.parametrize("value", ["1E+40", "123E+38", "12E+39"])
 def test_encode_writes_no_decimal_that_decode_refuses(value):
     @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +310,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(field=st.sampled_from(sorted(TREE)), value=json_values, inside=st.booleans())
 def test_any_json_in_any_field_raises_only_peer_errors(field, value, inside):
     tree = TREE | ({"many": [TREE["inner"] | {"weights": value}]} if inside else {field: value})

@@ -1,0 +1,1 @@
+"""The BERT that is fine-tuned: built, moved to and from a flat vector, exported."""

@@ -1,0 +1,163 @@
+"""Writes a released model as an ordinary Hugging Face directory.
+
+Whoever gets it needs nothing of ours: plain transformers loads the full model, low-rank updates
+merged, and plain PEFT the adapter beside it. The card says under which agreement it was trained
+and what was guaranteed to whose rows.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import BertForSequenceClassification
+
+from comity_client.model.build import quiet
+from comity_client.model.classifier import Classifier
+from comity_client.model.lowrank import ADAPTER, lora_config, low_rank_layers
+from comity_common.agreement import Tune
+from comity_common.errors import LocalError
+from comity_common.ids import Digest, InstitutionId
+
+ADAPTER_DIRECTORY = "adapter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarantee:
+    """What one institution's rows were given: (ε, δ)-DP for each record."""
+
+    institution: InstitutionId
+    epsilon: Decimal
+    delta: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a model comes from.
+
+    Attributes:
+        agreement: digest of the agreement it was trained under.
+        base: name of the base model, as in the agreement.
+        rounds: certified rounds that went into it.
+        guarantees: one for each institution.
+    """
+
+    agreement: Digest
+    base: str
+    purpose: str
+    rounds: int
+    guarantees: tuple[Guarantee, ...]
+
+
+def export(classifier: Classifier, provenance: Provenance, directory: Path) -> None:
+    """Write weights, tokenizer, configuration and card; for LoRA an `adapter` as well.
+
+    Args:
+        directory: made here; not there yet, or empty.
+
+    Raises:
+        LocalError: there is something in the directory.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise LocalError(f"expected a new or empty directory, {directory.name} has files")
+    model = BertForSequenceClassification(classifier.network.config)
+    model.load_state_dict(_merged(classifier))
+    with quiet():
+        model.save_pretrained(directory)
+        classifier.tokenizer.save_pretrained(directory)
+    if classifier.tune is Tune.LORA:
+        _write_adapter(classifier, provenance.base, directory / ADAPTER_DIRECTORY)
+    (directory / "README.md").write_text(_card(classifier, provenance), encoding="utf-8")
+
+
+def _merged(classifier: Classifier) -> dict[str, torch.Tensor]:
+    """Name every weight as a plain BERT does, with W + B·A where there is an update."""
+    weights = {
+        name.replace(".base_layer.", "."): value
+        for name, value in classifier.network.state_dict().items()
+        if ".lora_" not in name
+    }
+    for name, layer in low_rank_layers(classifier.network):
+        key = f"{name}.weight"
+        weights[key] = weights[key] + layer.get_delta_weight(ADAPTER)
+    return weights
+
+
+def _write_adapter(classifier: Classifier, base: str, directory: Path) -> None:
+    """Write A, B and, whole, what the base has not: classifier, pooler and pooling layer.
+
+    The names of the weights are those under which PEFT saves them.
+    """
+    layers = classifier.base_layers
+    saved = ["classifier", "pooler", f"encoder.layer.{layers}"]
+    saved = saved[: 2 + classifier.network.config.num_hidden_layers - layers]
+    network: Any = classifier.network
+    weights = {}
+    for name, value in network.state_dict().items():
+        in_saved = any(f".{part}." in f".{name}" for part in saved)
+        if ".lora_" in name or in_saved:
+            weights[f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}"] = value.contiguous()
+    low_rank = low_rank_layers(network)[0][1]
+    config = lora_config(low_rank.r[ADAPTER], low_rank.lora_alpha[ADAPTER], layers, saved)
+    config.base_model_name_or_path = base
+    directory.mkdir()
+    config.save_pretrained(directory)
+    save_file(weights, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def _card(classifier: Classifier, provenance: Provenance) -> str:
+    guarantees = "\n".join(
+        f"| {g.institution} | {g.epsilon} | {g.delta} |" for g in provenance.guarantees
+    )
+    labels = ", ".join(classifier.task.labels)
+    return f"""---
+library_name: transformers
+pipeline_tag: text-classification
+---
+# A text classifier trained by a federation
+
+Purpose: {provenance.purpose}
+
+Trained with Comity from the base model `{provenance.base}` (tuned: {classifier.tune.value}) in
+{provenance.rounds} certified rounds, under the agreement
+
+    {provenance.agreement}
+
+No row left its institution. Each institution added the full noise itself, so that the guarantee
+below holds for each of its records against everyone, adding or removing one record at a time.
+
+| institution | ε | δ |
+|---|---|---|
+{guarantees}
+
+## Use
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="path/to/this/directory")
+```
+
+Texts are cut at {classifier.task.max_tokens} tokens in training. Labels: {labels}.
+{_adapter_section(provenance.base) if classifier.tune is Tune.LORA else ""}"""
+
+
+def _adapter_section(base: str) -> str:
+    return f"""
+## The adapter alone
+
+The weights here have the update merged in. `{ADAPTER_DIRECTORY}/` is the same update for PEFT, to
+be put on the base model `{base}` in the shape of this model's configuration:
+
+```python
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+config = AutoConfig.from_pretrained("path/to/this/directory")
+base = AutoModelForSequenceClassification.from_pretrained("path/to/the/base", config=config)
+model = PeftModel.from_pretrained(base, "path/to/this/directory/{ADAPTER_DIRECTORY}")
+```
+"""

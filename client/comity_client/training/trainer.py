@@ -1,0 +1,78 @@
+"""One round of DP-SGD on the vault's own rows.
+
+draw a Poisson batch → sum its clipped gradients → add the full noise → divide by the agreement's
+constant → Adam, `local_steps` times. Everything after the noise is post-processing. Sampling
+probability, clipping norm, noise and divisor come from the agreement; no number of rows enters.
+
+There is no way to switch noise or clipping off here; what trains without them is in `baseline`.
+What leaves the vault is the delta alone, and whether it may leave is not decided here.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from comity_client.datasets import Rows
+from comity_client.model.classifier import Classifier
+from comity_client.training.adam import AdamMoments
+from comity_client.training.noise import GaussianNoise
+from comity_client.training.sampler import PoissonSampler
+from comity_client.training.step import clipping
+from comity_common.agreement import Training
+from comity_common.vectors import Vector
+
+OnStep = Callable[[int, int], None]
+
+
+class Trainer:
+    """Trains one institution's deltas, round after round.
+
+    Args:
+        classifier: moved about while a round is trained; may be shared by trainers that take turns.
+        rows: the institution's own; with a frozen encoder they are encoded here, once.
+        training: the agreement's terms.
+        threads: how many torch may use in this process.
+    """
+
+    def __init__(
+        self, classifier: Classifier, rows: Rows, training: Training, *, threads: int
+    ) -> None:
+        torch.set_num_threads(threads)
+        self._classifier = classifier
+        self._training = training
+        self._examples = classifier.prepare(rows.texts)
+        self._targets = torch.tensor(rows.labels)
+        self._sampler = PoissonSampler(len(rows), training.sampling_probability)
+        self._noise = GaussianNoise(float(training.noise_multiplier * training.clip_norm))
+
+    @property
+    def noise_vectors_drawn(self) -> int:
+        """How many vectors of noise were drawn so far: one for each step ever begun."""
+        return self._noise.vectors_drawn
+
+    def train(
+        self, start: Vector, adam: AdamMoments | None, on_step: OnStep
+    ) -> tuple[Vector, AdamMoments]:
+        """Take the agreement's number of noisy steps from the global model.
+
+        Args:
+            start: the global parameters, shape (d,), float32.
+            adam: the moments after the last round; None in the first.
+            on_step: told after each step how many are done and how many there are.
+
+        Returns:
+            the delta, shape (d,), float32, and the moments to keep for the next round.
+        """
+        training, parameters = self._training, start
+        moments = adam or AdamMoments.zero(start.size)
+        with clipping(self._classifier, float(training.clip_norm)) as clipped_sum:
+            for done in range(1, training.local_steps + 1):
+                self._classifier.load(parameters)
+                total = clipped_sum(self._examples, self._targets, self._sampler.draw())
+                self._noise.add(total)
+                gradient = total / float(training.divisor)
+                parameters, moments = moments.step(
+                    parameters, gradient, float(training.learning_rate)
+                )
+                on_step(done, training.local_steps)
+        return parameters - start, moments

@@ -1,0 +1,1 @@
+"""`comity demo`: a whole federation of real daemons on one machine."""

@@ -1,0 +1,204 @@
+"""Founds a federation on this machine: what people would do by hand, done for all parties.
+
+Every party gets its own home and its own keys, made there. The operator approves the institutions'
+certificate requests and proposes an agreement; each institution checks it against its own policy
+and budget and signs its exact bytes; only then may it run. In a workdir that was used before, the
+parties are the same, and so are their data sets and budgets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comity_client import config as vault_config
+from comity_client.config import VaultConfig
+from comity_client.flower.supernode import make_node_key
+from comity_client.institution import Institution
+from comity_common.agreement import Agreement, Party
+from comity_common.canonical import encode
+from comity_common.dp.terms import Guarantee
+from comity_common.errors import LocalError
+from comity_common.ids import InstitutionId
+from comity_server import config as server_config
+from comity_server.agreements import Agreements, AgreementState
+from comity_server.config import Deadlines, FlowerSettings
+from comity_server.home import Home as OperatorHome
+from comity_server.home import init
+from comity_server.models import Models
+from comity_server.registry import Registry
+from comity_server.store import Store as OperatorStore
+
+from comity_local.layout import Workdir
+from comity_local.options import Options
+from comity_local.samples import Region, Samples, write_rows
+from comity_local.terms import aggregation_of, propose, task_of
+from comity_local.yardstick import Yardstick
+
+OPERATOR = "Comity demo operator"
+OPERATOR_JURISDICTION = "CH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The loopback ports of the operator."""
+
+    transfer: int
+    superlink: int
+    gate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Founded:
+    """A federation that may run.
+
+    Attributes:
+        regions: the institutions' data, in the order of their numbers on the command line.
+    """
+
+    agreement: Agreement
+    regions: tuple[Region, ...]
+
+
+def found(
+    options: Options,
+    samples: Samples,
+    yardstick: Yardstick,
+    ports: Ports,
+    deadlines: Deadlines,
+    sockets: Path,
+) -> Founded:
+    """Make or reuse the parties, and get one agreement signed by all.
+
+    Raises:
+        LocalError: the workdir holds another federation.
+        Refusal: an institution's policy or budget does not allow the agreement.
+    """
+    workdir = Workdir(options.workdir)
+    operator = _operator(workdir, ports, deadlines)
+    institutions = [
+        _institution(workdir, region, ports, sockets / str(number))
+        for number, region in enumerate(samples.regions, start=1)
+    ]
+    store = OperatorStore(OperatorHome(workdir.operator).database)
+    try:
+        return _agree(options, samples, yardstick, operator, institutions, store)
+    finally:
+        store.close()
+
+
+def _agree(
+    options: Options,
+    samples: Samples,
+    yardstick: Yardstick,
+    operator: Party,
+    institutions: Sequence[Institution],
+    store: OperatorStore,
+) -> Founded:
+    workdir = Workdir(options.workdir)
+    home = OperatorHome(workdir.operator)
+    registry = Registry(store)
+    agreements = Agreements(store, registry, Models(home.models))
+    _approve(home, registry, institutions)
+    agreement = propose(
+        options,
+        operator,
+        [_party(institution) for institution in institutions],
+        task_of(samples.labels, options),
+        yardstick.start(aggregation_of(options, len(institutions))),
+        yardstick.evaluation_set,
+        options.model,
+    )
+    privacy = agreement.privacy
+    ceiling = Guarantee(epsilon=options.ceiling or options.epsilon, delta=options.delta)
+    raw = encode(agreement)
+    running = agreements.running()
+    if running is not None:
+        agreements.end(running.digest, AgreementState.STOPPED, "a new demo took its place")
+    proposed = agreements.propose(agreement, home.signing_keys(), yardstick.initial())
+    for institution in institutions:
+        rows = workdir.rows(institution.me)
+        dataset = institution.data.register(rows, ceiling=ceiling, order=privacy.order)
+        signed = institution.agreements.sign(
+            raw, institution.keys, institution.me, institution.policy, dataset
+        )
+        agreements.sign(agreement.digest, institution.me, signed.signature)
+    signatures = agreements.signatures(agreement.digest)
+    for institution in institutions:
+        with institution.store.transaction() as tx:
+            for standing in institution.agreements.active():
+                institution.agreements.retire(tx, standing.agreement.digest)
+        institution.agreements.activate(proposed.body, signatures)
+    agreements.start(agreement.digest)
+    return Founded(agreement=agreement, regions=samples.regions)
+
+
+def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines) -> Party:
+    home = OperatorHome(workdir.operator)
+    transfer = f"127.0.0.1:{ports.transfer}"
+    if not home.config.exists():
+        return init(
+            workdir.operator,
+            name=OPERATOR,
+            jurisdiction=OPERATOR_JURISDICTION,
+            transfer=transfer,
+            flower_port=ports.superlink,
+            deadlines=deadlines,
+        )
+    moved = server_config.load(home.config).model_copy(
+        update={
+            "transfer": transfer,
+            "flower": FlowerSettings(port=ports.superlink),
+            "deadlines": deadlines,
+        }
+    )
+    server_config.write(home.config, moved)
+    return home.party()
+
+
+def _institution(workdir: Workdir, region: Region, ports: Ports, sockets: Path) -> Institution:
+    home = workdir.home(region.id)
+    settings = VaultConfig(
+        id=region.id,
+        name=region.name,
+        jurisdiction=region.jurisdiction,
+        server=f"127.0.0.1:{ports.transfer}",
+        sockets=sockets,
+    )
+    rows = workdir.rows(region.id)
+    if (home / "vault.toml").exists():
+        vault_config.write(home / "vault.toml", settings)
+        institution = Institution(home)
+    else:
+        institution = Institution.create(home, settings)
+        make_node_key(institution.home.flower)
+    rows.parent.mkdir(mode=0o700, exist_ok=True)
+    write_rows(rows, region.rows)
+    return institution
+
+
+def _approve(
+    home: OperatorHome, registry: Registry, institutions: Sequence[Institution]
+) -> None:
+    approved = registry.fingerprints()
+    if approved and set(approved) != {institution.me for institution in institutions}:
+        raise LocalError(
+            f"expected the institutions of this workdir: {', '.join(sorted(approved))}; "
+            "choose another --workdir"
+        )
+    for institution in institutions:
+        if institution.me not in approved:
+            certified = registry.approve(
+                home.certificate_authority(),
+                institution.keys.certificate_request(institution.me),
+                (institution.home.flower / "node.pub").read_text(),
+            )
+            institution.keys.install(certified.certificate, home.authority.read_bytes())
+
+
+def _party(institution: Institution) -> Party:
+    return Party(
+        id=InstitutionId(institution.config.id),
+        name=institution.config.name,
+        jurisdiction=institution.config.jurisdiction,
+        identity=institution.keys.identity,
+    )

@@ -1,0 +1,71 @@
+"""Where a demo keeps what it makes: one directory, with a directory of its own for every party."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MARKER = "comity-demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Workdir:
+    """The paths of one demo.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def marker(self) -> Path:
+        """Says that this directory may be removed by `--clean`."""
+        return self.path / MARKER
+
+    @property
+    def operator(self) -> Path:
+        """The operator's home."""
+        return self.path / "operator"
+
+    @property
+    def institutions(self) -> Path:
+        """The institutions' homes, by id."""
+        return self.path / "institutions"
+
+    @property
+    def evaluation(self) -> Path:
+        """The public evaluation set."""
+        return self.path / "public" / "evaluation.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """What every process wrote."""
+        return self.path / "logs"
+
+    @property
+    def faults(self) -> Path:
+        """Markers of the faults that have happened."""
+        return self.path / "faults"
+
+    @property
+    def model(self) -> Path:
+        """The model, in Hugging Face's format."""
+        return self.path / "model"
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.path / "report.html"
+
+    def home(self, institution: str) -> Path:
+        """Return an institution's home."""
+        return self.institutions / institution
+
+    def rows(self, institution: str) -> Path:
+        """Return an institution's data file, inside its home."""
+        return self.home(institution) / "data" / "rows.jsonl"
+
+    def create(self) -> None:
+        """Make the directories."""
+        for directory in (self.institutions, self.evaluation.parent, self.logs, self.faults):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.marker.touch()

@@ -1,0 +1,117 @@
+"""What the federation is measured with, in the demo's own process: nothing of it is sent anywhere.
+
+The public evaluation set after every round; each region alone under the same terms; and the same
+federation without clipping, noise and masks, which shows what privacy cost. Imports torch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from comity_client.datasets import Rows, evaluation_set_digest, read_rows
+from comity_client.model.build import base_digest, base_path, build
+from comity_client.model.classifier import Classifier
+from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.training.baseline import TrainerWithoutPrivacy
+from comity_client.training.trainer import Trainer
+from comity_common.agreement import Agreement, Aggregation, Task
+from comity_common.ids import Digest
+from comity_common.optimizer import first_state, state_digest
+from comity_common.vectors import Vector
+
+from comity_local.options import Options
+from comity_local.results import Score
+from comity_local.terms import LORA_ALPHA, LORA_RANK, Start, model_seed
+from comity_common.agreement import Pooling
+
+Say = Callable[[str], None]
+
+
+class Yardstick:
+    """Builds the classifier of a demo and scores parameters on the public evaluation set."""
+
+    def __init__(self, options: Options, task: Task, evaluation: Path, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._threads = threads
+        self._task = task
+        self._base = base_path(options.model)
+        self.classifier: Classifier = build(
+            self._base,
+            task,
+            pooling=Pooling.MEAN,
+            tune=options.tune,
+            lora_rank=LORA_RANK,
+            lora_alpha=LORA_ALPHA,
+            seed=model_seed(options),
+        )
+        self._initial = self.classifier.initial_vector()
+        self._rows = read_rows(evaluation, task.labels)
+        self._examples = self.classifier.prepare(self._rows.texts)
+
+    @property
+    def evaluation_set(self) -> Digest:
+        """The digest of the public evaluation set."""
+        return evaluation_set_digest(self._rows)
+
+    @property
+    def all_parameters(self) -> int:
+        """How many parameters the whole model has."""
+        return sum(parameter.numel() for parameter in self.classifier.network.parameters())
+
+    def initial(self) -> Vector:
+        """The parameters that training starts from."""
+        return self._initial.copy()
+
+    def start(self, aggregation: Aggregation) -> Start:
+        """Return what the agreement says about the start."""
+        state = first_state(self._initial, aggregation)
+        return Start(
+            base=base_digest(self._base),
+            parameters=self._initial.size,
+            initial_state=state_digest(state),
+        )
+
+    def score(self, parameters: Vector) -> Score:
+        """Score a model on the public evaluation set."""
+        self.classifier.load(parameters)
+        guessed = self.classifier.probabilities(self._examples).argmax(axis=1).astype(np.int64)
+        truth = self._rows.labels
+        return Score(accuracy=accuracy(truth, guessed), macro_f1=macro_f1(truth, guessed))
+
+    def alone(self, agreement: Agreement, data: Path) -> Score:
+        """Train one region by itself, under the same DP terms and for as many steps."""
+        rows = read_rows(data, self._task.labels)
+        trainer = Trainer(self.classifier, rows, agreement.training, threads=self._threads)
+        parameters, moments = self.initial(), None
+        for _ in range(agreement.schedule.rounds):
+            delta, moments = trainer.train(parameters, moments, _quietly)
+            parameters = parameters + delta
+        return self.score(parameters)
+
+    def without_dp(self, agreement: Agreement, data: Sequence[Path]) -> Score:
+        """Train the same federation without clipping and noise, as a plain computation."""
+        trainers = [
+            TrainerWithoutPrivacy(
+                self.classifier,
+                read_rows(file, self._task.labels),
+                agreement.training,
+                threads=self._threads,
+            )
+            for file in data
+        ]
+        parameters = self.initial()
+        moments: list[object] = [None] * len(trainers)
+        for _ in range(agreement.schedule.rounds):
+            deltas = []
+            for k, trainer in enumerate(trainers):
+                delta, moments[k] = trainer.train(parameters, moments[k], _quietly)
+                deltas.append(delta)
+            parameters = parameters + np.mean(deltas, axis=0, dtype=np.float32)
+        return self.score(parameters)
+
+
+def _quietly(done: int, of: int) -> None:
+    """Say nothing about single steps."""

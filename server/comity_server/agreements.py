@@ -1,0 +1,207 @@
+"""Agreements at the operator: proposed, signed by all, running, over.
+
+The operator proposes exact bytes; every institution signs them with both its keys; nothing runs
+before all signatures are here and every approved TLS key is the one that the agreement names.
+
+    proposed ─start→ running ─→ finished
+                     ↑     └─→ stopped (with a reason)
+                     └─start──────┘
+"""
+
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from comity_common.agreement import Agreement, Party
+from comity_common.canonical import decode, encode
+from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
+from comity_common.errors import LocalError, PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.vectors import Vector
+from sqlalchemy import Connection, Select, delete, insert, select, update
+
+from comity_server.errors import Stranger
+from comity_server.models import Models
+from comity_server.registry import Registry
+from comity_server.store import Store, agreements, signatures
+
+
+class AgreementState(StrEnum):
+    """Where an agreement is."""
+
+    PROPOSED = "proposed"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+class Agreements:
+    """The agreements in the operator's store."""
+
+    def __init__(self, store: Store, registry: Registry, models: Models) -> None:
+        self._store = store
+        self._registry = registry
+        self._models = models
+        self._decoded: dict[Digest, Agreement] = {}
+
+    def propose(self, agreement: Agreement, keys: SigningKeys, parameters: Vector) -> Signed:
+        """Sign an agreement as the operator and keep it with its first model.
+
+        Args:
+            parameters: shape (d,), float32, the model that training starts from.
+
+        Returns:
+            the exact bytes that every institution is to sign, with the operator's signature.
+
+        Raises:
+            LocalError: it is not this operator's, or the model is not the one it names.
+        """
+        identity = agreement.operator.identity
+        if (identity.ed25519, identity.mldsa44) != keys.public():
+            raise LocalError("expected an agreement that names this operator's own keys")
+        self._models.begin(agreement, parameters)
+        signed = keys.sign(Purpose.AGREEMENT, encode(agreement))
+        with self._store.write() as tx:
+            if tx.execute(_state(agreement.digest)).first() is not None:
+                raise LocalError("expected an agreement that was not proposed before")
+            tx.execute(
+                insert(agreements).values(
+                    digest=agreement.digest,
+                    body=signed.body,
+                    state=AgreementState.PROPOSED,
+                    reason="",
+                    started=0.0,
+                )
+            )
+            _keep_signature(tx, agreement.digest, agreement.operator.id, signed.signature)
+        return signed
+
+    def sign(self, digest: Digest, institution: InstitutionId, signature: bytes) -> None:
+        """Take an institution's signature over the exact bytes.
+
+        Raises:
+            PeerError: it is not valid.
+            LocalError: the agreement is unknown or does not name the institution.
+        """
+        agreement = self.get(digest)
+        _check_signature(agreement, agreement.party(institution), signature)
+        with self._store.write() as tx:
+            _keep_signature(tx, digest, institution, signature)
+
+    def start(self, digest: Digest) -> None:
+        """Let a signed agreement run, or go on after it was stopped.
+
+        Raises:
+            PeerError: a signature is missing or wrong.
+            LocalError: a TLS key is another, another agreement runs, or this one is over.
+        """
+        agreement = self.get(digest)
+        given = self.signatures(digest)
+        for party in (agreement.operator, *agreement.institutions):
+            if party.id not in given:
+                raise PeerError(f"expected a signature of {party.id}")
+            _check_signature(agreement, party, given[party.id])
+        approved = self._registry.fingerprints()
+        for party in agreement.institutions:
+            if approved.get(party.id) != party.identity.tls:
+                raise LocalError(f"expected {party.id} to be approved with the agreement's TLS key")
+        with self._store.write() as tx:
+            running = agreements.c.state == AgreementState.RUNNING
+            if tx.execute(select(agreements.c.digest).where(running)).first() is not None:
+                raise LocalError("expected no other agreement to run")
+            if tx.execute(_state(digest)).scalar_one() == AgreementState.FINISHED:
+                raise LocalError("expected an agreement that is not finished")
+            this = agreements.c.digest == digest
+            tx.execute(update(agreements).where(this).values(started=time.time()))
+            _move(tx, digest, AgreementState.RUNNING, "")
+
+    def end(self, digest: Digest, state: AgreementState, reason: str = "") -> None:
+        """Note that an agreement is finished, or stopped for a reason."""
+        with self._store.write() as tx:
+            _move(tx, digest, state, reason)
+
+    def get(self, digest: Digest) -> Agreement:
+        """Look up an agreement.
+
+        Raises:
+            LocalError: it is unknown.
+        """
+        if digest not in self._decoded:
+            query = select(agreements.c.body).where(agreements.c.digest == digest)
+            with self._store.read() as tx:
+                body = tx.execute(query).scalar()
+            if body is None:
+                raise LocalError("expected an agreement that was proposed here")
+            self._decoded[digest] = decode(Agreement, body)
+        return self._decoded[digest]
+
+    def get_for(self, institution: InstitutionId, digest: Digest) -> Agreement:
+        """Look up an agreement on behalf of an institution.
+
+        Raises:
+            Stranger: it is unknown, or does not name the institution.
+        """
+        try:
+            agreement = self.get(digest)
+            agreement.party(institution)
+        except LocalError:
+            raise Stranger("expected an agreement that names this institution") from None
+        return agreement
+
+    def running(self) -> Agreement | None:
+        """Return the agreement that runs now."""
+        running = agreements.c.state == AgreementState.RUNNING
+        with self._store.read() as tx:
+            digest = tx.execute(select(agreements.c.digest).where(running)).scalar()
+        return None if digest is None else self.get(Digest(digest))
+
+    def latest(self) -> tuple[Agreement, AgreementState, str] | None:
+        """Return the agreement that was started last, with its state and reason."""
+        query = select(agreements).where(agreements.c.state != AgreementState.PROPOSED)
+        with self._store.read() as tx:
+            row = tx.execute(query.order_by(agreements.c.started.desc())).first()
+        if row is None:
+            return None
+        return self.get(Digest(row.digest)), AgreementState(row.state), row.reason
+
+    def signatures(self, digest: Digest) -> Mapping[InstitutionId, bytes]:
+        """Return the signatures that are here, the operator's included."""
+        query = select(signatures.c.party, signatures.c.signature)
+        with self._store.read() as tx:
+            rows = tx.execute(query.where(signatures.c.agreement == digest)).all()
+        return {InstitutionId(row.party): row.signature for row in rows}
+
+    def flower_run(self, digest: Digest) -> str | None:
+        """Return the last run of Flower that was started for an agreement."""
+        query = select(agreements.c.flower_run).where(agreements.c.digest == digest)
+        with self._store.read() as tx:
+            run: str | None = tx.execute(query).scalar()
+        return run
+
+    def set_flower_run(self, digest: Digest, run: str) -> None:
+        """Note a run of Flower."""
+        with self._store.write() as tx:
+            tx.execute(
+                update(agreements).where(agreements.c.digest == digest).values(flower_run=run)
+            )
+
+
+def _move(tx: Connection, digest: Digest, state: AgreementState, reason: str) -> None:
+    this = agreements.c.digest == digest
+    tx.execute(update(agreements).where(this).values(state=state, reason=reason))
+
+
+def _state(digest: Digest) -> Select[Any]:
+    return select(agreements.c.state).where(agreements.c.digest == digest)
+
+
+def _keep_signature(tx: Connection, digest: Digest, party: InstitutionId, raw: bytes) -> None:
+    same = (signatures.c.agreement == digest) & (signatures.c.party == party)
+    tx.execute(delete(signatures).where(same))
+    tx.execute(insert(signatures).values(agreement=digest, party=party, signature=raw))
+
+
+def _check_signature(agreement: Agreement, party: Party, signature: bytes) -> None:
+    signed = Signed(body=encode(agreement), signature=signature)
+    verify(party.identity.ed25519, party.identity.mldsa44, Purpose.AGREEMENT, signed)

@@ -1,0 +1,1 @@
+"""The operator's side of Flower: the SuperLink, the gate before it, and how they are started."""

@@ -1,0 +1,184 @@
+"""What is known of an agreement's rounds: how each ended and who computed the same next model.
+
+The chain of rounds runs over the bodies of their certificates, void ones included; the chain of
+models over the certified ones. An *endorsement* is an institution's signature under the next model
+that it computed itself; whoever endorsed the newest certified round is up to date.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from comity_common.agreement import Agreement
+from comity_common.canonical import decode
+from comity_common.crypto.sign import Purpose, Signed, verify
+from comity_common.errors import PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg.messages import CertificateBody, Endorsement
+from comity_common.secagg.participant import certificate_digest
+from comity_common.secagg.round import Stage
+from sqlalchemy import ColumnElement, Row, insert, select
+
+from comity_server.errors import WrongTime
+from comity_server.store import Store, endorsements, rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """One round as the store knows it.
+
+    Attributes:
+        plan: its digest.
+        signed_plan: as the operator sent it.
+        published: whether the certificate went to all.
+        started, ended: seconds since 1970.
+        certificate: of an ended round.
+        model: digest of the state after a certified round.
+    """
+
+    number: int
+    epoch: int
+    agreement: Digest
+    plan: Digest
+    signed_plan: Signed
+    published: bool
+    started: float
+    ended: float | None
+    certificate: CertificateBody | None
+    model: Digest | None
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether it moved the model."""
+        return self.certificate is not None and not self.certificate.void
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Where the two chains of an agreement stand.
+
+    Attributes:
+        begun, certified: how many rounds.
+        previous: digest of the last certificate's body, at first the agreement's.
+        model: digest of the present model state.
+        model_round: the round that it came out of, None for the first model.
+    """
+
+    begun: int
+    certified: int
+    previous: Digest
+    model: Digest
+    model_round: int | None
+
+
+class History:
+    """The rounds of all agreements."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def rounds(self, agreement: Digest) -> list[RoundRecord]:
+        """Return an agreement's rounds in order."""
+        return self._query(rounds.c.agreement == agreement)
+
+    def find(self, plan: Digest) -> RoundRecord | None:
+        """Return the round of a plan."""
+        found = self._query(rounds.c.plan == plan)
+        return found[0] if found else None
+
+    def last(self, agreement: Digest) -> RoundRecord | None:
+        """Return the newest round."""
+        found = self.rounds(agreement)
+        return found[-1] if found else None
+
+    def head(self, agreement: Agreement) -> Head:
+        """Return where the chains stand."""
+        head = Head(
+            begun=0,
+            certified=0,
+            previous=agreement.digest,
+            model=agreement.model.initial_state,
+            model_round=None,
+        )
+        for record in self.rounds(agreement.digest):
+            body, model = record.certificate, record.model
+            head = Head(
+                begun=head.begun + 1,
+                certified=head.certified + record.is_certified,
+                previous=head.previous if body is None else certificate_digest(body),
+                model=head.model if model is None else model,
+                model_round=head.model_round if model is None else record.number,
+            )
+        return head
+
+    def endorse(self, agreement: Agreement, sender: InstitutionId, signed: Signed) -> int:
+        """Keep an endorsement. Idempotent.
+
+        Returns:
+            the number of its round.
+
+        Raises:
+            PeerError: it is invalid, or for a model that the operator did not compute.
+            WrongTime: its round is not certified.
+        """
+        message = decode(Endorsement, signed.body)
+        if message.agreement != agreement.digest or message.institution != sender:
+            raise PeerError("expected an endorsement of the sender for this agreement")
+        identity = agreement.party(sender).identity
+        verify(identity.ed25519, identity.mldsa44, Purpose.ENDORSEMENT, signed)
+        same = (rounds.c.agreement == agreement.digest) & (rounds.c.number == message.round)
+        for record in self._query(same):
+            if record.certificate is None or not record.is_certified:
+                raise WrongTime("expected an endorsement of a certified round")
+            named = certificate_digest(record.certificate)
+            if (message.epoch, message.certificate) != (record.epoch, named):
+                raise PeerError("expected an endorsement of this round's certificate")
+            if message.model != record.model:
+                raise PeerError("expected an endorsement of the model that follows from the sum")
+            self._keep(message, signed)
+            return message.round
+        raise PeerError("expected an endorsement of a round of this agreement")
+
+    def endorsers(self, agreement: Digest, round: int) -> frozenset[InstitutionId]:
+        """Return who endorsed the model of a round."""
+        query = select(endorsements.c.institution).where(
+            endorsements.c.agreement == agreement, endorsements.c.round == round
+        )
+        with self._store.read() as tx:
+            return frozenset(InstitutionId(id) for id in tx.execute(query).scalars())
+
+    def _keep(self, message: Endorsement, signed: Signed) -> None:
+        if message.institution in self.endorsers(message.agreement, message.round):
+            return
+        with self._store.write() as tx:
+            tx.execute(
+                insert(endorsements).values(
+                    agreement=message.agreement,
+                    round=message.round,
+                    institution=message.institution,
+                    body=signed.body,
+                    signature=signed.signature,
+                )
+            )
+
+    def _query(self, where: ColumnElement[bool]) -> list[RoundRecord]:
+        with self._store.read() as tx:
+            rows = tx.execute(select(rounds).where(where).order_by(rounds.c.number)).all()
+        return [_record(row) for row in rows]
+
+
+def _record(row: Row[Any]) -> RoundRecord:
+    assert (row.stage in (Stage.CERTIFIED, Stage.VOID)) == (row.certificate is not None)
+    return RoundRecord(
+        number=row.number,
+        epoch=row.epoch,
+        agreement=Digest(row.agreement),
+        plan=Digest(row.plan),
+        signed_plan=Signed(body=row.body, signature=row.signature),
+        published=row.published,
+        started=row.started,
+        ended=row.ended,
+        certificate=None
+        if row.certificate is None
+        else decode(CertificateBody, row.certificate),
+        model=None if row.model is None else Digest(row.model),
+    )

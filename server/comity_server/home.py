@@ -1,0 +1,213 @@
+"""Where the operator's things lie: one directory, readable by its own user alone.
+
+    party = init(Path("operator"), name="University", jurisdiction="DE", transfer="10.0.0.1:7443")
+
+makes directory, keys, authority and settings, and returns what the agreement calls the operator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comity_common.agreement import Party, PublicIdentity
+from comity_common.crypto.sign import SigningKeys
+from comity_common.errors import LocalError
+from comity_common.ids import InstitutionId
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from comity_server import config
+from comity_server.authority import Authority, certificate_fingerprint, private_pem
+from comity_server.files import sync_directory, write_secret
+from comity_server.flower.superlink import SuperLink
+
+LOOPBACK = ("127.0.0.1", "localhost")
+MAX_SOCKET_PATH = 100  # the kernel allows 108 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one operator.
+
+    Attributes:
+        path: the directory, mode 0700.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The daemon's settings."""
+        return self.path / "server.toml"
+
+    @property
+    def database(self) -> Path:
+        """Institutions, agreements, rounds and mailboxes, in one SQLite file."""
+        return self.path / "server.db"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys and certificates."""
+        return self.path / "keys"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that all others are signed with; institutions are given it (PEM)."""
+        return self.keys / "authority.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of the operator's listeners (PEM)."""
+        return self.keys / "server.pem"
+
+    @property
+    def tls_key(self) -> Path:
+        """The private key of the operator's listeners (PEM)."""
+        return self.keys / "server.key"
+
+    @property
+    def uploads(self) -> Path:
+        """Masked vectors."""
+        return self.path / "uploads"
+
+    @property
+    def totals(self) -> Path:
+        """Sums of certified rounds."""
+        return self.path / "totals"
+
+    @property
+    def models(self) -> Path:
+        """Global model states."""
+        return self.path / "models"
+
+    @property
+    def flower(self) -> Path:
+        """The SuperLink's own directory."""
+        return self.path / "flower"
+
+    @property
+    def logs(self) -> Path:
+        """What the daemons wrote."""
+        return self.path / "logs"
+
+    @property
+    def socket(self) -> Path:
+        """Where Flower's ServerApp and the operator's own tools ask.
+
+        Raises:
+            LocalError: the path is too long for the kernel.
+        """
+        path = self.path.absolute() / "coordinator.sock"
+        if len(str(path).encode()) > MAX_SOCKET_PATH:
+            raise LocalError(f"expected a socket path of at most {MAX_SOCKET_PATH} bytes")
+        return path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one daemon that may run on this directory."""
+        return self.path / "server.lock"
+
+    def create(self) -> None:
+        """Make the directories, for the owner alone."""
+        places = (self.keys, self.uploads, self.totals, self.models, self.flower, self.logs)
+        for directory in (self.path, *places):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
+
+    def signing_keys(self) -> SigningKeys:
+        """Read the operator's private signing keys.
+
+        Raises:
+            LocalError: there are none yet.
+        """
+        try:
+            return SigningKeys.from_bytes(self._signing.read_bytes())
+        except (OSError, ValueError):
+            raise LocalError("expected the operator's keys; make them first") from None
+
+    def certificate_authority(self) -> Authority:
+        """Read the operator's certificate authority."""
+        return Authority(self._authority_key, self.authority)
+
+    def party(self) -> Party:
+        """Return what the agreement calls the operator."""
+        settings = config.load(self.config)
+        ed25519, mldsa44 = self.signing_keys().public()
+        return Party(
+            id=InstitutionId(settings.id),
+            name=settings.name,
+            jurisdiction=settings.jurisdiction,
+            identity=PublicIdentity(
+                ed25519=ed25519,
+                mldsa44=mldsa44,
+                tls=certificate_fingerprint(self.certificate.read_bytes()),
+            ),
+        )
+
+    def superlink(self) -> SuperLink:
+        """Return the operator's SuperLink, by the settings.
+
+        Raises:
+            LocalError: the settings name none.
+        """
+        flower = config.load(self.config).flower
+        if flower is None:
+            raise LocalError("expected a [flower] section in server.toml")
+        return SuperLink(
+            home=self.flower.absolute(),
+            port=flower.port,
+            certificate=self.certificate.absolute(),
+            key=self.tls_key.absolute(),
+            authority=self.authority.absolute(),
+            coordinator=self.socket,
+        )
+
+    @property
+    def _signing(self) -> Path:
+        return self.keys / "signing.key"
+
+    @property
+    def _authority_key(self) -> Path:
+        return self.keys / "authority.key"
+
+
+def init(
+    directory: Path,
+    *,
+    name: str,
+    jurisdiction: str,
+    transfer: str,
+    id: str = "operator",
+    hosts: Sequence[str] = (),
+    flower_port: int | None = None,
+    deadlines: config.Deadlines | None = None,
+) -> Party:
+    """Make an operator: directory, keys, authority, settings.
+
+    Args:
+        jurisdiction: ISO 3166-1 alpha-2.
+        transfer: `host:port` that the vaults will connect to.
+        hosts: names and addresses of this machine that institutions use, besides loopback.
+        flower_port: of the SuperLink on loopback; None if Flower is not used.
+
+    Raises:
+        LocalError: there is an operator already, or a value is not allowed.
+    """
+    home = Home(directory)
+    home.create()
+    settings = config.ServerConfig(
+        id=id,
+        name=name,
+        jurisdiction=jurisdiction,
+        transfer=transfer,
+        flower=None if flower_port is None else config.FlowerSettings(port=flower_port),
+        deadlines=deadlines or config.Deadlines(),
+    )
+    write_secret(home._signing, SigningKeys.generate().to_bytes())
+    authority = Authority.create(home._authority_key, home.authority, name)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_secret(home.tls_key, private_pem(key))
+    names = tuple(dict.fromkeys((*hosts, *LOOPBACK)))
+    home.certificate.write_bytes(authority.sign_server(key.public_key(), names))
+    config.write(home.config, settings)
+    sync_directory(home.keys)
+    return home.party()

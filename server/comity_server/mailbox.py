@@ -1,0 +1,123 @@
+"""Every institution's mailbox: parcels in order, kept for ever, read from any place on.
+
+The operator never calls an institution; it posts, and the institution's open stream carries it
+away. The stream is also how the operator knows who is connected: an institution has one, and a
+newer one ends the older.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+from comity.v1 import transfer_pb2 as pb
+from comity_common.ids import InstitutionId
+from sqlalchemy import Connection, func, insert, select
+
+from comity_server.store import Store, mailbox
+
+BATCH = 8  # parcels held in memory for one reader
+LOOK_EVERY_S = 1.0  # at whether the reader is still there
+
+
+class Mailbox:
+    """The mailboxes of all institutions.
+
+    Args:
+        changed: called when somebody comes or goes.
+    """
+
+    def __init__(self, store: Store, changed: Callable[[], None]) -> None:
+        self._store = store
+        self._changed = changed
+        self._news = threading.Condition()
+        self._posted = 0
+        self._streams: dict[InstitutionId, int] = {}
+        self._last_stream = 0
+        self._closed = False
+
+    def post(self, tx: Connection, institution: InstitutionId, parcel: pb.Parcel) -> None:
+        """Put a parcel into a mailbox; call `announce` after the transaction."""
+        place = select(func.max(mailbox.c.sequence)).where(mailbox.c.institution == institution)
+        numbered = pb.Parcel()
+        numbered.CopyFrom(parcel)
+        numbered.sequence = (tx.execute(place).scalar() or 0) + 1
+        tx.execute(
+            insert(mailbox).values(
+                institution=institution,
+                sequence=numbered.sequence,
+                parcel=numbered.SerializeToString(),
+            )
+        )
+
+    def announce(self) -> None:
+        """Wake the readers."""
+        with self._news:
+            self._posted += 1
+            self._news.notify_all()
+
+    def follow(
+        self, institution: InstitutionId, after: int, is_there: Callable[[], bool]
+    ) -> Iterator[pb.Parcel]:
+        """Read a mailbox, then wait for more, until the reader goes or a newer one comes.
+
+        Args:
+            after: the last place that the reader has.
+            is_there: tells whether the reader still listens.
+        """
+        stream = self._open(institution)
+        try:
+            while True:
+                seen = self._posted
+                batch = self._read(institution, after)
+                for parcel in batch:
+                    if not self._goes_on(institution, stream):
+                        return
+                    yield parcel
+                    after = parcel.sequence
+                if batch:
+                    continue
+                with self._news:
+                    if self._posted == seen:
+                        self._news.wait(LOOK_EVERY_S)
+                if not (is_there() and self._goes_on(institution, stream)):
+                    return
+        finally:
+            self._close(institution, stream)
+
+    def connected(self) -> Mapping[InstitutionId, int]:
+        """Return who is connected, each with the number of its stream."""
+        with self._news:
+            return dict(self._streams)
+
+    def close(self) -> None:
+        """End all streams."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+
+    def _open(self, institution: InstitutionId) -> int:
+        with self._news:
+            self._last_stream += 1
+            stream = self._streams[institution] = self._last_stream
+            self._news.notify_all()
+        self._changed()
+        return stream
+
+    def _close(self, institution: InstitutionId, stream: int) -> None:
+        with self._news:
+            if self._streams.get(institution) == stream:
+                del self._streams[institution]
+        self._changed()
+
+    def _goes_on(self, institution: InstitutionId, stream: int) -> bool:
+        with self._news:
+            return not self._closed and self._streams.get(institution) == stream
+
+    def _read(self, institution: InstitutionId, after: int) -> list[pb.Parcel]:
+        query = (
+            select(mailbox.c.parcel)
+            .where(mailbox.c.institution == institution, mailbox.c.sequence > after)
+            .order_by(mailbox.c.sequence)
+            .limit(BATCH)
+        )
+        with self._store.read() as tx:
+            return [pb.Parcel.FromString(raw) for raw in tx.execute(query).scalars()]

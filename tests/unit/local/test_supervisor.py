@@ -1,0 +1,197 @@
+"""The supervisor with real small processes: restarts, signals, and that nothing outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from comity_common.errors import LocalError
+from comity_local.supervisor import Process, Supervisor
+
+SLEEP = "import time; time.sleep(600)"
+# A parent that leaves its pid and a child's pid in files; the child is in its own process group.
+FAMILY = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=0)
+open("child", "w").write(str(child.pid)); open("parent", "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN); open("ready", "w").close(); time.sleep(600)
+"""
+# A whole demo in small: a supervisor whose main thread waits for Ctrl-C.
+DEMO = """
+import sys, time
+from pathlib import Path
+from comity_local.supervisor import Process, Supervisor
+here = Path(sys.argv[1])
+with Supervisor() as supervisor:
+    supervisor.start(Process(name="family", argv=(sys.executable, "-c", sys.argv[2]), env={},
+                             cwd=here, log=here / "log", restart_after_s=0.0))
+    time.sleep(600)
+"""
+
+
+def until(true: Callable[[], object], timeout_s: float = 15.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def written(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor() as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[..., Process]:
+    def make(code: str, restart_after_s: float | None = None, name: str = "it") -> Process:
+        return Process(
+            name=name,
+            argv=(sys.executable, "-c", code),
+            env={"ONLY": "this"},
+            cwd=tmp_path,
+            log=tmp_path / f"{name}.log",
+            restart_after_s=restart_after_s,
+        )
+
+    return make
+
+
+def test_output_goes_to_the_log_and_the_environment_is_exactly_what_was_given(
+    supervisor: Supervisor, process: Callable[..., Process], tmp_path: Path
+) -> None:
+    code = "import os; os.environ.pop('LC_CTYPE', 0); print(dict(os.environ)); raise SystemExit(3)"
+    supervisor.start(process(code))
+    until(lambda: supervisor.exit_code("it") is not None)
+    assert supervisor.exit_code("it") == 3
+    assert (tmp_path / "it.log").read_text() == "{'ONLY': 'this'}\n"
+
+
+def test_a_name_can_be_taken_only_once(
+    supervisor: Supervisor, process: Callable[..., Process]
+) -> None:
+    supervisor.start(process(SLEEP))
+    with pytest.raises(LocalError, match="it is taken"):
+        supervisor.start(process(SLEEP))
+
+
+def test_a_process_without_a_policy_stays_dead(
+    supervisor: Supervisor, process: Callable[..., Process]
+) -> None:
+    supervisor.start(process(SLEEP, name="dead"))
+    supervisor.start(process(SLEEP, 0.0, name="other"))
+    supervisor.kill("dead")
+    supervisor.kill("other")
+    until(lambda: supervisor.restarts("other") == 1)
+    assert supervisor.pid("dead") is None
+    assert supervisor.exit_code("dead") == -signal.SIGKILL
+    assert supervisor.restarts("dead") == 0
+
+
+def test_a_killed_process_comes_back_with_another_pid(
+    supervisor: Supervisor, process: Callable[..., Process]
+) -> None:
+    first = supervisor.start(process(SLEEP, 0.0))
+    supervisor.kill("it")
+    until(lambda: supervisor.restarts("it") == 1)
+    second = supervisor.pid("it")
+    assert second is not None
+    assert second != first
+
+
+def test_a_process_that_must_wait_is_restarted_after_its_time_and_not_before(
+    supervisor: Supervisor, process: Callable[..., Process]
+) -> None:
+    supervisor.start(process(SLEEP, 1.5))
+    supervisor.kill("it")
+    killed = time.monotonic()
+    until(lambda: supervisor.restarts("it") == 1)
+    assert time.monotonic() - killed >= 1.4
+
+
+def test_what_a_killed_process_had_started_is_gone_before_it_is_restarted(
+    supervisor: Supervisor, process: Callable[..., Process], tmp_path: Path
+) -> None:
+    supervisor.start(process(FAMILY, 0.0))
+    until(lambda: written(tmp_path / "parent"))
+    child = int((tmp_path / "child").read_text())
+    supervisor.kill("it")
+    until(lambda: supervisor.restarts("it") == 1)
+    assert not is_alive(child)
+
+
+def test_pause_stops_a_process_and_resume_lets_it_go_on(
+    supervisor: Supervisor, process: Callable[..., Process]
+) -> None:
+    pid = supervisor.start(process(SLEEP))
+    supervisor.pause("it")
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    supervisor.resume("it")
+    until(lambda: psutil.Process(pid).status() != psutil.STATUS_STOPPED)
+
+
+def test_close_ends_grandchildren_in_other_groups_paused_processes_and_stubborn_ones(
+    process: Callable[..., Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comity_local.supervisor.GRACE_S", 1.0)
+    with Supervisor() as supervisor:
+        pids = [
+            supervisor.start(process(FAMILY, 0.0, name="family")),
+            supervisor.start(process(SLEEP, 0.0, name="paused")),
+            supervisor.start(process(STUBBORN, 0.0, name="stubborn")),
+        ]
+        until(lambda: written(tmp_path / "parent") and (tmp_path / "ready").exists())
+        pids.append(int((tmp_path / "child").read_text()))
+        supervisor.pause("paused")
+        assert all(is_alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_stop_ends_one_process_for_good_and_frees_its_name(
+    supervisor: Supervisor, process: Callable[..., Process], tmp_path: Path
+) -> None:
+    parent = supervisor.start(process(FAMILY, 0.0))
+    until(lambda: written(tmp_path / "parent"))
+    child = int((tmp_path / "child").read_text())
+    supervisor.stop("it")
+    assert not is_alive(parent)
+    assert not is_alive(child)
+    supervisor.start(process(SLEEP))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_the_supervisor_however_it_ends(tmp_path: Path, number: int) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-c", DEMO, str(tmp_path), FAMILY],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until(lambda: written(tmp_path / "parent"))
+    family = [int((tmp_path / name).read_text()) for name in ("parent", "child")]
+    guards = psutil.Process(demo.pid).children(recursive=True)
+    assert all(is_alive(pid) for pid in family)
+    os.kill(demo.pid, number)
+    demo.wait(timeout=30)
+    until(lambda: not any(is_alive(pid) for pid in family))
+    until(lambda: not any(is_alive(guard.pid) for guard in guards))
