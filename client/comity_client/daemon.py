@@ -8,28 +8,24 @@ a time and may be killed at any point.
 import queue
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
-from comity_client.releases import accept_certificate, is_over
+from comity_client.mailroom import Mailroom
+from comity_client.releases import is_over
 from comity_client.uplink import Delivery, Unreachable, Uplink
 from comity_client.vault import OnPhase, Vault
-from comity_common.agreement import Agreement
-from comity_common.crypto.sign import Signed
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest
-from comity_common.optimizer import ModelState
-from comity_common.wire import digest_of
 
 log = structlog.get_logger()
 
 IDLE_S = 0.5
+AGAIN_S = 30.0
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -50,20 +46,15 @@ def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
 
 
 class Daemon:
-    """One vault at work on the agreement that is in force.
-
-    Attributes:
-        state: what the institution's own tools are told.
-    """
+    """One vault at work on the agreement that is in force."""
 
     def __init__(self, institution: Institution, on_phase: OnPhase) -> None:
         self._inst = institution
         self._on_phase = on_phase
-        self._inbox: queue.Queue[Delivery | None] = queue.Queue(maxsize=256)
+        self._inbox: queue.Queue[Delivery] = queue.Queue(maxsize=256)
         self._vault: Vault | None = None
-        self._agreement: Agreement | None = None
-        self._counted = (0, 0)
         self._stage = "starting"
+        self._counted = (0, 0)
         self._sockets = [
             LineSocket(institution.config.orders, order_answer(self._accept, self._refused)),
             LineSocket(institution.config.control, self._status),
@@ -76,14 +67,13 @@ class Daemon:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
-        inst = self._inst
         while not stop.is_set():
-            standing = next(filter(self._is_due, inst.agreements.active()), None)
+            standing = next(filter(self._is_due, self._inst.agreements.active()), None)
             if standing is None:
                 self._stage = "no agreement in force"
                 stop.wait(IDLE_S)
-                continue
-            self._work_on(standing, stop)
+            else:
+                self._work_on(standing, stop)
 
     def _work_on(self, standing: Standing, stop: threading.Event) -> None:
         from comity_client.workbench import Workbench  # torch takes seconds to import
@@ -96,7 +86,7 @@ class Daemon:
         except LocalError as error:
             log.error("cannot train", why=str(error))
             self._stage = f"cannot train: {error}"
-            stop.wait(30)
+            stop.wait(AGAIN_S)
             return
         with inst.store.transaction() as tx:
             inst.progress.begin(tx, agreement)
@@ -105,134 +95,58 @@ class Daemon:
         uplink = Uplink(inst.config.server, inst.keys.tls(), inst.recorder(agreement))
         vault = Vault(inst, standing, workbench, uplink, self._on_phase)
         vault.recover()
-        self._vault, self._agreement, self._stage = vault, agreement, ""
-        follower = threading.Thread(target=self._follow, args=(uplink, stop), daemon=True)
+        mailroom = Mailroom(inst, agreement, vault, uplink, workbench)
+        self._vault, self._stage = vault, ""
+        follower = threading.Thread(target=self._follow, args=(uplink, mailroom, stop), daemon=True)
         follower.start()
-        tries = 0
-        pending: Delivery | None = None
         try:
-            while not stop.is_set():
-                try:
-                    self._send_waiting(uplink)
-                    if pending is not None:
-                        self._deliver(uplink, vault, agreement, workbench.look, pending)
-                        pending = None
-                    elif vault.go_on():
-                        continue
-                    tries = 0
-                except Unreachable as error:
-                    log.warning("operator unreachable", why=str(error))
-                    stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
-                    tries += 1
-                    if pending is not None:
-                        continue
-                self._count(uplink, agreement.digest)
-                try:
-                    pending = self._inbox.get(timeout=IDLE_S)
-                except queue.Empty:
-                    pending = None
+            self._work(vault, mailroom, uplink, agreement.digest, stop)
         finally:
-            self._count(uplink, agreement.digest)
             self._vault = None
             uplink.close()
 
-    def _follow(self, uplink: Uplink, stop: threading.Event) -> None:
+    def _work(
+        self,
+        vault: Vault,
+        mailroom: Mailroom,
+        uplink: Uplink,
+        agreement: Digest,
+        stop: threading.Event,
+    ) -> None:
+        """Do whatever is due, one thing at a time, until told to stop."""
+        tries = 0
+        pending: Delivery | None = None
+        while not stop.is_set():
+            try:
+                mailroom.send_waiting()
+                if pending is not None:
+                    mailroom.deliver(pending)
+                    pending = None
+                while vault.go_on():
+                    mailroom.send_waiting()
+                tries = 0
+            except Unreachable as error:
+                log.warning("operator unreachable", why=str(error))
+                stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
+                tries += 1
+            self._count(uplink, agreement)
+            if pending is None:
+                try:
+                    pending = self._inbox.get(timeout=IDLE_S)
+                except queue.Empty:
+                    continue
+
+    def _follow(self, uplink: Uplink, mailroom: Mailroom, stop: threading.Event) -> None:
         tries = 0
         while not stop.is_set():
-            cursor = self._cursor()
             try:
-                for delivery in uplink.follow(cursor):
+                for delivery in uplink.follow(mailroom.cursor()):
                     tries = 0
                     self._inbox.put(delivery)
             except (Unreachable, PeerError) as error:
                 log.info("mailbox closed", why=str(error))
             stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
-
-    def _deliver(
-        self,
-        uplink: Uplink,
-        vault: Vault,
-        agreement: Agreement,
-        look: Callable[..., tuple[float, float]],
-        delivery: Delivery,
-    ) -> None:
-        if delivery.sequence <= self._cursor():
-            return
-        try:
-            if digest_of(delivery.agreement) == agreement.digest:
-                self._handle(uplink, vault, agreement, look, delivery)
-        except PeerError as error:
-            kind = pb.ParcelKind.Name(delivery.kind)
-            log.warning("parcel refused", kind=kind, why=str(error))
-        with self._inst.store.transaction() as tx:
-            tx.execute("update mailbox set cursor = ?", (delivery.sequence,))
-
-    def _handle(
-        self,
-        uplink: Uplink,
-        vault: Vault,
-        agreement: Agreement,
-        look: Callable[..., tuple[float, float]],
-        delivery: Delivery,
-    ) -> None:
-        messages = delivery.messages
-        match delivery.kind:
-            case (
-                pb.PARCEL_KIND_EPOCH_OPEN
-                | pb.PARCEL_KIND_EPOCH_KEYS
-                | pb.PARCEL_KIND_EPOCH_HALVES
-                | pb.PARCEL_KIND_EPOCH_VIEWS
-            ):
-                self._set_up_keys(agreement, delivery)
-            case pb.PARCEL_KIND_SURVIVORS:
-                vault.answer_survivors(messages, delivery.boxes)
-            case pb.PARCEL_KIND_CERTIFICATE:
-                state = accept_certificate(self._inst, agreement, uplink, messages)
-                over = is_over(agreement, self._inst.progress.get(agreement.digest))
-                vault.doing, vault.fraction = "done" if over else "up to date", None
-                self._send_waiting(uplink)
-                if state is not None:
-                    self._look(agreement.digest, state, look)
-            case _:
-                raise PeerError("expected a parcel of the operator")
-
-    def _set_up_keys(self, agreement: Agreement, delivery: Delivery) -> None:
-        epochs, messages = self._inst.epochs, delivery.messages
-        with self._inst.store.transaction() as tx:
-            answer: Signed | None = None
-            match delivery.kind:
-                case pb.PARCEL_KIND_EPOCH_OPEN if len(messages) == 1:
-                    answer = epochs.open(tx, agreement, messages[0])
-                    kind = pb.PARCEL_KIND_EPOCH_KEYS
-                case pb.PARCEL_KIND_EPOCH_KEYS:
-                    answer = epochs.take_keys(tx, agreement, messages)
-                    kind = pb.PARCEL_KIND_EPOCH_HALVES
-                case pb.PARCEL_KIND_EPOCH_HALVES:
-                    answer = epochs.take_halves(tx, agreement, messages)
-                    kind = pb.PARCEL_KIND_EPOCH_VIEWS
-                case pb.PARCEL_KIND_EPOCH_VIEWS:
-                    epochs.take_views(tx, agreement, messages)
-            if answer is not None:
-                self._inst.outbox.put(tx, agreement.digest, kind, answer)
-
-    def _send_waiting(self, uplink: Uplink) -> None:
-        for waiting in self._inst.outbox.waiting():
-            try:
-                uplink.send(waiting.agreement, waiting.kind, waiting.message)
-            except PeerError as error:
-                log.warning("message refused", why=str(error))
-            self._inst.outbox.delivered(waiting)
-
-    def _look(
-        self, agreement: Digest, state: ModelState, look: Callable[..., tuple[float, float]]
-    ) -> None:
-        accuracy, macro_f1 = look(state.parameters)
-        with self._inst.store.transaction() as tx:
-            tx.execute(
-                "insert or replace into private_metrics values (?, ?, ?, ?)",
-                (agreement, self._inst.progress.get(agreement).newest, accuracy, macro_f1),
-            )
 
     def _is_due(self, standing: Standing) -> bool:
         progress, agreement = self._inst.progress, standing.agreement
@@ -243,7 +157,6 @@ class Daemon:
         if self._vault is None:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected a vault that is ready")
         self._vault.accept_order(agreement, number, plan)
-        self._vault.doing = "ordered"
 
     def _refused(self, refusal: Refusal) -> None:
         log.warning("order refused", code=refusal.code.value, why=str(refusal))
@@ -256,17 +169,11 @@ class Daemon:
             "id": self._inst.me,
             "doing": self._stage or (vault.doing if vault else "stopping"),
             "fraction": vault.fraction if vault else None,
-            "agreement": self._agreement.digest if self._agreement else None,
         }
 
-    def _cursor(self) -> int:
-        row = self._inst.store.reading().execute("select cursor from mailbox").fetchone()
-        return int(row[0])
-
     def _count(self, uplink: Uplink, agreement: Digest) -> None:
-        sent, received = uplink.sent, uplink.received
-        if (sent, received) != self._counted:
-            self._inst.count_traffic(
-                agreement, sent - self._counted[0], received - self._counted[1]
-            )
-            self._counted = (sent, received)
+        now = uplink.sent, uplink.received
+        if now != self._counted:
+            more = (now[0] - self._counted[0], now[1] - self._counted[1])
+            self._inst.count_traffic(agreement, *more)
+            self._counted = now

@@ -94,6 +94,10 @@ class Vault:
         self.doing = "waiting"
         self.fraction: float | None = None
 
+    def rest(self, doing: str) -> None:
+        """Say that nothing is going on."""
+        self.doing, self.fraction = doing, None
+
     def recover(self) -> None:
         """Come back after a crash: what was reserved and not made is spent, its round declined."""
         inst, T = self._inst, self._agreement.digest
@@ -124,6 +128,7 @@ class Vault:
         inst.ledger.budget().check_reserve(signature.dataset, schedule_event(terms, 1))
         with inst.store.transaction() as tx:
             inst.rounds.order(tx, agreement, number, plan)
+        self.doing = "ordered"
 
     def go_on(self) -> bool:
         """Take the next step of the newest open round.
@@ -164,7 +169,7 @@ class Vault:
         with inst.store.transaction() as tx:
             inst.rounds.reveal(tx, round, survivors, signed)
             inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
-        self.doing, self.fraction = "revealed", None
+        self.rest("revealed")
         self._on_phase("revealed", round.number)
 
     def _take_part(self, round: Round) -> None:
@@ -322,7 +327,7 @@ class Vault:
             )
             signed = inst.keys.signing.sign(Purpose.DECLINE, encode(message))
             inst.outbox.put(tx, round.agreement, pb.PARCEL_KIND_DECLINE, signed, round.number)
-        self.doing, self.fraction = f"refused: {refusal.code.value}", None
+        self.rest(f"refused: {refusal.code.value}")
 
     def _forfeit(self, round: Round, code: RefusalCode) -> None:
         if round.reserve is None:

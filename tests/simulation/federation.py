@@ -102,7 +102,7 @@ def make_agreement(
         ),
         aggregation=Aggregation(
             collusion=collusion,
-            min_participants=minimum or -(-2 * len(keys) // 3),
+            min_participants=minimum or max(3, -(-2 * len(keys) // 3)),
             ring_width=32,
             range=Decimal(1),
             optimizer=ModelOptimizer.FEDAVG,

@@ -5,8 +5,8 @@ merged, and plain PEFT the adapter beside it. The card says under which agreemen
 and what was guaranteed to whose rows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,11 @@ from comity_client.model.build import quiet
 from comity_client.model.classifier import Classifier
 from comity_client.model.lowrank import ADAPTER, lora_config, low_rank_layers
 from comity_common.agreement import Tune
+from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
 
 ADAPTER_DIRECTORY = "adapter"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guarantee:
-    """What one institution's rows were given: (ε, δ)-DP for each record."""
-
-    institution: InstitutionId
-    epsilon: Decimal
-    delta: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +33,14 @@ class Provenance:
         agreement: digest of the agreement it was trained under.
         base: name of the base model, as in the agreement.
         rounds: certified rounds that went into it.
-        guarantees: one for each institution.
+        guarantees: what each record of each institution was given.
     """
 
     agreement: Digest
     base: str
     purpose: str
     rounds: int
-    guarantees: tuple[Guarantee, ...]
+    guarantees: Mapping[InstitutionId, Guarantee]
 
 
 def export(classifier: Classifier, provenance: Provenance, directory: Path) -> None:
@@ -110,7 +102,8 @@ def _write_adapter(classifier: Classifier, base: str, directory: Path) -> None:
 
 def _card(classifier: Classifier, provenance: Provenance) -> str:
     guarantees = "\n".join(
-        f"| {g.institution} | {g.epsilon} | {g.delta} |" for g in provenance.guarantees
+        f"| {institution} | {given.epsilon:f} | {given.delta:f} |"
+        for institution, given in sorted(provenance.guarantees.items())
     )
     labels = ", ".join(classifier.task.labels)
     return f"""---

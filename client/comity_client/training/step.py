@@ -127,4 +127,5 @@ def _norms(samples: list[torch.Tensor]) -> torch.Tensor:
 
 def _blocks(array: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Cut the last axis so that a float64 copy of a piece stays in the cache."""
-    return tuple(torch.tensor_split(array, range(BLOCK, array.shape[-1], BLOCK), dim=-1))
+    ends = tuple(range(BLOCK, array.shape[-1], BLOCK))
+    return torch.tensor_split(array, ends, dim=-1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from comity.v1 import coordination_pb2 as pb
 from comity.v1.coordination_pb2_grpc import CoordinationStub
 from comity_client.cli import ask

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import click
 import typer
+
 from comity_common.agreement import Tune
 from comity_common.cli import fail
-from comity_common.errors import ComityError, LocalError
+from comity_common.errors import ComityError
 
 app = typer.Typer(
     help="Run a real federation of several countries on this machine.",
@@ -124,12 +125,13 @@ BASE = Path(".comity")
 
 
 def _run(options: object, *, as_json: bool) -> None:
+    from rich.console import Console
+
     from comity_local import tables
     from comity_local.demo import run
     from comity_local.options import Options
     from comity_local.progress import Progress, progress_console
     from comity_local.results import envelope
-    from rich.console import Console
 
     assert isinstance(options, Options)
     with Progress(progress_console(as_json=as_json)) as progress:

@@ -11,11 +11,6 @@ from typing import Any
 
 from comity_common.errors import LocalError
 from comity_common.modelfile import read_state
-from comity_server.home import Home as OperatorHome
-from comity_server.models import Models
-from comity_server.registry import Registry
-from comity_server.store import Store
-
 from comity_local import processes
 from comity_local.asking import Operator, vault_status
 from comity_local.founding import Founded, Ports
@@ -26,6 +21,10 @@ from comity_local.progress import InstitutionView, Progress, Snapshot
 from comity_local.results import RoundResult, Score
 from comity_local.supervisor import Supervisor
 from comity_local.yardstick import Yardstick
+from comity_server.home import Home as OperatorHome
+from comity_server.models import Models
+from comity_server.registry import Registry
+from comity_server.store import Store
 
 LOOK_EVERY_S = 0.5
 START_WITHIN_S = 180.0

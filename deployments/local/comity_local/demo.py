@@ -1,6 +1,6 @@
 """`comity demo`, told from start to end.
 
-    rows → parties and their agreement → daemons → rounds → what it is compared with → results
+rows → parties and their agreement → daemons → rounds → what it is compared with → results
 """
 
 import shutil
@@ -8,20 +8,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 from comity_client.institution import Institution
 from comity_common.agreement import Tune
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import DatasetId
 from comity_common.modelfile import read_state
-from comity_server.config import Deadlines
-
 from comity_local import page
 from comity_local.conductor import Conductor
 from comity_local.founding import Founded, Ports, found
 from comity_local.layout import Workdir
-from comity_local.options import Fault, FaultKind, Options, parse_fault
+from comity_local.options import FaultKind, Options, parse_fault
 from comity_local.ports import HeldPorts
 from comity_local.progress import Progress
 from comity_local.results import DemoResult, InstitutionResult, Score
@@ -29,6 +26,7 @@ from comity_local.samples import Samples, generate, into_institutions, read_fold
 from comity_local.supervisor import Supervisor
 from comity_local.terms import task_of
 from comity_local.yardstick import Yardstick
+from comity_server.config import Deadlines
 
 THREADS = 2
 UPLOAD_WITH_SILENCE_S = {Tune.HEAD: 40.0, Tune.LORA: 150.0, Tune.FULL: 400.0}

@@ -34,9 +34,7 @@ def vault_observer(kind: FaultKind, round: int, marker: Path) -> Callable[[str, 
     return observe
 
 
-def server_observer(
-    institution: str, round: int, marker: Path
-) -> Callable[[str, str, int], None]:
+def server_observer(institution: str, round: int, marker: Path) -> Callable[[str, str, int], None]:
     """Return an observer for the server that strikes when one institution's upload is complete."""
 
     def observe(name: str, who: str, number: int) -> None:

@@ -19,6 +19,11 @@ from comity_common.canonical import encode
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
+from comity_local.layout import Workdir
+from comity_local.options import Options
+from comity_local.samples import Region, Samples, write_rows
+from comity_local.terms import aggregation_of, propose, task_of
+from comity_local.yardstick import Yardstick
 from comity_server import config as server_config
 from comity_server.agreements import Agreements, AgreementState
 from comity_server.config import Deadlines, FlowerSettings
@@ -27,12 +32,6 @@ from comity_server.home import init
 from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.store import Store as OperatorStore
-
-from comity_local.layout import Workdir
-from comity_local.options import Options
-from comity_local.samples import Region, Samples, write_rows
-from comity_local.terms import aggregation_of, propose, task_of
-from comity_local.yardstick import Yardstick
 
 OPERATOR = "Comity demo operator"
 OPERATOR_JURISDICTION = "CH"
@@ -176,9 +175,7 @@ def _institution(workdir: Workdir, region: Region, ports: Ports, sockets: Path) 
     return institution
 
 
-def _approve(
-    home: OperatorHome, registry: Registry, institutions: Sequence[Institution]
-) -> None:
+def _approve(home: OperatorHome, registry: Registry, institutions: Sequence[Institution]) -> None:
     approved = registry.fingerprints()
     if approved and set(approved) != {institution.me for institution in institutions}:
         raise LocalError(

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from comity_client.flower.supernode import RESTART_AFTER_S, SuperNode
 from comity_client.home import Home
-from comity_server.flower.gate import GateTerms
-from comity_server.home import Home as OperatorHome
-
 from comity_local.founding import Ports
 from comity_local.layout import Workdir
 from comity_local.options import Fault, FaultKind
 from comity_local.supervisor import Process
+from comity_server.flower.gate import GateTerms
+from comity_server.home import Home as OperatorHome
 
 SERVER = "server"
 SUPERLINK = "superlink"
@@ -38,9 +37,7 @@ def operator(workdir: Workdir, ports: Ports, faults: tuple[Fault, ...]) -> list[
     argv: tuple[str, ...] = (*daemon, "--home", str(home.path))
     for fault in faults:
         if fault.kind is FaultKind.KILL_SERVER:
-            argv = _faulty(
-                workdir, "server", home.path, fault.institution, fault.round, fault.name
-            )
+            argv = _faulty(workdir, "server", home.path, fault.institution, fault.round, fault.name)
     return [
         _process(workdir, SUPERLINK, superlink.argv, dict(superlink.env), link.home),
         _process(workdir, "superexec", superexec.argv, dict(superexec.env), link.home),

@@ -28,7 +28,6 @@ from comity_common.agreement import (
 from comity_common.crypto.derive import digest
 from comity_common.dp.accountant import calibrate
 from comity_common.ids import Digest
-
 from comity_local.options import Options
 
 COLLUSION = 1
@@ -115,7 +114,7 @@ def aggregation_of(options: Options, institutions: int) -> Aggregation:
     recipe = recipe_of(options)
     return Aggregation(
         collusion=COLLUSION,
-        min_participants=-(-2 * institutions // 3),
+        min_participants=max(3, -(-2 * institutions // 3)),
         ring_width=32,
         range=recipe.range_per_step * recipe.learning_rate * recipe.local_steps,
         optimizer=ModelOptimizer.FEDAVG,

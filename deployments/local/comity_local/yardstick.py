@@ -4,28 +4,28 @@ The public evaluation set after every round; each region alone under the same te
 federation without clipping, noise and masks, which shows what privacy cost. Imports torch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
-from comity_client.datasets import Rows, evaluation_set_digest, read_rows
+from comity_client.datasets import evaluation_set_digest, read_rows
 from comity_client.model.build import base_digest, base_path, build
 from comity_client.model.classifier import Classifier
 from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.model.export import Guarantee, Provenance, export
+from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.trainer import Trainer
-from comity_common.agreement import Agreement, Aggregation, Task
-from comity_common.ids import Digest
+from comity_common.agreement import Aggregation, Agreement, Pooling, Task
+from comity_common.ids import Digest, InstitutionId
 from comity_common.optimizer import first_state, state_digest
 from comity_common.vectors import Vector
-
 from comity_local.options import Options
-from comity_local.results import Score
+from comity_local.results import InstitutionResult, RoundResult, Score
 from comity_local.terms import LORA_ALPHA, LORA_RANK, Start, model_seed
-from comity_common.agreement import Pooling
-
-Say = Callable[[str], None]
 
 
 class Yardstick:
@@ -103,7 +103,7 @@ class Yardstick:
             for file in data
         ]
         parameters = self.initial()
-        moments: list[object] = [None] * len(trainers)
+        moments: list[AdamMoments | None] = [None] * len(trainers)
         for _ in range(agreement.schedule.rounds):
             deltas = []
             for k, trainer in enumerate(trainers):
@@ -111,6 +111,33 @@ class Yardstick:
                 deltas.append(delta)
             parameters = parameters + np.mean(deltas, axis=0, dtype=np.float32)
         return self.score(parameters)
+
+    def export(
+        self,
+        directory: Path,
+        parameters: Vector,
+        agreement: Agreement,
+        rounds: Sequence[RoundResult],
+        institutions: Sequence[InstitutionResult],
+    ) -> None:
+        """Write the model in Hugging Face's format; one from an earlier run is replaced."""
+        shutil.rmtree(directory, ignore_errors=True)
+        self.classifier.load(parameters)
+        provenance = Provenance(
+            agreement=agreement.digest,
+            base=agreement.model.name,
+            purpose=agreement.purpose,
+            rounds=sum(not result.void for result in rounds),
+            guarantees=tuple(
+                Guarantee(
+                    institution=InstitutionId(one.id),
+                    epsilon=Decimal(str(round(one.epsilon or 0.0, 4))),
+                    delta=agreement.privacy.delta,
+                )
+                for one in institutions
+            ),
+        )
+        export(self.classifier, provenance, directory)
 
 
 def _quietly(done: int, of: int) -> None:

@@ -1,0 +1,139 @@
+"""What the operator's parcels set off, one at a time and each exactly once.
+
+A parcel is done with when its effect and then its place in the mailbox are stored; one that came
+before is passed over. A parcel that is wrong is noted in the log and passed over too: it must not
+keep the vault from the next one.
+"""
+
+from typing import Protocol
+
+import structlog
+
+from comity.v1 import transfer_pb2 as pb
+from comity_client.institution import Institution
+from comity_client.releases import accept_certificate, is_over
+from comity_client.uplink import Delivery, Uplink
+from comity_client.vault import Vault
+from comity_common.agreement import Agreement
+from comity_common.crypto.sign import Signed
+from comity_common.errors import PeerError
+from comity_common.ids import Digest
+from comity_common.optimizer import ModelState
+from comity_common.vectors import Vector
+from comity_common.wire import digest_of
+
+log = structlog.get_logger()
+
+
+class Looks(Protocol):
+    """What looks at a released model on own rows; see `Workbench.look`."""
+
+    def look(self, parameters: Vector) -> tuple[float, float]:
+        """Return accuracy and macro F1."""
+
+
+class Mailroom:
+    """The parcels of one agreement."""
+
+    def __init__(
+        self,
+        institution: Institution,
+        agreement: Agreement,
+        vault: Vault,
+        uplink: Uplink,
+        eyes: Looks,
+    ) -> None:
+        self._inst = institution
+        self._agreement = agreement
+        self._vault = vault
+        self._uplink = uplink
+        self._eyes = eyes
+
+    def cursor(self) -> int:
+        """Return the place of the last parcel that is done with."""
+        row = self._inst.store.reading().execute("select cursor from mailbox").fetchone()
+        return int(row[0])
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take one parcel.
+
+        Raises:
+            Unreachable: it needs the operator, who is away; take it again.
+        """
+        if delivery.sequence <= self.cursor():
+            return
+        try:
+            if digest_of(delivery.agreement) == self._agreement.digest:
+                self._handle(delivery)
+        except PeerError as error:
+            kind = pb.ParcelKind.Name(delivery.kind)
+            log.warning("parcel refused", kind=kind, why=str(error))
+        with self._inst.store.transaction() as tx:
+            tx.execute("update mailbox set cursor = ?", (delivery.sequence,))
+
+    def send_waiting(self) -> None:
+        """Send what waits in the outbox, in order.
+
+        Raises:
+            Unreachable: the operator is away; the rest waits on.
+        """
+        for waiting in self._inst.outbox.waiting():
+            try:
+                self._uplink.send(waiting.agreement, waiting.kind, waiting.message)
+            except PeerError as error:
+                log.warning("message refused", why=str(error))
+            self._inst.outbox.delivered(waiting)
+
+    def _handle(self, delivery: Delivery) -> None:
+        match delivery.kind:
+            case (
+                pb.PARCEL_KIND_EPOCH_OPEN
+                | pb.PARCEL_KIND_EPOCH_KEYS
+                | pb.PARCEL_KIND_EPOCH_HALVES
+                | pb.PARCEL_KIND_EPOCH_VIEWS
+            ):
+                self._set_up_keys(delivery)
+            case pb.PARCEL_KIND_SURVIVORS:
+                self._vault.answer_survivors(delivery.messages, delivery.boxes)
+            case pb.PARCEL_KIND_CERTIFICATE:
+                self._end_round(delivery)
+            case _:
+                raise PeerError("expected a parcel of the operator")
+
+    def _set_up_keys(self, delivery: Delivery) -> None:
+        inst, messages = self._inst, delivery.messages
+        with inst.store.transaction() as tx:
+            answer: Signed
+            match delivery.kind:
+                case pb.PARCEL_KIND_EPOCH_OPEN:
+                    if len(messages) != 1:
+                        raise PeerError("expected one invitation to a key epoch")
+                    answer = inst.epochs.open(tx, self._agreement, messages[0])
+                    kind = pb.PARCEL_KIND_EPOCH_KEYS
+                case pb.PARCEL_KIND_EPOCH_KEYS:
+                    answer = inst.epochs.take_keys(tx, self._agreement, messages)
+                    kind = pb.PARCEL_KIND_EPOCH_HALVES
+                case pb.PARCEL_KIND_EPOCH_HALVES:
+                    answer = inst.epochs.take_halves(tx, self._agreement, messages)
+                    kind = pb.PARCEL_KIND_EPOCH_VIEWS
+                case _:
+                    inst.epochs.take_views(tx, self._agreement, messages)
+                    return
+            inst.outbox.put(tx, self._agreement.digest, kind, answer)
+
+    def _end_round(self, delivery: Delivery) -> None:
+        inst, agreement = self._inst, self._agreement
+        state = accept_certificate(inst, agreement, self._uplink, delivery.messages)
+        over = is_over(agreement, inst.progress.get(agreement.digest))
+        self.send_waiting()  # others may wait for this endorsement
+        if state is not None:
+            self._look(agreement.digest, state)
+        self._vault.rest("done" if over else "up to date")
+
+    def _look(self, agreement: Digest, state: ModelState) -> None:
+        accuracy, macro_f1 = self._eyes.look(state.parameters)
+        with self._inst.store.transaction() as tx:
+            tx.execute(
+                "insert or replace into private_metrics values (?, ?, ?, ?)",
+                (agreement, self._inst.progress.get(agreement).newest, accuracy, macro_f1),
+            )
