@@ -20,7 +20,7 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.masking import sections
-from comity_common.secagg.messages import EpochOpen, Header, Plan, Receipt
+from comity_common.secagg.messages import Endorsement, EpochOpen, Header, Plan, Receipt
 from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Stage
@@ -86,6 +86,7 @@ class Operator:
         self.plans[plan_digest(self.plan)] = self.keys.sign(Purpose.PLAN, encode(self.plan))
         self.collector = Collector(self.agreement, self.plan)
         self.vectors.clear()
+        self.endorsements.clear()
         return self.plan
 
     def ask_reveals(self) -> None:
@@ -175,7 +176,8 @@ class Line:
         elif kind == pb.PARCEL_KIND_DECLINE:
             operator.collector.decline(message)
         elif kind == pb.PARCEL_KIND_ENDORSEMENT:
-            operator.endorsements.append(message)
+            if decode(Endorsement, message.body).certificate == operator.previous:
+                operator.endorsements.append(message)
 
     def fetch_plan(self, agreement: Digest, plan: Digest) -> Signed:
         """Hand out a plan."""
