@@ -46,3 +46,7 @@ def fail(code: str, message: str, *, as_json: bool, exit_code: int = FAILED) -> 
     else:
         typer.echo(f"{code} {message}", err=True)
     sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import Connection, Select, delete, insert, select, update
+
 from comity_common.agreement import Agreement, Party
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.vectors import Vector
-from sqlalchemy import Connection, Select, delete, insert, select, update
-
 from comity_server.errors import Stranger
 from comity_server.models import Models
 from comity_server.registry import Registry

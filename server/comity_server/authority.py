@@ -11,9 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comity_common.agreement import ID_PATTERN
-from comity_common.errors import PeerError
-from comity_common.ids import InstitutionId
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -27,6 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from comity_common.agreement import ID_PATTERN
+from comity_common.errors import PeerError
+from comity_common.ids import InstitutionId
 from comity_server.files import write_secret
 
 AUTHORITY_DAYS = 3650

@@ -4,8 +4,9 @@ import json
 import tomllib
 from pathlib import Path
 
-from comity_common.errors import LocalError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comity_common.errors import LocalError
 
 
 class Deadlines(BaseModel):

@@ -11,6 +11,8 @@ stall the others with it. A failed epoch is never taken up again: the next has a
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
+from sqlalchemy import Row, func, insert, select, update
+
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.seal import seal
@@ -19,8 +21,6 @@ from comity_common.errors import PeerError
 from comity_common.ids import InstitutionId
 from comity_common.secagg.keyepoch import read_halves, read_keys, view_digest
 from comity_common.secagg.messages import EpochHalves, EpochKey, EpochOpen, EpochView
-from sqlalchemy import Row, func, insert, select, update
-
 from comity_server import parcels
 from comity_server.errors import WrongTime
 from comity_server.mailbox import Mailbox
@@ -121,19 +121,19 @@ class KeyEpoch:
         return cls(store, mailbox, agreement, row)
 
     def take(self, step: EpochStep, sender: InstitutionId, signed: Signed) -> None:
-        """Take a member's message for a step. Idempotent; too late is no error.
+        """Take a member's message for a step. Idempotent.
 
         Raises:
             PeerError: it is invalid, or differs from what this member sent before.
-            WrongTime: its step has not come.
+            WrongTime: its step or its epoch is over, or has not come.
         """
         message = _read(step, signed)
         if message.agreement != self._agreement.digest or message.institution != sender:
             raise PeerError("expected a message of the sender for this agreement")
-        if message.epoch < self.opened.epoch or self.step is EpochStep.FAILED:
-            return
-        if message.epoch > self.opened.epoch or sender not in self.opened.members:
-            raise PeerError(f"expected a message of a member of key epoch {self.opened.epoch}")
+        if message.epoch != self.opened.epoch:
+            raise WrongTime(f"expected key epoch {self.opened.epoch}, got {message.epoch}")
+        if sender not in self.opened.members:
+            raise PeerError(f"expected a member of key epoch {self.opened.epoch}")
         identity = self._agreement.party(sender).identity
         verify(identity.ed25519, identity.mldsa44, _PURPOSE[step], signed)
         known = self._messages[step].get(sender)
@@ -142,7 +142,7 @@ class KeyEpoch:
                 raise PeerError("expected the message that was sent before")
             return
         if self.step is not step:
-            raise WrongTime(f"expected the {self.step} of key epoch {self.opened.epoch}")
+            raise WrongTime(f"expected no {step} of a key epoch that is at {self.step}")
         _check_usable(message, len(self.opened.members))
         with self._store.write() as tx:
             tx.execute(

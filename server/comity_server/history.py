@@ -8,6 +8,8 @@ that it computed itself; whoever endorsed the newest certified round is up to da
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import ColumnElement, Row, insert, select
+
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
@@ -16,8 +18,6 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import CertificateBody, Endorsement
 from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.round import Stage
-from sqlalchemy import ColumnElement, Row, insert, select
-
 from comity_server.errors import WrongTime
 from comity_server.store import Store, endorsements, rounds
 
@@ -177,8 +177,6 @@ def _record(row: Row[Any]) -> RoundRecord:
         published=row.published,
         started=row.started,
         ended=row.ended,
-        certificate=None
-        if row.certificate is None
-        else decode(CertificateBody, row.certificate),
+        certificate=None if row.certificate is None else decode(CertificateBody, row.certificate),
         model=None if row.model is None else Digest(row.model),
     )

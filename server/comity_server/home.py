@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from comity_common.agreement import Party, PublicIdentity
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from comity_server import config
 from comity_server.authority import Authority, certificate_fingerprint, private_pem
 from comity_server.files import sync_directory, write_secret

@@ -8,10 +8,10 @@ newer one ends the older.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from comity.v1 import transfer_pb2 as pb
-from comity_common.ids import InstitutionId
 from sqlalchemy import Connection, func, insert, select
 
+from comity.v1 import transfer_pb2 as pb
+from comity_common.ids import InstitutionId
 from comity_server.store import Store, mailbox
 
 BATCH = 8  # parcels held in memory for one reader

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
@@ -17,7 +18,6 @@ from comity_common.optimizer import ModelState, first_state, next_state, state_d
 from comity_common.secagg.masking import Q_DTYPE
 from comity_common.secagg.messages import Plan
 from comity_common.vectors import Vector
-
 from comity_server.files import written_durably
 
 
@@ -76,9 +76,7 @@ class Models:
         """
         state = self._named(agreement.digest, plan.model)
         lanes = np.fromfile(total, Q_DTYPE, count=plan.lanes).astype(np.uint32, copy=False)
-        moved = next_state(
-            state, lanes, survivors, len(plan.participants), agreement.aggregation
-        )
+        moved = next_state(state, lanes, survivors, len(plan.participants), agreement.aggregation)
         self._save(agreement.digest, moved)
         return state_digest(moved)
 

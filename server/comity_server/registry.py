@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from comity_common.errors import LocalError
-from comity_common.ids import InstitutionId
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from comity_common.errors import LocalError
+from comity_common.ids import InstitutionId
 from comity_server.authority import Authority, Certified
 from comity_server.errors import Stranger
 from comity_server.flower.superlink import SuperLink
@@ -48,7 +48,7 @@ class Registry:
                     )
                 )
         except IntegrityError:
-            raise LocalError(f"expected a new institution and a new key, got {certified.id}") from None
+            raise LocalError(f"expected a new id and a new key, got {certified.id}") from None
         return certified
 
     def identify(self, fingerprint: bytes) -> InstitutionId:

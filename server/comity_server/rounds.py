@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 
+from sqlalchemy import delete, insert, select, update
+
 from comity.v1 import transfer_pb2 as pb
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
@@ -21,14 +23,11 @@ from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import CertificateBody, Plan, Survivors
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
-from sqlalchemy import delete, insert, select, update
-
 from comity_server import parcels
 from comity_server.errors import WrongTime
 from comity_server.mailbox import Mailbox
 from comity_server.store import Store, endorsements, events, rounds
 from comity_server.uploads import Uploads
-
 
 NOBODY = InstitutionId("")
 _NOTHING = Signed(body=b"", signature=b"")
@@ -247,12 +246,12 @@ class Round:
                 "body": signed.body,
                 "signature": signed.signature,
             }
-            event = tx.execute(insert(events).values(row)).inserted_primary_key
+            event = tx.execute(insert(events).values(row).returning(events.c.id)).scalar_one()
         try:
             self._apply(kind, institution, signed)
         except PeerError:
             with self._store.write() as tx:
-                tx.execute(delete(events).where(events.c.id == event[0]))
+                tx.execute(delete(events).where(events.c.id == event))
             raise
 
     def _apply(self, kind: EventKind, institution: InstitutionId, signed: Signed) -> None:

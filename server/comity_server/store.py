@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from comity_common.errors import LocalError
 from sqlalchemy import (
     URL,
     Boolean,
@@ -28,6 +27,8 @@ from sqlalchemy import (
     insert,
     select,
 )
+
+from comity_common.errors import LocalError
 
 VERSION = 1
 CONNECTIONS = 16

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
 from comity_common import chunks
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Signed
@@ -22,9 +25,6 @@ from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
-from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
-
 from comity_server.errors import Overtaken, WrongTime
 from comity_server.files import sync_directory
 from comity_server.store import Store, uploads

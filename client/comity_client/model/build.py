@@ -179,7 +179,7 @@ def _sha256(file: Path) -> bytes:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back transformers' progress bars and its report of missing keys: both are ours to say."""
+    """Hold back transformers' progress bars and report of missing keys, which are checked here."""
     log = transformers.utils.logging
     verbosity = log.get_verbosity()
     log.set_verbosity_error()

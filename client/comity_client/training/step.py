@@ -54,6 +54,7 @@ class ClippedSum:
         Returns:
             shape (d,), float64, in the order of the classifier's layout.
         """
+        self._hooked.train()  # in evaluation mode the hooks see nothing
         total = torch.zeros(sum(self._sizes), dtype=torch.float64)
         parts = torch.split_with_sizes(total, self._sizes)
         for batch in examples.batches(records):
@@ -90,11 +91,10 @@ class ClippedSum:
 def clipping(classifier: Classifier, clip_norm: float) -> Iterator[ClippedSum]:
     """Hook the trained module for per-record gradients for as long as the context lasts.
 
-    The module is in training mode meanwhile: in evaluation mode the hooks see nothing.
+    The parameters must not be trained otherwise meanwhile; evaluating in between does no harm.
     """
     module = classifier.trained_module
     hooked = GradSampleModule(module, loss_reduction="sum")
-    hooked.train()
     try:
         with warnings.catch_warnings():
             # The classifier alone has inputs without gradient, as it should.

@@ -1,0 +1,59 @@
+# Two commands are enough: `make demo` and `make test`. Each sets up its own virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# The CPU build of PyTorch is enough for everything here. Where pip would take the large CUDA build,
+# pass the options that the PyTorch site names for CPU: make demo TORCH_FLAGS="--index-url …"
+TORCH ?= torch==2.13.0
+TORCH_FLAGS ?=
+
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint stubs clean help
+
+help:
+	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the long ones: exhaustive searches, fuzzing, many kills"
+	@echo "make lint       style, types, import contracts, generated stubs"
+	@echo "make clean      remove what demo and test made"
+
+demo: $(VENV)/.demo
+	@$(BIN)/comity demo $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PYTHON=$(BIN)/python .ci/stubs && git diff --exit-code -- protos
+
+stubs: $(VENV)/.dev
+	PYTHON=$(BIN)/python .ci/stubs
+
+clean:
+	@if [ -x $(BIN)/comity ]; then $(BIN)/comity demo --clean; fi
+	rm -rf $(VENV) .comity .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python: 
+	@echo "setting up $(VENV) (PyTorch, Transformers, Flower; about two minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "expected Python 3.11 to 3.13; choose one: make demo PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) $(TORCH_FLAGS)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo

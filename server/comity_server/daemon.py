@@ -1,0 +1,169 @@
+"""The operator's daemon: every part wired to the others, and started in an order that is safe.
+
+What was going on is back on the desk before the first call is answered, so no vault is told that
+its time is over because the daemon was restarted.
+"""
+
+import fcntl
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import structlog
+
+from comity_common.errors import LocalError
+from comity_common.optimizer import check_denormals
+from comity_server import config, log
+from comity_server.agreements import Agreements
+from comity_server.coordination import CoordinationService, coordination_server
+from comity_server.coordinator import Coordinator
+from comity_server.desk import Desk, OnPhase
+from comity_server.flowerruns import FlowerRuns
+from comity_server.history import History
+from comity_server.home import Home
+from comity_server.mailbox import Mailbox
+from comity_server.models import Models
+from comity_server.orders import Orders
+from comity_server.registry import Registry
+from comity_server.status import StatusReport
+from comity_server.store import Store
+from comity_server.transfer import TransferService, transfer_server
+from comity_server.uploads import Uploads
+
+GRACE_S = 2.0  # for calls under way when the daemon ends
+
+
+class Daemon:
+    """One running operator.
+
+    Args:
+        on_phase: told each boundary of a run after it is on disk.
+
+    Attributes:
+        port: of the transfer listener.
+
+    Raises:
+        LocalError: the directory is not an operator's, or another daemon runs on it.
+    """
+
+    def __init__(self, directory: Path, on_phase: OnPhase | None = None) -> None:
+        home = Home(directory)
+        settings = config.load(home.config)
+        check_denormals()
+        self._lock = _lock(home.lock)
+        keys = home.signing_keys()
+        self._store = Store(home.database)
+        registry = Registry(self._store)
+        models = Models(home.models)
+        agreements = Agreements(self._store, registry, models)
+        history = History(self._store)
+        uploads = Uploads(self._store, home.uploads)
+        self._mailbox = Mailbox(self._store, lambda: self._desk.notify())
+        self._desk = Desk(
+            keys=keys,
+            registry=registry,
+            agreements=agreements,
+            history=history,
+            uploads=uploads,
+            totals=home.totals,
+            orders=Orders(time.monotonic),
+            on_phase=on_phase or _nobody,
+        )
+        self._coordinator = Coordinator(
+            store=self._store,
+            keys=keys,
+            registry=registry,
+            agreements=agreements,
+            history=history,
+            mailbox=self._mailbox,
+            uploads=uploads,
+            models=models,
+            desk=self._desk,
+            deadlines=settings.deadlines,
+            clock=time.monotonic,
+        )
+        self._transfer, self.port = transfer_server(
+            TransferService(registry, self._mailbox, self._desk),
+            settings.transfer,
+            authority=home.authority.read_bytes(),
+            key=home.tls_key.read_bytes(),
+            certificate=home.certificate.read_bytes(),
+        )
+        report = StatusReport(registry, agreements, history, self._mailbox, uploads, self._desk)
+        self._coordination = coordination_server(
+            CoordinationService(self._desk, settings.deadlines.acknowledge_s, report.read),
+            home.socket,
+        )
+        self._flower_runs = None
+        if settings.flower is not None:
+            self._flower_runs = FlowerRuns(
+                home.superlink(),
+                settings.flower.app,
+                registry,
+                agreements,
+                self._desk,
+                time.monotonic,
+            )
+
+    def start(self) -> None:
+        """Take up what was going on, then answer."""
+        if self._desk.agreement is not None:
+            self._coordinator.resume(self._desk.agreement)
+        self._transfer.start()
+        self._coordination.start()
+        self._coordinator.start()
+        if self._flower_runs is not None:
+            self._flower_runs.start()
+
+    def close(self) -> None:
+        """End all parts; what is under way goes on at the next start."""
+        if self._flower_runs is not None:
+            self._flower_runs.close()
+        self._coordinator.close()
+        self._mailbox.close()
+        for server in (self._transfer, self._coordination):
+            server.stop(GRACE_S).wait()
+        self._store.close()
+        self._lock.close()
+
+
+def serve(home: Path, on_phase: OnPhase | None = None) -> None:
+    """Run the operator's daemon until SIGTERM or SIGINT.
+
+    Args:
+        home: the operator's directory.
+        on_phase: told each boundary of a run after it is on disk.
+
+    Raises:
+        LocalError: the directory is not an operator's, or another daemon runs on it.
+    """
+    log.set_up()
+    ending = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    daemon = Daemon(home, on_phase)
+    daemon.start()
+    structlog.get_logger().info("serving", port=daemon.port)
+    ending.wait()
+    daemon.close()
+
+
+def _lock(path: Path) -> TextIO:
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise LocalError("expected no other daemon on this directory") from None
+    return file
+
+
+def _nobody(_name: str, _institution: str, _round: int) -> None:
+    pass

@@ -1,0 +1,224 @@
+"""The data plane's gRPC service: vaults over mutual TLS.
+
+TLS lets in whom the operator's authority certified; the fingerprint of the certificate's key says
+who it is. Every refusal is one status and one sentence, never a traceback: malformed or false
+INVALID_ARGUMENT, a stranger PERMISSION_DENIED, at the wrong time FAILED_PRECONDITION, begin the
+upload again ABORTED, too many calls RESOURCE_EXHAUSTED, and INTERNAL for our own faults, upon which
+the vault tries again.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain
+
+import grpc
+import structlog
+
+from comity.v1 import transfer_pb2 as pb
+from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
+from comity_common import chunks, wire
+from comity_common.agreement import MAX_INSTITUTIONS
+from comity_common.errors import PeerError
+from comity_common.ids import InstitutionId
+from comity_server.authority import certificate_fingerprint
+from comity_server.desk import Desk
+from comity_server.epochs import EpochStep
+from comity_server.errors import Busy, Overtaken, Stranger, WrongTime
+from comity_server.mailbox import Mailbox
+from comity_server.registry import Registry
+from comity_server.uploads import Declared
+
+CALLS_PER_INSTITUTION = 16
+THREADS = MAX_INSTITUTIONS + 64  # one per open mailbox, and those that work
+OPTIONS = (
+    ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
+    # A dead peer is noticed after a ping of 10 s and 5 s without an answer.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The vaults ping as often; that is no attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),
+)
+EPOCH_STEPS = {
+    pb.PARCEL_KIND_EPOCH_KEYS: EpochStep.KEYS,
+    pb.PARCEL_KIND_EPOCH_HALVES: EpochStep.HALVES,
+    pb.PARCEL_KIND_EPOCH_VIEWS: EpochStep.VIEWS,
+}
+STATUS = (
+    (Stranger, grpc.StatusCode.PERMISSION_DENIED),
+    (WrongTime, grpc.StatusCode.FAILED_PRECONDITION),
+    (Overtaken, grpc.StatusCode.ABORTED),
+    (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (PeerError, grpc.StatusCode.INVALID_ARGUMENT),
+)
+
+log = structlog.get_logger()
+
+
+class TransferService(TransferServicer):
+    """Answers the vaults."""
+
+    def __init__(self, registry: Registry, mailbox: Mailbox, desk: Desk) -> None:
+        self._registry = registry
+        self._mailbox = mailbox
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._calls: Counter[InstitutionId] = Counter()
+
+    def Follow(
+        self, request: pb.FollowRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Parcel]:
+        """Stream a mailbox; the headers go at once, so that the vault knows it is connected."""
+        with self._answering(context) as sender:
+            context.send_initial_metadata(())
+            context.add_callback(self._mailbox.announce)
+            yield from self._mailbox.follow(sender, request.after, context.is_active)
+
+    def Send(self, request: pb.Parcel, context: grpc.ServicerContext) -> pb.SendReply:
+        """Take one small signed message."""
+        with self._answering(context) as sender:
+            agreement = wire.digest_of(request.agreement)
+            message = wire.only(request)
+            if request.kind in EPOCH_STEPS:
+                step = EPOCH_STEPS[request.kind]
+                self._desk.take_epoch_message(sender, agreement, step, message)
+            elif request.kind == pb.PARCEL_KIND_REVEAL:
+                self._desk.take_reveal(sender, agreement, message)
+            elif request.kind == pb.PARCEL_KIND_DECLINE:
+                self._desk.take_decline(sender, agreement, message)
+            elif request.kind == pb.PARCEL_KIND_ENDORSEMENT:
+                self._desk.take_endorsement(sender, agreement, message)
+            else:
+                raise PeerError(f"expected a kind that institutions send, got {request.kind}")
+        return pb.SendReply()
+
+    def FetchPlan(self, request: pb.FetchPlanRequest, context: grpc.ServicerContext) -> pb.Envelope:
+        """Hand out a signed plan."""
+        with self._answering(context) as sender:
+            agreement = wire.digest_of(request.agreement)
+            plan = self._desk.plan(sender, agreement, wire.digest_of(request.plan))
+        return wire.envelope(plan)
+
+    def BeginUpload(
+        self, request: pb.BeginUploadRequest, context: grpc.ServicerContext
+    ) -> pb.UploadState:
+        """Take the declaration of an upload."""
+        with self._answering(context) as sender:
+            declared = Declared(
+                header=request.header.body,
+                header_signature=request.header.signature,
+                upload=request.upload.body,
+                upload_signature=request.upload.signature,
+                boxes=tuple(request.boxes),
+                leaves=tuple(request.leaves),
+            )
+            agreement = wire.digest_of(request.agreement)
+            name, committed = self._desk.begin_upload(sender, agreement, declared)
+        return pb.UploadState(header=name, committed=committed)
+
+    def PutChunks(
+        self, request_iterator: Iterator[pb.Chunk], context: grpc.ServicerContext
+    ) -> pb.UploadState:
+        """Append chunks to an upload."""
+        with self._answering(context) as sender:
+            first = next(request_iterator, None)
+            if first is None:
+                raise PeerError("expected at least one chunk")
+            name = wire.digest_of(first.header)
+            pieces = _pieces(first, request_iterator)
+            committed = self._desk.append(sender, name, pieces)
+        return pb.UploadState(header=name, committed=committed)
+
+    def FinishUpload(
+        self, request: pb.FinishUploadRequest, context: grpc.ServicerContext
+    ) -> pb.Envelope:
+        """Sign the receipt of a complete upload."""
+        with self._answering(context) as sender:
+            receipt = self._desk.finish_upload(sender, wire.digest_of(request.header))
+        return wire.envelope(receipt)
+
+    def FetchTotal(
+        self, request: pb.FetchTotalRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Chunk]:
+        """Stream the sum of a certified round."""
+        with self._answering(context) as sender:
+            agreement = wire.digest_of(request.agreement)
+            offset = request.offset
+            with self._desk.total(sender, agreement, request.round).open("rb") as file:
+                file.seek(min(offset, 1 << 62))
+                while data := file.read(chunks.CHUNK_BYTES):
+                    yield pb.Chunk(offset=offset, data=data)
+                    offset += len(data)
+
+    @contextmanager
+    def _answering(self, context: grpc.ServicerContext) -> Iterator[InstitutionId]:
+        """Identify the caller, and turn what goes wrong into one status and one sentence."""
+        try:
+            sender = self._identify(context)
+            with self._counted(sender):
+                yield sender
+        except PeerError as error:
+            status = next(status for kind, status in STATUS if isinstance(error, kind))
+            context.abort(status, str(error))
+        except grpc.RpcError:  # the caller has gone
+            context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
+        except Exception:
+            log.exception("call-failed")
+            context.abort(grpc.StatusCode.INTERNAL, "the operator failed; try again")
+
+    def _identify(self, context: grpc.ServicerContext) -> InstitutionId:
+        (certificate,) = context.auth_context().get("x509_pem_cert", (b"",))
+        try:
+            return self._registry.identify(certificate_fingerprint(certificate))
+        except PeerError:
+            raise Stranger("expected the certificate of an approved institution") from None
+
+    @contextmanager
+    def _counted(self, sender: InstitutionId) -> Iterator[None]:
+        with self._lock:
+            if self._calls[sender] >= CALLS_PER_INSTITUTION:
+                raise Busy(f"expected at most {CALLS_PER_INSTITUTION} open calls")
+            self._calls[sender] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls[sender] -= 1
+
+
+def transfer_server(
+    service: TransferService, address: str, *, authority: bytes, key: bytes, certificate: bytes
+) -> tuple[grpc.Server, int]:
+    """Bind the listener; nothing is answered before the server is started.
+
+    Args:
+        address: `host:port`; port 0 for a free one.
+        authority, key, certificate: PEM.
+
+    Returns:
+        the server and its port.
+
+    Raises:
+        RuntimeError: the address is taken.
+    """
+    credentials = grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=authority, require_client_auth=True
+    )
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="transfer")
+    server = grpc.server(pool, options=OPTIONS)
+    add_TransferServicer_to_server(service, server)
+    return server, server.add_secure_port(address, credentials)
+
+
+def _pieces(first: pb.Chunk, rest: Iterator[pb.Chunk]) -> Iterator[tuple[int, bytes]]:
+    for chunk in chain([first], rest):
+        if chunk.header != first.header:
+            raise PeerError("expected chunks of one upload")
+        yield chunk.offset, chunk.data

@@ -1,0 +1,75 @@
+"""A tiny BERT with a vocabulary of its own, and rows for it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comity_client.datasets import Rows
+from comity_common.agreement import Pooling, Task, TaskKind, Tune
+
+LABELS = ("card", "loan", "fraud")
+SEED = bytes(range(32))
+WORDS = ("my", "card", "loan", "money", "was", "lost", "stolen", "please", "help", "the", "bank")
+TEXTS = (
+    "my card was lost",
+    "please help",
+    "the loan",
+    "my money was stolen please help the bank my card was lost",
+    "the bank the bank the bank the bank the bank the bank the bank the bank the bank",
+    "loan loan",
+    "money money money",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of 16, random weights that are not too small to matter."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    directory = tmp_path_factory.mktemp("base")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (directory / "vocab.txt").write_text("\n".join(vocabulary))
+    torch.manual_seed(5)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(directory)
+    BertTokenizer.from_pretrained(directory).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task(kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=LABELS, max_tokens=48)
+
+
+@pytest.fixture
+def build_tiny(tiny_base: Path, task: Task) -> Callable[..., object]:
+    """Build a classifier on the tiny base: `build_tiny(Tune.LORA)`."""
+    from comity_client.model.build import build
+
+    def of(tune: Tune, *, pooling: Pooling = Pooling.MEAN, seed: bytes = SEED) -> object:
+        return build(
+            tiny_base, task, pooling=pooling, tune=tune, lora_rank=2, lora_alpha=4, seed=seed
+        )
+
+    return of
+
+
+@pytest.fixture
+def rows_of() -> Callable[[Sequence[str]], Rows]:
+    """Give texts labels in turn."""
+
+    def of(texts: Sequence[str]) -> Rows:
+        return Rows(texts=tuple(texts), labels=np.arange(len(texts), dtype=np.int64) % len(LABELS))
+
+    return of
