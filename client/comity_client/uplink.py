@@ -23,6 +23,7 @@ from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
 from comity_common.wire import MAX_MESSAGE_BYTES, ParcelKind, envelope, parcel, signed
 
+CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
 STREAM_TIMEOUT_S = 3600.0
 
@@ -188,8 +189,16 @@ class Uplink:
         return total
 
     def _leave(self, name: str, payload: bytes) -> None:
+        """Write a message to the ledger, once there is a connection that it can leave by."""
+        self._connect()
         self._record(name, len(payload), Digest(digest("egress", payload).hex()))
         self.sent += len(payload)
+
+    def _connect(self) -> None:
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout=CONNECT_TIMEOUT_S)
+        except grpc.FutureTimeoutError:
+            raise Unreachable(f"no connection within {CONNECT_TIMEOUT_S:g} s") from None
 
     def _chunks(self, header: Digest, file: Path, offset: int) -> Iterator[pb.Chunk]:
         with file.open("rb") as source:

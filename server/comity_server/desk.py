@@ -6,6 +6,7 @@ counts. `on_phase` is told each boundary after it is on disk.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class Desk:
         moved: the lock of everything here; notified at each change.
         agreement: the one that runs.
         epoch, round: the newest of that agreement, also when they are over.
+        heard: how many messages of key epochs came from each institution since the start.
         orders: the road through Flower.
     """
 
@@ -77,6 +79,7 @@ class Desk:
         self.agreement: Agreement | None = agreements.running()
         self.epoch: KeyEpoch | None = None
         self.round: Round | None = None
+        self.heard: Counter[InstitutionId] = Counter()
 
     def notify(self) -> None:
         """Wake whoever waits for a change."""
@@ -89,6 +92,7 @@ class Desk:
         """Take a member's message of a key epoch."""
         self._agreements.get_for(sender, agreement)
         with self.moved:
+            self.heard[sender] += 1
             epoch = self.epoch
             if epoch is None or self.agreement is None or self.agreement.digest != agreement:
                 raise WrongTime("expected an open key epoch")
@@ -139,10 +143,10 @@ class Desk:
     def total(self, sender: InstitutionId, agreement: Digest, number: int) -> Path:
         """Return where the sum of a certified round lies."""
         self._agreements.get_for(sender, agreement)
-        for record in self._history.rounds(agreement):
-            if record.number == number and record.is_certified:
-                return self.total_path(agreement, number)
-        raise WrongTime(f"expected a certified round, got {number}")
+        record = self._history.get(agreement, number)
+        if record is None or not record.is_certified:
+            raise WrongTime(f"expected a certified round, got {number}")
+        return self.total_path(agreement, number)
 
     def total_path(self, agreement: Digest, number: int) -> Path:
         """Return where the sum of a round is written."""

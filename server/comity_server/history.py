@@ -1,8 +1,8 @@
 """What is known of an agreement's rounds: how each ended and who computed the same next model.
 
-The chain of rounds runs over the bodies of their certificates, void ones included; the chain of
-models over the certified ones. An *endorsement* is an institution's signature under the next model
-that it computed itself; whoever endorsed the newest certified round is up to date.
+The chain of rounds runs over the bodies of their certificates, void ones included. An *endorsement*
+is an institution's signature under the model that it holds after a round, computed by itself, or
+unchanged after a void one; whoever endorsed the newest round is up to date.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RoundRecord:
         published: whether the certificate went to all.
         started, ended: seconds since 1970.
         certificate: of an ended round.
-        model: digest of the state after a certified round.
+        model: digest of the state after it, unchanged if it is void.
     """
 
     number: int
@@ -54,20 +54,18 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """Where the two chains of an agreement stand.
+    """Where an agreement stands.
 
     Attributes:
         begun, certified: how many rounds.
         previous: digest of the last certificate's body, at first the agreement's.
         model: digest of the present model state.
-        model_round: the round that it came out of, None for the first model.
     """
 
     begun: int
     certified: int
     previous: Digest
     model: Digest
-    model_round: int | None
 
 
 class History:
@@ -85,19 +83,23 @@ class History:
         found = self._query(rounds.c.plan == plan)
         return found[0] if found else None
 
+    def get(self, agreement: Digest, number: int) -> RoundRecord | None:
+        """Return a round by its number."""
+        found = self._query((rounds.c.agreement == agreement) & (rounds.c.number == number))
+        return found[0] if found else None
+
     def last(self, agreement: Digest) -> RoundRecord | None:
         """Return the newest round."""
         found = self.rounds(agreement)
         return found[-1] if found else None
 
     def head(self, agreement: Agreement) -> Head:
-        """Return where the chains stand."""
+        """Return where an agreement stands."""
         head = Head(
             begun=0,
             certified=0,
             previous=agreement.digest,
             model=agreement.model.initial_state,
-            model_round=None,
         )
         for record in self.rounds(agreement.digest):
             body, model = record.certificate, record.model
@@ -106,7 +108,6 @@ class History:
                 certified=head.certified + record.is_certified,
                 previous=head.previous if body is None else certificate_digest(body),
                 model=head.model if model is None else model,
-                model_round=head.model_round if model is None else record.number,
             )
         return head
 
@@ -118,25 +119,23 @@ class History:
 
         Raises:
             PeerError: it is invalid, or for a model that the operator did not compute.
-            WrongTime: its round is not certified.
+            WrongTime: its round has not ended.
         """
         message = decode(Endorsement, signed.body)
         if message.agreement != agreement.digest or message.institution != sender:
             raise PeerError("expected an endorsement of the sender for this agreement")
         identity = agreement.party(sender).identity
         verify(identity.ed25519, identity.mldsa44, Purpose.ENDORSEMENT, signed)
-        same = (rounds.c.agreement == agreement.digest) & (rounds.c.number == message.round)
-        for record in self._query(same):
-            if record.certificate is None or not record.is_certified:
-                raise WrongTime("expected an endorsement of a certified round")
-            named = certificate_digest(record.certificate)
-            if (message.epoch, message.certificate) != (record.epoch, named):
-                raise PeerError("expected an endorsement of this round's certificate")
-            if message.model != record.model:
-                raise PeerError("expected an endorsement of the model that follows from the sum")
-            self._keep(message, signed)
-            return message.round
-        raise PeerError("expected an endorsement of a round of this agreement")
+        record = self.get(agreement.digest, message.round)
+        if record is None or record.certificate is None:
+            raise WrongTime("expected an endorsement of a round that has ended")
+        named = certificate_digest(record.certificate)
+        if (message.epoch, message.certificate) != (record.epoch, named):
+            raise PeerError("expected an endorsement of this round's certificate")
+        if message.model != record.model:
+            raise PeerError("expected an endorsement of the model that follows from the round")
+        self._keep(message, signed)
+        return message.round
 
     def endorsers(self, agreement: Digest, round: int) -> frozenset[InstitutionId]:
         """Return who endorsed the model of a round."""

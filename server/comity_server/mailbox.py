@@ -75,11 +75,11 @@ class Mailbox:
                     after = parcel.sequence
                 if batch:
                     continue
+                if not (is_there() and self._goes_on(institution, stream)):
+                    return
                 with self._news:
                     if self._posted == seen:
                         self._news.wait(LOOK_EVERY_S)
-                if not (is_there() and self._goes_on(institution, stream)):
-                    return
         finally:
             self._close(institution, stream)
 
@@ -90,14 +90,14 @@ class Mailbox:
 
     def close(self) -> None:
         """End all streams."""
-        with self._news:
-            self._closed = True
-            self._news.notify_all()
+        self._closed = True
+        self.announce()
 
     def _open(self, institution: InstitutionId) -> int:
         with self._news:
             self._last_stream += 1
             stream = self._streams[institution] = self._last_stream
+            self._posted += 1
             self._news.notify_all()
         self._changed()
         return stream

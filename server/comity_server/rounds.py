@@ -180,12 +180,12 @@ class Round:
         mailbox: Mailbox,
         keys: SigningKeys,
         body: CertificateBody,
-        model: Digest | None,
+        model: Digest,
     ) -> None:
         """Sign how the round ended and tell it: to the survivors, a void round to all.
 
         Args:
-            model: digest of the next model state; None for a void round.
+            model: digest of the model state from now on.
         """
         signed = keys.sign(Purpose.CERTIFICATE, encode(body))
         stage = Stage.VOID if body.void else Stage.CERTIFIED

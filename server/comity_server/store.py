@@ -109,7 +109,7 @@ rounds = _table(
     Column("ended", Float),
     Column("certificate", LargeBinary),
     Column("certificate_signature", LargeBinary),
-    Column("model", String),  # digest of the state after a certified round
+    Column("model", String),  # digest of the state after it
     UniqueConstraint("plan"),
 )
 events = _table(

@@ -174,9 +174,9 @@ class TransferService(TransferServicer):
             context.abort(grpc.StatusCode.INTERNAL, "the operator failed; try again")
 
     def _identify(self, context: grpc.ServicerContext) -> InstitutionId:
-        (certificate,) = context.auth_context().get("x509_pem_cert", (b"",))
+        certificate = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
         try:
-            return self._registry.identify(certificate_fingerprint(certificate))
+            return self._registry.identify(certificate_fingerprint(bytes(certificate)))
         except PeerError:
             raise Stranger("expected the certificate of an approved institution") from None
 

@@ -9,8 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from comity.v1 import transfer_pb2 as pb
 
+from comity.v1 import transfer_pb2 as pb
+from comity_client.rounds import StoredUpload
+from comity_client.uplink import Delivery, Unreachable
 from comity_common import chunks
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
@@ -24,8 +26,6 @@ from comity_common.secagg.messages import Endorsement, EpochOpen, Header, Plan, 
 from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Stage
-from comity_client.rounds import StoredUpload
-from comity_client.uplink import Delivery, Unreachable
 
 STEPS = {
     pb.PARCEL_KIND_EPOCH_KEYS,

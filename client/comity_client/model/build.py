@@ -18,6 +18,7 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 
 from comity_client.model.classifier import Classifier
 from comity_client.model.lowrank import add_low_rank_updates
@@ -94,21 +95,11 @@ def build(
         LocalError: the base is not a complete BERT, or its vocabulary or positions do not fit.
     """
     config = _config(base, task, pooling)
-    with quiet():
-        network, report = transformers.BertForSequenceClassification.from_pretrained(
-            base,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-            local_files_only=True,
-            use_safetensors=True,
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+    network, missing, tokenizer = _load(base, config)
     if len(tokenizer) > config.vocab_size:
         raise LocalError(f"expected at most {config.vocab_size} tokens, got {len(tokenizer)}")
     base_layers = config.num_hidden_layers - (pooling is Pooling.MEAN)
-    _check_complete(set(report["missing_keys"]), base_layers, pooling)
+    _check_complete(missing, base_layers, pooling)
     torch.nn.init.zeros_(network.classifier.weight)
     torch.nn.init.zeros_(network.classifier.bias)
     if pooling is Pooling.MEAN:
@@ -143,6 +134,27 @@ def _config(base: Path, task: Task, pooling: Pooling) -> Any:
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     config.classifier_dropout = 0.0
     return config
+
+
+def _load(base: Path, config: Any) -> tuple[Any, set[str], Any]:
+    """Load network and tokenizer, and name the weights that the base had not."""
+    try:
+        with quiet():
+            network, report = transformers.BertForSequenceClassification.from_pretrained(
+                base,
+                config=config,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError):
+        raise LocalError(
+            f"expected a tokenizer and weights that fit config.json in {base.name}"
+        ) from None
+    return network, set(report["missing_keys"]), tokenizer
 
 
 def _check_complete(missing: set[str], base_layers: int, pooling: Pooling) -> None:

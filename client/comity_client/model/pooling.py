@@ -6,8 +6,8 @@ would make an export that only our code can load. So the mean is written in BERT
 one more encoder layer with fixed weights:
 
 * query and key are 0, so every visible token gets equal attention; value is the identity;
-* the attention's output is multiplied by α = 1000, which leaves the residual, the token itself,
-  a thousandth of the weight, and is standardised by the layer norm with weight 1 and bias 0;
+* the attention's output is multiplied by α = 10⁴, which leaves the residual, the token itself,
+  1 / α of the weight, and is standardised by the layer norm with weight 1 and bias 0;
 * the feed-forward half adds 0, and its layer norm finds its input standardised already.
 
 Each token then carries the standardised mean, the pooler is tanh(x / 2), and plain transformers
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-RESIDUAL_DIVISOR = 1000.0  # α: more would cost digits of float32, less would leave the residual
+RESIDUAL_DIVISOR = 10_000.0  # α: means up to 6.5 still fit float16, should a user cast the export
 POOLER_SCALE = 0.5  # keeps most of a standardised vector in the steep part of tanh
 
 

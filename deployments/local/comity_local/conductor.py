@@ -115,12 +115,12 @@ class Conductor:
                 self._take_in(status)
                 self._strike(status)
             self._show(status)
-            if status is not None and status["finished"]:
+            if status is not None and (status["finished"] or status["failure"]):
                 break
             time.sleep(LOOK_EVERY_S)
         self._say("waiting for every vault to hold the last model")
         self._wind_down()
-        if status["failure"]:
+        if not status["finished"]:
             raise LocalError(f"the run ended early: {status['failure']}")
 
     def close(self) -> None:

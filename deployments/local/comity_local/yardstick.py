@@ -15,11 +15,12 @@ from comity_client.datasets import evaluation_set_digest, read_rows
 from comity_client.model.build import base_digest, base_path, build
 from comity_client.model.classifier import Classifier
 from comity_client.model.evaluate import accuracy, macro_f1
-from comity_client.model.export import Guarantee, Provenance, export
+from comity_client.model.export import Provenance, export
 from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.trainer import Trainer
 from comity_common.agreement import Aggregation, Agreement, Pooling, Task
+from comity_common.dp.terms import Guarantee
 from comity_common.ids import Digest, InstitutionId
 from comity_common.optimizer import first_state, state_digest
 from comity_common.vectors import Vector
@@ -128,14 +129,13 @@ class Yardstick:
             base=agreement.model.name,
             purpose=agreement.purpose,
             rounds=sum(not result.void for result in rounds),
-            guarantees=tuple(
-                Guarantee(
-                    institution=InstitutionId(one.id),
+            guarantees={
+                InstitutionId(one.id): Guarantee(
                     epsilon=Decimal(str(round(one.epsilon or 0.0, 4))),
                     delta=agreement.privacy.delta,
                 )
                 for one in institutions
-            ),
+            },
         )
         export(self.classifier, provenance, directory)
 

@@ -61,7 +61,7 @@ def test_a_bad_line_is_named_by_file_and_number_and_never_shown(
     bad: str | bytes, expected: str, tmp_path: Path
 ) -> None:
     path = _write(tmp_path / "rows.jsonl", _row(), bad, _row())
-    with pytest.raises(LocalError, match="rows.jsonl line 2: expected") as caught:
+    with pytest.raises(LocalError, match=r"rows\.jsonl line 2: expected") as caught:
         read_rows(path, LABELS)
     assert expected in str(caught.value)
     error: BaseException | None = caught.value

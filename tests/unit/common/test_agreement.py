@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from tests.simulation.federation import make_agreement
 
 from comity_common.agreement import (
     MAX_INSTITUTIONS,
@@ -20,7 +21,6 @@ from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import Digest, InstitutionId
-from tests.simulation.federation import make_agreement
 
 IDS = [InstitutionId(name) for name in ("berlin", "paris", "rome", "vienna")]
 AGREEMENT = make_agreement({id: SigningKeys.generate() for id in IDS}, SigningKeys.generate())
@@ -168,8 +168,9 @@ def test_a_jurisdiction_is_two_capital_letters(jurisdiction):
 
 
 @pytest.mark.parametrize(
-    ("field", "size"), [("ed25519", 31), ("ed25519", 33), ("mldsa44", 1311), ("tls", 0), ("tls", 33)]
-)  # fmt: skip
+    ("field", "size"),
+    [("ed25519", 31), ("ed25519", 33), ("mldsa44", 1311), ("tls", 0), ("tls", 33)],
+)
 def test_keys_have_their_length(field, size):
     assert refuses(PARTY.identity, **{field: bytes(size)})
 

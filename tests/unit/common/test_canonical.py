@@ -52,9 +52,7 @@ decimals = st.builds(
     st.integers(-19, 19),
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]))
-inners = st.builds(
-    Inner, label=texts, weights=st.lists(decimals, max_size=5).map(tuple)
-)
+inners = st.builds(Inner, label=texts, weights=st.lists(decimals, max_size=5).map(tuple))
 messages = st.builds(
     Everything,
     text=texts,
@@ -70,7 +68,7 @@ messages = st.builds(
 )
 
 SAMPLE = Everything(
-    text="grüß \u2028 \U0001f600 \"\\",
+    text='grüß \u2028 \U0001f600 "\\',
     count=7,
     flag=True,
     raw=b"\x00\xff\x10",
@@ -117,11 +115,14 @@ def test_different_messages_have_different_bytes(one, other):
 
 
 def test_known_bytes_of_a_message_with_every_type():
-    assert encode(SAMPLE) == (
-        '{"amount":"1.25","chunks":["","eA=="],"colour":"red","count":7,"flag":true,'
-        '"inner":{"label":"a","weights":["1","-0.5"]},"many":[{"label":"","weights":[]}],'
-        '"maybe":null,"raw":"AP8Q","text":"grüß \u2028 \U0001f600 \\"\\\\"}'
-    ).encode()
+    assert (
+        encode(SAMPLE)
+        == (
+            '{"amount":"1.25","chunks":["","eA=="],"colour":"red","count":7,"flag":true,'
+            '"inner":{"label":"a","weights":["1","-0.5"]},"many":[{"label":"","weights":[]}],'
+            '"maybe":null,"raw":"AP8Q","text":"grüß \u2028 \U0001f600 \\"\\\\"}'
+        ).encode()
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,8 +270,8 @@ def test_decode_refuses_every_other_spelling(raw):
     [
         "NaN", "sNaN", "-NaN123", "Infinity", "inf", "1e3", "1E+3", "+1", "01", "1.0", "1.", ".5",
         "-0", "0.0", "1_000", " 1", "1 ", "1\n", "", "x", "--1", "١", "１", "1,5", "0x10",
-        "1E+999999999999999999999", "1E-999999999999999999999", "1E+400000000", "9" * 41, "9" * 10000,
-        "0." + "0" * 40 + "1",
+        "1E+999999999999999999999", "1E-999999999999999999999", "1E+400000000", "9" * 41,
+        "9" * 10000, "0." + "0" * 40 + "1",
     ],
 )  # fmt: skip
 def test_decode_refuses_every_other_spelling_of_a_decimal(amount):

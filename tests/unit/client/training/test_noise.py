@@ -56,7 +56,7 @@ def test_no_vector_comes_twice_from_one_source_two_sources_or_a_seed() -> None:
     source = GaussianNoise(STD)
     seen = []
     for _ in range(3):
-        np.random.seed(7)  # noqa: NPY002 - the generators that must not matter
+        np.random.seed(7)
         random.seed(7)
         total, other = np.zeros(64), np.zeros(64)
         source.add(total)

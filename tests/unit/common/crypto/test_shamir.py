@@ -57,9 +57,7 @@ def interpolate_at_zero(values: dict[int, int]) -> int:
 
 def test_the_product_table_is_the_field_of_aes():
     assert PRODUCT.shape == (256, 256)
-    assert all(
-        int(PRODUCT[a][b]) == times(a, b) for a in range(256) for b in range(0, 256, 3)
-    )
+    assert all(int(PRODUCT[a][b]) == times(a, b) for a in range(256) for b in range(0, 256, 3))
     assert times(0x57, 0x83) == 0xC1  # the example of FIPS 197 §4.2
     assert all(int(PRODUCT[a][int(INVERSE[a])]) == 1 for a in range(1, 256))
     assert (PRODUCT == PRODUCT.T).all()

@@ -126,7 +126,7 @@ def test_malformed_public_keys_raise_only_peer_errors(ed25519, mldsa44):
 
 
 def test_what_is_signed_is_no_message_that_another_protocol_would_sign():
-    """Neither the body nor its digest is signed bare, so no other user of the key signs the same."""
+    """The body is never signed bare, so no other use of the key makes the same signature."""
     bare = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).sign(BODY)
     assert refused(Purpose.PLAN, Signed(body=BODY, signature=bare))
 
@@ -147,9 +147,7 @@ def test_keys_survive_storage():
 def test_the_two_seeds_are_used_for_their_own_scheme():
     seeds = KEYS.to_bytes()
     assert Ed25519PrivateKey.from_private_bytes(seeds[:32]).private_bytes_raw() == seeds[:32]
-    assert (
-        MLDSA44PrivateKey.from_seed_bytes(seeds[32:]).public_key().public_bytes_raw() == MLDSA44
-    )
+    assert MLDSA44PrivateKey.from_seed_bytes(seeds[32:]).public_key().public_bytes_raw() == MLDSA44
 
 
 def test_the_repr_shows_no_key():

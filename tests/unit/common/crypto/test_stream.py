@@ -27,8 +27,9 @@ def filled(stream: Keystream, size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "size", [0, 1, 15, 16, 17, 4096, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 5]
-)  # fmt: skip
+    "size",
+    [0, 1, 15, 16, 17, 4096, *(CHUNK_BYTES + k for k in (-1, 0, 1)), 3 * CHUNK_BYTES + 5],
+)
 def test_the_stream_is_aes_256_in_counter_mode(size):
     assert filled(Keystream(KEY), size) == reference(KEY, size)
 

@@ -3,17 +3,19 @@
 from dataclasses import dataclass, replace
 
 import pytest
+from tests.simulation.federation import make_agreement
 
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import expand
-from comity_common.crypto.seal import SealingKey
+from comity_common.crypto.seal import SealingKey, seal
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.keyepoch import (
     MAX_LEAP,
     PairChain,
+    _info,
     check_open,
     check_views,
     make_halves,
@@ -23,7 +25,6 @@ from comity_common.secagg.keyepoch import (
     view_digest,
 )
 from comity_common.secagg.messages import EpochHalves, EpochKey, EpochOpen, EpochView
-from tests.simulation.federation import make_agreement
 
 
 @dataclass
@@ -187,6 +188,18 @@ def test_a_half_sealed_for_another_receiver_or_by_another_sender_does_not_open(s
             pair_chains(
                 setup.opened, A, setup.members[A].sealing, own[A], read, sealed | {B: hostile}
             )
+
+
+@pytest.mark.xfail(strict=True, reason="D14: a half of any length is taken")
+@pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
+def test_a_half_of_another_length_is_refused(setup, done, size):
+    keys, halves, own, _ = done
+    read = read_keys(setup.agreement, setup.opened, keys)
+    sealed = read_halves(setup.agreement, setup.opened, halves)
+    odd = seal(read[A].key, bytes(size), _info(setup.opened, B, A))
+    hostile = replace(sealed[B], sealed=(odd, *sealed[B].sealed[1:]))
+    with pytest.raises(PeerError):
+        pair_chains(setup.opened, A, setup.members[A].sealing, own[A], read, sealed | {B: hostile})
 
 
 def test_a_member_that_lost_its_sealing_key_opens_nothing(setup, done):

@@ -3,12 +3,13 @@
 import random
 from dataclasses import replace
 from decimal import Decimal
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.simulation.federation import World
 
 from comity_common.crypto.derive import expand
 from comity_common.crypto.stream import CHUNK_BYTES, Keystream
@@ -27,7 +28,6 @@ from comity_common.secagg.masking import (
     with_canaries,
 )
 from comity_common.secagg.plan import plan_digest
-from tests.simulation.federation import World
 
 NAMES = [InstitutionId(name) for name in ("a", "b", "berlin", "berlin-2", "c", "paris", "z")]
 
@@ -122,7 +122,7 @@ def test_masks_do_not_depend_on_the_pieces_in_which_a_vector_passes(section):
     pieces = np.arange(size, dtype=dtype)
     masks = Masks(section, **seeds)
     borders = [0, 1, 2, 10, window - 1, window, window + 3, 2 * window + 1, size]
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         masks.apply(pieces[start:end])
     assert np.array_equal(whole, pieces)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from tests.simulation.federation import World
 
 from comity_common import chunks
 from comity_common.canonical import decode, encode
-from comity_common.crypto.derive import digest
+from comity_common.crypto.derive import digest, expand
 from comity_common.crypto.seal import close_box, open_box
 from comity_common.crypto.shamir import combine
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
@@ -30,6 +31,7 @@ from comity_common.secagg.participant import (
     answer,
     certificate_digest,
     check_certificate,
+    deal,
     endorsed_model,
     header_digest,
     is_justified,
@@ -38,7 +40,6 @@ from comity_common.secagg.participant import (
 )
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.unmasking import Residue
-from tests.simulation.federation import World
 
 SEED = 32
 
@@ -108,8 +109,6 @@ class Round:
         if dealer == helper:
             return self.world.dealt[dealer].held.own_share
         helper_held = self.world.dealt[helper].held
-        from comity_common.crypto.derive import expand
-
         name = bytes.fromhex(header_digest(self.header(dealer)))
         key = expand(helper_held.box_roots[self.roster.index(dealer)], "box", name)
         return open_box(key, self.world.dealt[dealer].boxes[self.roster.index(helper)], name)
@@ -186,12 +185,19 @@ def test_two_deals_of_one_vector_share_no_seed_of_their_own_no_box_key_and_no_by
 
 
 def test_a_vector_of_another_length_is_refused(round5):
-    from comity_common.secagg.participant import deal
-
     keys = {peer: bytes(32) for peer in round5.roster[1:]}
     for lanes in (0, round5.plan.lanes - 1, round5.plan.lanes + 1):
         with pytest.raises(ComityError):
             deal(round5.plan, round5.roster[0], keys, np.zeros(lanes, np.uint32))
+
+
+@pytest.mark.xfail(strict=True, reason="D13: other dtypes are cut down to uint32 in silence")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint64, np.uint8])
+def test_a_vector_of_another_dtype_is_refused(round5, dtype):
+    """A delta that was never quantised would be summed as zeros and nobody would notice."""
+    keys = {peer: bytes(32) for peer in round5.roster[1:]}
+    with pytest.raises(ComityError):
+        deal(round5.plan, round5.roster[0], keys, np.full(50, 0.25).astype(dtype))
 
 
 def test_nothing_that_is_kept_shows_a_key(round5):
@@ -343,9 +349,7 @@ def test_a_list_without_my_own_stored_header_is_refused(round5):
     world.deal(round5.plan, A, random.Random(9))  # the copy deals under the same keys
     other = Round(world, round5.plan)
     with pytest.raises(PeerError, match="my own header"):
-        round5.ask(
-            A, survivors=other.listing(other.roster), headers=other.headers(other.roster)
-        )
+        round5.ask(A, survivors=other.listing(other.roster), headers=other.headers(other.roster))
 
 
 def test_headers_swapped_replayed_forged_or_changed_are_refused(round5):
@@ -377,9 +381,11 @@ def test_headers_swapped_replayed_forged_or_changed_are_refused(round5):
         "no header": Signed(body=b"", signature=b""),
         "another message": round5.world.signed[B][1],
     }.items():
-        with pytest.raises(PeerError):
+        try:
             round5.ask(A, survivors=full, headers=[headers[0], hostile, *headers[2:]])
-            pytest.fail(name)
+        except PeerError:
+            continue
+        pytest.fail(f"answered a list with {name}")
 
 
 def with_header(round5: Round, changed: Header) -> tuple[Survivors, list[Signed]]:
@@ -435,20 +441,16 @@ def test_a_signed_header_with_digests_of_a_wrong_length_is_refused(round5, chang
 
 def test_a_peer_that_commits_to_another_pair_seed_with_me_is_refused(round5):
     theirs = round5.header(B)
-    for slot in range(5):
-        commitments = list(theirs.commitments)
-        commitments[slot] = bytes(32)
-        survivors, headers = with_header(round5, replace(theirs, commitments=tuple(commitments)))
-        if slot == 0:
-            with pytest.raises(PeerError, match="commit to the seed"):
-                round5.ask(A, survivors=survivors, headers=headers)
-        else:  # not my pair: others will say so; B's boxes no longer open under this header
-            assert round5.ask(A, survivors=survivors, headers=headers).shares[1] == b""
+    changed = replace(theirs, commitments=(bytes(32), *theirs.commitments[1:]))
+    survivors, headers = with_header(round5, changed)
+    with pytest.raises(PeerError, match="commit to the seed"):
+        round5.ask(A, survivors=survivors, headers=headers)
 
 
 # False shares and complaints
 
 
+@pytest.mark.xfail(strict=True, reason="D1: whatever does not open is answered with its key")
 def test_the_operator_gets_no_box_key_by_showing_boxes_that_were_never_sent(round5):
     """A box key opens the whole share, both kinds of it; t keys of a dealer unmask it alone."""
     stolen = {}
@@ -467,7 +469,9 @@ def test_the_operator_gets_no_box_key_by_showing_boxes_that_were_never_sent(roun
             stolen[position] = open_box(complaint.box_key, kept, name)
     if len(stolen) >= round5.plan.threshold:
         secret = combine(stolen)
-        seeds = dict(zip(round5.roster, (secret[k : k + 32] for k in range(0, 160, 32)), strict=True))
+        seeds = dict(
+            zip(round5.roster, (secret[k : k + 32] for k in range(0, 160, 32)), strict=True)
+        )
         residue = Residue(
             self_seeds=(seeds[C],),
             added_pairs=tuple(seeds[peer] for peer in (D, E)),
@@ -493,8 +497,6 @@ class FalseShare:
         round = Round.of(world)
         dealt = world.dealt[B]
         name = bytes.fromhex(dealt.held.header)
-        from comity_common.crypto.derive import expand
-
         key = expand(world.dealt[A].held.box_roots[1], "box", name)
         box = close_box(key, bytes(5 * SEED) if share is None else share, name)
         upload = replace(dealt.upload, boxes=(digest("box", box), *dealt.upload.boxes[1:]))
@@ -522,8 +524,6 @@ def test_nobody_can_be_framed(round5):
     header, upload = round5.header(B), round5.world.dealt[B].upload
     box = round5.world.dealt[B].boxes[0]
     name = bytes.fromhex(header_digest(header))
-    from comity_common.crypto.derive import expand
-
     true_key = expand(round5.world.dealt[A].held.box_roots[1], "box", name)
     assert digest("box-key", true_key) == upload.keys[0]
     for key in (true_key, bytes(32), b"", bytes(31), true_key[:-1], true_key + b"\x00"):
@@ -655,9 +655,7 @@ def test_a_certificate_that_numbers_the_round_otherwise_than_its_plan_is_refused
 def test_a_certificate_of_a_plan_that_i_do_not_hold_is_refused_even_over_my_survivors(round5):
     body = body_of(round5, plan=Digest("0" * 64))
     with pytest.raises(PeerError):
-        check(
-            round5, certified(round5, body), answered=round5.listing(round5.roster), plan=None
-        )
+        check(round5, certified(round5, body), answered=round5.listing(round5.roster), plan=None)
 
 
 def test_a_void_certificate_needs_the_operator_alone(round5):
@@ -763,7 +761,9 @@ def forged_plan(round5: Round, **change: object) -> Plan:
     return replace(round5.world.plan(round=2), **change)
 
 
-@pytest.mark.xfail(strict=True, reason="D2: t and U are taken from the plan that the operator shows")
+@pytest.mark.xfail(
+    strict=True, reason="D2: t and U are taken from the plan that the operator shows"
+)
 @pytest.mark.parametrize(
     "change",
     [
@@ -799,16 +799,6 @@ def test_a_plan_of_strangers_raises_only_peer_errors(round5):
     forged = SigningKeys.generate().sign(Purpose.ENDORSEMENT, encode(message))
     with pytest.raises(PeerError):
         check(round5, certified(round5, body), plan=plan, endorsements=[forged])
-
-
-@pytest.mark.xfail(strict=True, reason="D2: the survivors of a certificate are not checked")
-@pytest.mark.parametrize("survivors", [(B,), (B, B, B, B), (InstitutionId("stranger"),), (E, D, C, B)])
-def test_endorsers_cannot_make_survivors_that_the_plan_does_not_allow(round5, survivors):
-    """Dividing by another |S| gives another model; t honest endorsers would never sign it."""
-    body = body_of(round5, survivors=survivors)
-    votes = [endorse(round5, who, body) for who in (B, C, D, E)]
-    with pytest.raises(PeerError):
-        check(round5, certified(round5, body), endorsements=votes)
 
 
 def test_every_field_of_a_certificate_s_body_is_in_its_digest(round5):

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.simulation.federation import World
 
 from comity_common.canonical import decode, encode
 from comity_common.errors import LocalError, Refusal, RefusalCode
@@ -14,7 +15,6 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.plan import Standing, check_plan, make_plan, plan_digest
 from comity_common.secagg.thresholds import thresholds
-from tests.simulation.federation import World
 
 WORLD = World.of(7, rounds=4, spare_rounds=2)
 AGREEMENT = WORLD.agreement

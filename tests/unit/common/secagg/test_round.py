@@ -3,11 +3,11 @@
 from itertools import product
 
 import pytest
+from tests.simulation.federation import World
 
 from comity_common.errors import PeerError
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Phase, Stage, Step, advance
-from tests.simulation.federation import World
 
 LEGAL_PHASES = {
     "ordered": {"join": "joined", "close": "closed"},

@@ -1,0 +1,75 @@
+"""Writes the tables of `docs/protocol.md` from the code that they describe, so they cannot lie.
+
+A table stands between `<!-- table:NAME -->` and `<!-- end -->`; what is between is replaced.
+
+    python docs/make_tables.py          # rewrite
+    python docs/make_tables.py --check  # exit code 1 if a table is not current
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Move, Phase, Stage, State, Step
+from comity_common.secagg.thresholds import thresholds
+
+PROTOCOL = Path(__file__).parent / "protocol.md"
+MARKED = re.compile(r"(<!-- table:([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+SIZES = ((3, 1), (4, 1), (5, 1), (7, 1), (7, 2), (10, 2), (20, 5), (100, 33))  # (n, c)
+
+
+def transitions(
+    table: Mapping[tuple[State, Move], State], states: Sequence[State], moves: Sequence[Move]
+) -> str:
+    """Draw a table state × event: the cell is the next state, empty where the event is refused."""
+    rows = [["", *(str(move) for move in moves)]]
+    rows += [
+        [f"**{state}**", *(str(table.get((state, move), "")) for move in moves)] for state in states
+    ]
+    return markdown(rows)
+
+
+def limits() -> str:
+    """Draw thresholds(n, c) for some sizes."""
+    rows = [["n", "c", "t", "m", "may be missing at upload", "or else silent at reveal", "g"]]
+    for n, c in SIZES:
+        found = thresholds(n, c)
+        t, m = found.shares, found.survivors
+        rows.append([str(cell) for cell in (n, c, t, m, n - m, n - t, found.honest_inputs)])
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Write rows as a Markdown table; the first is the head."""
+    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body]) + "\n"
+
+
+def rewritten(text: str) -> str:
+    """Return a document with current tables.
+
+    Raises:
+        KeyError: a marker names no table.
+    """
+    tables = {
+        "institution": transitions(INSTITUTION, list(Phase), list(Step)),
+        "operator": transitions(OPERATOR, list(Stage), list(Event)),
+        "thresholds": limits(),
+    }
+    return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[3], text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite the document, or check it."""
+    before = PROTOCOL.read_text("utf-8")
+    after = rewritten(before)
+    if "--check" in arguments:
+        return int(after != before)
+    PROTOCOL.write_text(after, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

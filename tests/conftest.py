@@ -1,0 +1,1 @@
+"""Lets every test import the simulated parties: `from tests.simulation.federation import World`."""

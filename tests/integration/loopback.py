@@ -1,0 +1,467 @@
+"""A federation on loopback: real homes, a real tiny BERT, mutual TLS, and an operator in memory.
+
+Each institution has a listener of its own, which writes down the exact bytes of every request
+before anything is parsed, and at that moment looks into the institution's ledger for the entry
+that must already be there. Behind the listeners works `tests.simulation.operator`.
+"""
+
+import json
+import socket
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from comity.v1 import transfer_pb2 as pb
+from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
+from comity_client.config import VaultConfig
+from comity_client.daemon import Daemon
+from comity_client.institution import Institution
+from comity_client.rounds import StoredUpload
+from comity_common import chunks
+from comity_common.agreement import Agreement, Tune
+from comity_common.canonical import decode, encode
+from comity_common.crypto.derive import digest
+from comity_common.crypto.sign import Purpose, Signed, SigningKeys
+from comity_common.dp.accountant import calibrate
+from comity_common.dp.terms import Guarantee
+from comity_common.errors import PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import Egress
+from comity_common.ledger.entries import Entry, read
+from comity_common.optimizer import first_state, state_digest
+from comity_common.secagg.messages import Header, Plan
+from comity_common.secagg.plan import plan_digest
+from comity_common.secagg.round import Stage
+from comity_common.wire import envelope, parcel
+from comity_server.authority import Authority
+from tests.simulation.federation import make_agreement
+from tests.simulation.operator import Line, Operator
+
+PATIENCE_S = 60.0
+LABELS = ("card", "loan", "fraud")
+WORDS = ("zebra", "quartz", "violin", "harbour", "lantern", "meadow", "copper", "saffron",
+         "glacier", "orchid", "pepper", "walnut", "thunder", "velvet", "canyon", "magnet")  # fmt: skip
+
+
+def until(what: str, holds: Callable[[], bool]) -> None:
+    """Wait for something that the vaults do in threads or processes of their own."""
+    deadline, pause = monotonic() + PATIENCE_S, threading.Event()
+    while not holds():
+        assert monotonic() < deadline, f"waited in vain: {what}"
+        pause.wait(0.02)
+
+
+def make_base(directory: Path) -> Path:
+    """Save a tiny BERT with random weights and a vocabulary of its own."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    directory.mkdir()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (directory / "vocab.txt").write_text("\n".join(vocabulary))
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(directory)
+    BertTokenizer.from_pretrained(directory).save_pretrained(directory)
+    return directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request as it arrived.
+
+    Attributes:
+        raw: its exact bytes.
+        message: what they parse to.
+        metadata: the names and values of its HTTP/2 metadata.
+        recorded: whether the ledger had an egress entry with its digest and size by then.
+    """
+
+    method: str
+    raw: bytes
+    message: Any
+    metadata: tuple[tuple[str, Any], ...]
+    recorded: bool
+
+
+@dataclass
+class Switchboard:
+    """What the listeners share: one operator, one lock, and a bell when anything changed."""
+
+    operator: Operator | None = None
+    bell: threading.Condition = field(default_factory=threading.Condition)
+
+
+class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
+    """The operator's transfer listener, as one institution reaches it."""
+
+    def __init__(
+        self, me: InstitutionId, database: Path, switchboard: Switchboard, authority: "Ca"
+    ) -> None:
+        self.me = me
+        self.requests: list[Request] = []
+        self._database = database
+        self._board = switchboard
+        self._uploads: dict[Digest, tuple[str, StoredUpload, bytearray]] = {}
+        self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[self])
+        add_TransferServicer_to_server(self, self._server)
+        self.port = self._server.add_secure_port("127.0.0.1:0", authority.server_credentials())
+        self._server.start()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._server.stop(0)
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Write down the bytes of a request before they are parsed."""
+        handler = continuation(details)
+        method, parse = details.method.rsplit("/", 1)[-1], handler.request_deserializer
+        metadata = tuple((item.key, item.value) for item in details.invocation_metadata)
+
+        def recording(raw: bytes) -> Any:
+            message = parse(raw)
+            recorded = self._is_recorded(method, raw, message)
+            self.requests.append(
+                Request(
+                    method=method, raw=raw, message=message, metadata=metadata, recorded=recorded
+                )
+            )
+            return message
+
+        return handler._replace(request_deserializer=recording)
+
+    def Follow(self, request: Any, context: Any) -> Iterator[Any]:
+        """Stream the mailbox."""
+        context.send_initial_metadata(())
+        context.add_callback(self._ring)
+        box, after = self._board.operator.mail[self.me], request.after
+        while context.is_active():
+            with self._board.bell:
+                self._board.bell.wait_for(
+                    lambda: len(box) > after or not context.is_active(), timeout=1
+                )
+                new = box[after:]
+            for item in new:
+                yield parcel(
+                    Digest(item.agreement), item.kind, item.messages, item.boxes, item.sequence
+                )
+            after += len(new)
+
+    def Send(self, request: Any, context: Any) -> Any:
+        """Take a small message."""
+        (message,) = request.envelopes
+        signed = Signed(body=message.body, signature=message.signature)
+        self._ask(context, lambda line: line.send(request.agreement, request.kind, signed))
+        return pb.SendReply()
+
+    def FetchPlan(self, request: Any, context: Any) -> Any:
+        """Hand out a plan."""
+        return envelope(
+            self._ask(context, lambda line: line.fetch_plan(request.agreement, request.plan))
+        )
+
+    def BeginUpload(self, request: Any, context: Any) -> Any:
+        """Take the declaration of an upload."""
+        stored = StoredUpload(
+            header=request.header.body,
+            header_signature=request.header.signature,
+            upload=request.upload.body,
+            upload_signature=request.upload.signature,
+            boxes=tuple(request.boxes),
+            leaves=tuple(request.leaves),
+        )
+        name = Digest(digest("header", stored.header).hex())
+        known = self._uploads.setdefault(name, (request.agreement, stored, bytearray()))
+        return pb.UploadState(header=name, committed=len(known[2]))
+
+    def PutChunks(self, request_iterator: Any, context: Any) -> Any:
+        """Append."""
+        name, vector = "", bytearray()
+        for chunk in request_iterator:
+            name, vector = chunk.header, self._uploads[chunk.header][2]
+            assert chunk.offset == len(vector)
+            vector += chunk.data
+        return pb.UploadState(header=name, committed=len(vector))
+
+    def FinishUpload(self, request: Any, context: Any) -> Any:
+        """Give the whole upload to the operator."""
+        agreement, stored, vector = self._uploads[request.header]
+        file = self._database.with_suffix(f".{request.header[:8]}.arrived")
+        file.write_bytes(vector)
+        return envelope(self._ask(context, lambda line: line.upload(agreement, stored, file)))
+
+    def FetchTotal(self, request: Any, context: Any) -> Iterator[Any]:
+        """Stream a sum."""
+        total = self._board.operator.totals[request.round]
+        for start in range(0, len(total), chunks.CHUNK_BYTES):
+            yield pb.Chunk(offset=start, data=total[start : start + chunks.CHUNK_BYTES])
+
+    def _ask(self, context: Any, question: Callable[[Line], Any]) -> Any:
+        names = context.auth_context()["x509_common_name"]
+        assert names == [self.me.encode()]
+        with self._board.bell:
+            try:
+                return question(Line(self._board.operator, self.me))
+            except (PeerError, KeyError) as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            finally:
+                self._board.bell.notify_all()
+
+    def _ring(self) -> None:
+        with self._board.bell:
+            self._board.bell.notify_all()
+
+    def _is_recorded(self, method: str, raw: bytes, message: Any) -> bool:
+        if method in ("PutChunks", "FinishUpload"):  # parts of the upload that was begun
+            return message.header in self._uploads
+        named = egress_name(method, raw, message)
+        return any((entry.digest, entry.size_bytes) == named for entry in self.egress())
+
+    def egress(self) -> list[Egress]:
+        """Read the egress entries that are in the institution's ledger by now."""
+        with sqlite3.connect(self._database, timeout=30) as connection:
+            rows = connection.execute("select raw from entries order by sequence").fetchall()
+        connection.close()
+        bodies = [read(decode(Entry, raw)) for (raw,) in rows]
+        return [body for body in bodies if isinstance(body, Egress)]
+
+
+def egress_name(method: str, raw: bytes, message: Any) -> tuple[Digest, int]:
+    """Compute digest and size of a request as the ledger must have them, from what arrived."""
+    if method == "BeginUpload":
+        parts = (message.header.body, message.upload.body, *message.boxes, *message.leaves)
+        size = decode(Header, message.header.body).size + sum(map(len, parts))
+        return Digest(digest("egress-upload", *parts).hex()), size
+    return Digest(digest("egress", raw).hex()), len(raw)
+
+
+class Ca:
+    """The operator's authority and its own certificate."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path / "authority.pem"
+        self._authority = Authority.create(path / "authority.key", self._file, "loopback")
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._server = self._authority.sign_server(self._key.public_key(), ["127.0.0.1"])
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Ask every caller for a certificate of this authority."""
+        key = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return grpc.ssl_server_credentials(
+            [(key, self._server)], self._file.read_bytes(), require_client_auth=True
+        )
+
+    def approve(self, institution: Institution) -> None:
+        """Give an institution its certificate."""
+        request = institution.keys.certificate_request(institution.me)
+        certified = self._authority.sign_request(request)
+        institution.keys.install(certified.certificate, self._file.read_bytes())
+
+
+class Federation:
+    """Institutions with rows of their own, an agreement that all have signed, and listeners.
+
+    Args:
+        path: short, for it holds unix sockets.
+        rows: the texts of each institution.
+    """
+
+    def __init__(self, path: Path, rows: dict[InstitutionId, list[str]], tune: Tune) -> None:
+        self.path = path
+        self.board = Switchboard()
+        self.answers: list[bytes] = []
+        self.parts: dict[InstitutionId, Institution] = {}
+        self.listeners: dict[InstitutionId, Listener] = {}
+        self._stops: list[tuple[threading.Event, threading.Thread]] = []
+        ca = Ca(path)
+        for id in sorted(rows):
+            listener = Listener(id, path / id / "vault.db", self.board, ca)
+            settings = VaultConfig(
+                id=id,
+                name=id,
+                jurisdiction="DE",
+                server=f"127.0.0.1:{listener.port}",
+                sockets=path / "s" / id,
+            )
+            self.parts[id] = Institution.create(path / id, settings)
+            self.listeners[id] = listener
+            ca.approve(self.parts[id])
+        operator = SigningKeys.generate()
+        self.agreement, state = self._write_agreement(operator, make_base(path / "base"), tune)
+        self.operator = self.board.operator = Operator(self.agreement, operator, state)
+        self._sign(operator, rows)
+
+    def _write_agreement(
+        self, operator: SigningKeys, base: Path, tune: Tune
+    ) -> tuple[Agreement, Any]:
+        from comity_client.model.build import base_digest, build
+
+        draft = make_agreement(
+            {id: part.keys.signing for id, part in self.parts.items()}, operator, rounds=2
+        )
+        task = replace(draft.task, labels=LABELS, max_tokens=24)
+        model = replace(
+            draft.model, name=str(base), base=base_digest(base), tune=tune, lora_rank=2,
+            lora_alpha=4, seed=bytes(range(32)),
+        )  # fmt: skip
+        classifier = build(
+            base, task, pooling=model.pooling, tune=tune, lora_rank=2, lora_alpha=4, seed=model.seed
+        )
+        state = first_state(classifier.initial_vector(), draft.aggregation)
+        training = replace(draft.training, local_steps=2, sampling_probability=Decimal("0.02"))
+        noise, order = calibrate(
+            training.sampling_probability,
+            training.local_steps * draft.schedule.attempts,
+            draft.privacy.epsilon,
+            draft.privacy.delta,
+        )
+        agreement = replace(
+            draft,
+            task=task,
+            institutions=tuple(
+                replace(party, identity=self.parts[party.id].keys.identity)
+                for party in draft.institutions
+            ),
+            model=replace(
+                model, parameters=state.parameters.size, initial_state=state_digest(state)
+            ),
+            training=replace(training, noise_multiplier=noise),
+            privacy=replace(draft.privacy, order=order),
+        )
+        return agreement, state
+
+    def _sign(self, operator: SigningKeys, rows: dict[InstitutionId, list[str]]) -> None:
+        raw, privacy = encode(self.agreement), self.agreement.privacy
+        ceiling = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
+        signatures = {self.agreement.operator.id: operator.sign(Purpose.AGREEMENT, raw).signature}
+        for id, part in self.parts.items():
+            file = self.path / f"{id}.jsonl"
+            lines = [
+                json.dumps({"text": text, "label": LABELS[k % len(LABELS)]})
+                for k, text in enumerate(rows[id])
+            ]
+            file.write_text("\n".join(lines) + "\n")
+            dataset = part.data.register(file, ceiling=ceiling, order=privacy.order)
+            signed = part.agreements.sign(raw, part.keys, id, part.policy, dataset)
+            signatures[id] = signed.signature
+        for part in self.parts.values():
+            part.agreements.activate(raw, signatures)
+
+    def close(self) -> None:
+        """Stop everything that was started here."""
+        for stop, _ in self._stops:
+            stop.set()
+        for _, thread in self._stops:
+            thread.join(PATIENCE_S)
+        for listener in self.listeners.values():
+            listener.close()
+
+    def start(self, id: InstitutionId) -> None:
+        """Run an institution's daemon in a thread."""
+        stop = threading.Event()
+        daemon = Daemon(Institution(self.parts[id].home.path), lambda name, round: None)
+
+        def work() -> None:
+            daemon.run(stop)
+            daemon.close()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self._stops.append((stop, thread))
+
+    def ask(self, id: InstitutionId, name: str, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask a question on one of a vault's unix sockets; keep the line that came back."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.path / "s" / id / f"{name}.sock"))
+            connection.sendall(json.dumps(question).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                line = lines.readline()
+        self.answers.append(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def order(self, id: InstitutionId, plan: Plan) -> dict[str, Any]:
+        """Bring an order, as Flower's ClientApp does."""
+        return self.ask(
+            id,
+            "orders",
+            {
+                "agreement": self.agreement.digest,
+                "round": plan.round,
+                "plan": plan_digest(plan),
+            },
+        )
+
+    def set_up_keys(self) -> None:
+        """Wait for all vaults and run a key epoch with them."""
+        for listener in self.listeners.values():
+            self.listens(listener, "Follow", 1)
+        with self.board.bell:
+            self.operator.open_epoch(1)
+            self.board.bell.notify_all()
+        for part in self.parts.values():
+            until(
+                f"the key epoch of {part.me}",
+                lambda part=part: part.epochs.current(self.agreement.digest)[0] == 1,
+            )
+
+    def listens(self, listener: Listener, method: str, count: int) -> None:
+        """Wait until a listener has heard a method so often, watching the control socket."""
+
+        def heard() -> bool:
+            if (self.path / "s" / listener.me / "control.sock").exists():
+                self.ask(listener.me, "control", {})
+            return sum(request.method == method for request in listener.requests) >= count
+
+        until(f"{method} of {listener.me}", heard)
+
+    def run_round(self) -> Plan:
+        """Take all vaults through a whole round."""
+        roster = list(self.agreement.roster)
+        with self.board.bell:
+            plan = self.operator.begin_round(roster)
+        for id in roster:
+            assert self.order(id, plan) == {"accepted": True, "code": ""}
+        for listener in self.listeners.values():
+            self.listens(listener, "FinishUpload", plan.round)
+        collector = self.operator.collector
+        until("all uploads", lambda: collector.stage is Stage.REVEALING)
+        with self.board.bell:
+            self.operator.ask_reveals()
+            self.board.bell.notify_all()
+        until("the reveals", lambda: collector.stage is Stage.SUMMING)
+        with self.board.bell:
+            self.operator.certify()
+            self.board.bell.notify_all()
+        until("the endorsements", lambda: len(self.operator.endorsements) == len(roster))
+        return plan
+
+    def sent(self) -> dict[InstitutionId, dict[str, list[Request]]]:
+        """Return all requests of each institution, by method."""
+        sorted_: dict[InstitutionId, dict[str, list[Request]]] = {}
+        for id, listener in self.listeners.items():
+            by_method = defaultdict(list)
+            for request in listener.requests:
+                by_method[request.method].append(request)
+            sorted_[id] = by_method
+        return sorted_

@@ -1,0 +1,158 @@
+"""A whole run over real gRPC whose daemon is killed with -9 at the worst moments, again and again."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+from tests.simulation.network import Federation, ServerApp, Vault, until
+
+from comity_common.modelfile import read_state
+from comity_common.optimizer import state_digest
+from comity_server.coordination import ask_status
+from comity_server.daemon import Daemon
+from comity_server.models import Models
+
+DAEMON = """
+import os, signal, sys
+from pathlib import Path
+from comity_server.daemon import serve
+
+home, marks, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+
+def die_once(name, institution, round):
+    mark = marks / f"{name}:{round}"
+    if mark.name in kills and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+serve(home, die_once)
+"""
+KILLS = (
+    *("epoch-opened:0", "epoch-ready:0"),
+    *("round-begun:1", "upload-begun:1", "upload-finished:1", "survivors-posted:1", "revealed:1"),
+    *("sum-written:1", "certified:1", "endorsed:1", "published:1"),
+    *("accepted:2", "void:2"),
+    *("upload-finished:3", "sum-written:3", "endorsed:3"),
+)
+
+
+class Restarted:
+    """A daemon in a process of its own that is started again whenever it was killed."""
+
+    def __init__(self, home: Path, kills: tuple[str, ...]) -> None:
+        self._marks = home.parent / "marks"
+        self._marks.mkdir()
+        self._argv = [sys.executable, "-c", DAEMON, str(home), str(self._marks), *kills]
+        self._log = (home.parent / "daemon.log").open("ab")
+        self._closing = False
+        self.deaths = 0
+        self._process = self._spawn()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+
+    def close(self) -> int:
+        """End it in good order; return its exit code."""
+        self._closing = True
+        self._process.terminate()
+        self._watcher.join()
+        self._log.close()
+        return self._process.returncode
+
+    def died_at(self) -> set[str]:
+        return {mark.name for mark in self._marks.iterdir()}
+
+    def _spawn(self) -> subprocess.Popen:
+        return subprocess.Popen(self._argv, stdout=self._log, stderr=self._log)
+
+    def _watch(self) -> None:
+        while self._process.wait() == -signal.SIGKILL and not self._closing:
+            self.deaths += 1
+            self._process = self._spawn()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def test_five_institutions_finish_three_rounds_whatever_happens_to_the_operator(
+    tmp_path: Path,
+) -> None:
+    federation = Federation.make(
+        tmp_path / "operator", 5, lanes=5000, port=free_port(), rounds=3, spare_rounds=2
+    )
+    agreement, home = federation.agreement, federation.home
+    port = int(home.config.read_text().split("127.0.0.1:")[1].split('"')[0])
+    daemon = Restarted(home.path, KILLS)
+    vaults = {id: Vault(federation, id, port) for id in agreement.roster}
+    vaults["inst-04"].behaviour = {1: "decline"}
+    vaults["inst-02"].behaviour = {2: "garbage", 3: "refuse"}
+    vaults["inst-00"].behaviour = {4: "mute"}
+    for vault in vaults.values():
+        vault.start()
+    app = ServerApp(home, vaults).start()
+    try:
+        until(app.finished.is_set, 240)
+        status = ask_status(home.socket)
+        until(lambda: all(len(vault.bodies) == 4 for vault in vaults.values()))
+    finally:
+        code = daemon.close()
+        app.close()
+        for vault in vaults.values():
+            vault.close()
+
+    assert code == 0
+    assert daemon.died_at() == set(KILLS)
+    assert daemon.deaths == len(KILLS)
+    assert {id: vault.faults for id, vault in vaults.items() if vault.faults} == {}
+    assert (status["finished"], status["certified"], status["failure"]) == (True, 3, None)
+    ends = [(end["n"], end["void"], len(end["survivors"])) for end in status["rounds"]]
+    assert ends == [(1, False, 4), (2, True, 0), (3, False, 4), (4, False, 5)]
+    assert status["rounds"][1]["reason"].startswith("expected a sum of at most")
+
+    first, *others = vaults.values()
+    assert all(vault.bodies == first.bodies for vault in others)
+    assert {state_digest(vault.state) for vault in vaults.values()} == {
+        status["rounds"][3]["model"]
+    }
+    for body in first.bodies:
+        if not body.void:
+            lanes = [vaults[id].lanes[body.round] for id in body.survivors]
+            expected = np.sum(lanes, axis=0, dtype=np.uint32)
+            assert np.array_equal(first.totals[body.round], expected)
+    state = read_state(Models(home.models).path(agreement.digest, 3).read_bytes())
+    assert state_digest(state) == status["rounds"][3]["model"]
+
+
+def test_an_absent_institution_catches_up_and_joins_the_key_epoch_and_the_next_round(
+    tmp_path: Path,
+) -> None:
+    federation = Federation.make(tmp_path / "operator", 4, rounds=2, minimum=3)
+    # Three of four cannot make a round for four (t = 4), but one of their own.
+    settings = federation.home.config.read_text().replace("settle_s = 5.0", "settle_s = 1.0")
+    federation.home.config.write_text(settings)
+    daemon = Daemon(federation.home.path)
+    daemon.start()
+    roster = federation.agreement.roster
+    vaults = {id: Vault(federation, id, daemon.port) for id in roster}
+    app = ServerApp(federation.home, vaults).start()
+    try:
+        for id in roster[:3]:
+            vaults[id].start()
+        until(lambda: all(vaults[id].bodies for id in roster[:3]))
+        vaults[roster[3]].start()
+        until(app.finished.is_set, 60)
+        until(lambda: all(len(vault.bodies) == 2 for vault in vaults.values()))
+    finally:
+        app.close()
+        for vault in vaults.values():
+            vault.close()
+        daemon.close()
+    late = vaults[roster[3]]
+    assert [body.survivors for body in late.bodies][0] == roster[:3]
+    assert len({state_digest(vault.state) for vault in vaults.values()}) == 1
+    assert not any(vault.faults for vault in vaults.values())

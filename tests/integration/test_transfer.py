@@ -1,0 +1,400 @@
+"""The transfer listener: real gRPC with mutual TLS, a real database, hostile callers."""
+
+import itertools
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.simulation.network import Federation, Identity, ServerApp, Vault, pieces, until
+
+from comity.v1 import transfer_pb2 as pb
+from comity.v1.transfer_pb2_grpc import TransferStub
+from comity_common import wire
+from comity_common.canonical import encode
+from comity_common.chunks import CHUNK_BYTES
+from comity_common.crypto.sign import Purpose, verify
+from comity_common.errors import RefusalCode
+from comity_common.secagg.messages import Decline, Endorsement, Receipt
+from comity_common.secagg.participant import Dealt, deal, header_digest
+from comity_server.authority import Authority
+from comity_server.coordination import ask_status
+from comity_server.daemon import Daemon
+from comity_server.transfer import CALLS_PER_INSTITUTION
+
+LANES = 4 * CHUNK_BYTES // 4 + 10_000
+X25519_MLKEM768 = 0x11EC
+Status = grpc.StatusCode
+
+
+@dataclass
+class Running:
+    """A daemon in its first round: two institutions are done, the third has masked its vector."""
+
+    federation: Federation
+    daemon: Daemon
+    vaults: dict[str, Vault]
+
+    @property
+    def manual(self) -> Vault:
+        return self.vaults["inst-00"]
+
+    @property
+    def dealt(self) -> Dealt:
+        (dealt,) = self.manual.dealt.values()
+        return dealt
+
+    @property
+    def agreement(self) -> str:
+        return self.federation.agreement.digest
+
+    def stub(self, identity: Identity) -> TransferStub:
+        return TransferStub(identity.channel(self.daemon.port))
+
+
+def run(directory: Path, lanes: int) -> Iterator[Running]:
+    federation = Federation.make(directory, 3, lanes=lanes, rounds=1)
+    daemon = Daemon(federation.home.path)
+    daemon.start()
+    vaults = {id: Vault(federation, id, daemon.port).start() for id in federation.agreement.roster}
+    vaults["inst-00"].behaviour[1] = "manual"
+    app = ServerApp(federation.home, vaults).start()
+    try:
+        until(lambda: vaults["inst-00"].dealt)
+        yield Running(federation, daemon, vaults)
+    finally:
+        app.close()
+        for vault in vaults.values():
+            vault.close()
+        daemon.close()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    yield from run(tmp_path / "operator", LANES)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One for the tests that leave it as it is."""
+    yield from run(tmp_path_factory.mktemp("transfer") / "operator", 50)
+
+
+def status_of(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details()
+
+
+def test_an_upload_resumes_at_any_offset_and_refuses_what_is_not_it(running: Running) -> None:
+    vault, dealt = running.manual, running.dealt
+    name = header_digest(dealt.header)
+    begin = vault.begin_request(dealt)
+    chance = random.Random(5)
+
+    offset = vault.stub.BeginUpload(begin).committed
+    assert offset == 0
+    vault.stub.PutChunks(itertools.islice(pieces(name, dealt.vector), 2))
+    assert vault.stub.BeginUpload(begin).committed == 2 * CHUNK_BYTES
+
+    corrupt = bytearray(dealt.vector)
+    corrupt[2 * CHUNK_BYTES + chance.randrange(CHUNK_BYTES)] ^= 1
+    code, words = status_of(lambda: vault.stub.PutChunks(pieces(name, corrupt, 2 * CHUNK_BYTES)))
+    assert (code, words) == (
+        Status.INVALID_ARGUMENT,
+        f"expected the chunk at {2 * CHUNK_BYTES} that the header promised",
+    )
+    assert vault.stub.BeginUpload(begin).committed == 2 * CHUNK_BYTES
+
+    assert status_of(lambda: vault.stub.PutChunks(pieces(name, dealt.vector)))[0] is Status.ABORTED
+    finish = pb.FinishUploadRequest(header=name)
+    assert status_of(lambda: vault.stub.FinishUpload(finish))[0] is Status.FAILED_PRECONDITION
+
+    offset = vault.stub.BeginUpload(begin).committed
+    while offset < dealt.header.size:
+        broken = BreaksOff(pieces(name, dealt.vector, offset), chance.randint(0, 2))
+        call = vault.stub.PutChunks.future(broken)
+        broken.done.wait(10)
+        call.cancel()
+        offset = vault.stub.BeginUpload(begin).committed
+        assert offset % CHUNK_BYTES == 0 or offset == dealt.header.size
+        if offset == 3 * CHUNK_BYTES:
+            vault.stub.PutChunks(pieces(name, dealt.vector, offset))
+
+    receipts = [wire.signed(vault.stub.FinishUpload(finish)) for _ in range(2)]
+    operator = running.federation.agreement.operator.identity
+    body = verify(operator.ed25519, operator.mldsa44, Purpose.RECEIPT, receipts[0])
+    assert body == encode(Receipt(header=name))
+    assert receipts[0] == receipts[1]
+    until(lambda: all(vault.bodies for vault in running.vaults.values()))
+    assert running.manual.bodies[0].survivors == running.federation.agreement.roster
+    assert not any(vault.faults for vault in running.vaults.values())
+
+    whole = vault.fetch_total(1)
+    assert len(whole) == dealt.header.size
+    for offset in (1, CHUNK_BYTES, len(whole) - 1, len(whole), len(whole) + 5):
+        assert vault.fetch_total(1, offset) == whole[offset:]
+
+
+class BreaksOff:
+    """Yields some chunks and then nothing, without an end: a sender that has vanished."""
+
+    def __init__(self, chunks: Iterator[pb.Chunk], some: int) -> None:
+        self._chunks = itertools.islice(chunks, some + 1)
+        self.done = threading.Event()
+
+    def __iter__(self) -> "BreaksOff":
+        return self
+
+    def __next__(self) -> pb.Chunk:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            self.done.set()
+            threading.Event().wait(0.5)
+            raise StopIteration
+        return chunk
+
+
+def test_another_header_for_the_same_plan_is_refused_also_after_a_restart(
+    running: Running,
+) -> None:
+    vault, dealt = running.manual, running.dealt
+    vault.stub.BeginUpload(vault.begin_request(dealt))
+    ((plan_digest, plan),) = vault._plans.items()
+    keys = {
+        peer: chain.turn_to(plan.round).round_key(bytes.fromhex(plan_digest))
+        for peer, chain in vault._chains.items()
+    }
+    other = deal(plan, vault.id, keys, vault.lanes[1])
+    code, words = status_of(lambda: vault.stub.BeginUpload(vault.begin_request(other)))
+    assert code is Status.INVALID_ARGUMENT
+    assert "another is refused for ever" in words
+
+    running.daemon.close()
+    running.daemon = again = Daemon(running.federation.home.path)
+    again.start()
+    stub = TransferStub(running.federation.identities[vault.id].channel(again.port))
+    code, words = status_of(lambda: stub.BeginUpload(vault.begin_request(other)))
+    assert "another is refused for ever" in words
+    assert stub.BeginUpload(vault.begin_request(dealt)).committed == 0
+
+
+def test_a_declaration_that_would_fail_at_the_end_is_refused_at_once(shared: Running) -> None:
+    vault, dealt = shared.manual, shared.dealt
+    for change in (
+        lambda request: request.boxes.__setitem__(1, b"another box"),
+        lambda request: request.leaves.append(bytes(32)),
+        lambda request: setattr(request.upload, "signature", bytes(64)),
+        lambda request: setattr(request.header, "signature", bytes(64)),
+        lambda request: setattr(request.header, "body", b"{}"),
+        lambda request: setattr(request.header, "body", b"\xff" * 9),
+    ):
+        request = vault.begin_request(dealt)
+        change(request)
+        assert status_of(lambda r=request: vault.stub.BeginUpload(r))[0] is Status.INVALID_ARGUMENT
+    theirs = shared.vaults["inst-02"].stub
+    code, words = status_of(lambda: theirs.BeginUpload(vault.begin_request(dealt)))
+    assert (code, words) == (Status.INVALID_ARGUMENT, "expected a header of the sender")
+
+
+def test_a_mailbox_is_read_from_any_place_and_a_second_stream_ends_the_first(
+    shared: Running,
+) -> None:
+    stub = shared.stub(shared.federation.identities["inst-01"])
+    shared.vaults["inst-01"].close()  # its own stream would end ours
+    first = stub.Follow(pb.FollowRequest(after=1))
+    assert [next(first).kind for _ in range(3)] == [
+        pb.PARCEL_KIND_EPOCH_KEYS,
+        pb.PARCEL_KIND_EPOCH_HALVES,
+        pb.PARCEL_KIND_EPOCH_VIEWS,
+    ]
+    second = stub.Follow(pb.FollowRequest(after=3))
+    assert next(second).sequence == 4
+    assert list(first) == []
+    assert connected(shared)["inst-01"]
+    second.cancel()
+    until(lambda: not connected(shared)["inst-01"])
+
+
+def connected(shared: Running) -> dict[str, bool]:
+    status = ask_status(shared.federation.home.socket)
+    return {each["id"]: each["connected"] for each in status["institutions"]}
+
+
+def test_a_stranger_is_not_let_in(shared: Running, tmp_path: Path) -> None:
+    request = pb.FetchPlanRequest(agreement=shared.agreement, plan=shared.agreement)
+    ours = shared.federation.home.certificate_authority()
+    authority = shared.federation.home.authority.read_bytes()
+
+    unknown = Identity("inst-00", authority=authority)
+    unknown.certificate = ours.sign_request(unknown.request()).certificate
+    code, words = status_of(lambda: shared.stub(unknown).FetchPlan(request))
+    assert code is Status.PERMISSION_DENIED
+    assert words == "expected the certificate of an approved institution"
+
+    forged = Identity("inst-00", authority=authority)
+    theirs = Authority.create(tmp_path / "key", tmp_path / "pem", "Operator")
+    forged.certificate = theirs.sign_request(forged.request()).certificate
+    code, _ = status_of(lambda: shared.stub(forged).FetchPlan(request, timeout=5))
+    assert code is Status.UNAVAILABLE
+
+    channel = grpc.secure_channel(
+        f"127.0.0.1:{shared.daemon.port}", grpc.ssl_channel_credentials(authority)
+    )
+    code, _ = status_of(lambda: TransferStub(channel).FetchPlan(request, timeout=5))
+    assert code is Status.UNAVAILABLE
+
+
+def test_an_institution_speaks_for_itself_alone_and_only_of_its_agreement(
+    shared: Running,
+) -> None:
+    vault, other = shared.manual, shared.vaults["inst-02"]
+    ((plan_digest, _),) = vault._plans.items()
+    decline = Decline(
+        agreement=shared.agreement,
+        round=1,
+        plan=plan_digest,
+        institution=vault.id,
+        code=RefusalCode.BUDGET,
+    )
+    endorsement = Endorsement(
+        agreement=shared.agreement,
+        epoch=1,
+        round=1,
+        institution=vault.id,
+        certificate=plan_digest,
+        model=plan_digest,
+    )
+    for kind, purpose, message in (
+        (pb.PARCEL_KIND_DECLINE, Purpose.DECLINE, decline),
+        (pb.PARCEL_KIND_ENDORSEMENT, Purpose.ENDORSEMENT, endorsement),
+    ):
+        signed = vault.keys.sign(purpose, encode(message))
+        parcel = wire.parcel(shared.agreement, kind, [signed])
+        assert status_of(lambda p=parcel: other.stub.Send(p))[0] is Status.INVALID_ARGUMENT
+        parcel.agreement = "0" * 64
+        assert status_of(lambda p=parcel: vault.stub.Send(p))[0] is Status.PERMISSION_DENIED
+    early = wire.parcel(
+        shared.agreement,
+        pb.PARCEL_KIND_ENDORSEMENT,
+        [vault.keys.sign(Purpose.ENDORSEMENT, encode(endorsement))],
+    )
+    assert status_of(lambda: vault.stub.Send(early))[0] is Status.FAILED_PRECONDITION
+    total = pb.FetchTotalRequest(agreement=shared.agreement, round=1)
+    code, _ = status_of(lambda: list(vault.stub.FetchTotal(total)))
+    assert code is Status.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("kind", [*pb.ParcelKind.values(), 77])
+def test_nonsense_of_every_kind_is_one_status_and_one_sentence(shared: Running, kind: int) -> None:
+    stub = shared.manual.stub
+    deep = b'{"a":' * 30_000
+    for body in (b"", b"{}", b"\xff", b'{"institution":1}', deep, b"9" * 9000):
+        parcel = pb.Parcel(agreement=shared.agreement, envelopes=[pb.Envelope(body=body)])
+        parcel.kind = kind
+        code, words = status_of(lambda p=parcel: stub.Send(p))
+        assert code in (Status.INVALID_ARGUMENT, Status.FAILED_PRECONDITION)
+        assert words.startswith("expected") or ": expected" in words
+        assert "\n" not in words
+    for broken in (
+        pb.Parcel(agreement="nonsense", kind=kind),
+        pb.Parcel(agreement=shared.agreement, kind=kind),
+        pb.Parcel(agreement=shared.agreement, kind=kind, envelopes=[pb.Envelope()] * 2),
+    ):
+        assert status_of(lambda p=broken: stub.Send(p))[0] is Status.INVALID_ARGUMENT
+
+
+def test_broken_protobuf_and_oversized_messages_leave_the_daemon_alive(shared: Running) -> None:
+    identity = shared.federation.identities["inst-00"]
+    channel = identity.channel(shared.daemon.port)
+    for method in ("Send", "BeginUpload", "FinishUpload", "FetchPlan"):
+        raw = channel.unary_unary(f"/comity.v1.Transfer/{method}")
+        for body in (b"\xff" * 50, b"\x0a\xff\xff\xff\xff\x0f", random.Random(1).randbytes(999)):
+            assert status_of(lambda r=raw, b=body: r(b))[0] is not Status.OK
+        too_long = bytes(wire.MAX_MESSAGE_BYTES + 1)
+        assert status_of(lambda r=raw, b=too_long: r(b))[0] is Status.RESOURCE_EXHAUSTED
+    stream = channel.stream_unary("/comity.v1.Transfer/PutChunks")
+    assert status_of(lambda: stream(iter([b"\xff" * 50])))[0] is not Status.OK
+    assert status_of(lambda: stream(iter([])))[0] is Status.INVALID_ARGUMENT
+    assert ask_status(shared.federation.home.socket)["stage"] == "collecting"
+    plan = next(iter(shared.manual._plans))
+    found = shared.manual.stub.FetchPlan(pb.FetchPlanRequest(agreement=shared.agreement, plan=plan))
+    assert found.body
+
+
+def test_one_institution_cannot_take_all_threads(shared: Running) -> None:
+    identity = shared.federation.identities["inst-02"]
+    stub = shared.stub(identity)
+    stop = threading.Event()
+
+    def endless() -> Iterator[pb.Chunk]:
+        stop.wait(30)
+        yield pb.Chunk()
+
+    calls = [stub.PutChunks.future(endless()) for _ in range(CALLS_PER_INSTITUTION + 1)]
+    request = pb.FetchPlanRequest(agreement=shared.agreement, plan=shared.agreement)
+
+    def is_busy() -> bool:
+        return status_of(lambda: stub.FetchPlan(request))[0] is Status.RESOURCE_EXHAUSTED
+
+    until(is_busy)
+    assert status_of(lambda: shared.manual.stub.FetchPlan(request))[0] is Status.INVALID_ARGUMENT
+    for call in calls:
+        call.cancel()
+    stop.set()
+    until(lambda: not is_busy())
+
+
+def test_the_key_exchange_is_hybrid_post_quantum(shared: Running) -> None:
+    identity = shared.federation.identities["inst-00"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        seen = bytearray()
+        relay = threading.Thread(target=relay_once, args=(listener, shared.daemon.port, seen))
+        relay.start()
+        key = identity.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        credentials = grpc.ssl_channel_credentials(identity.authority, key, identity.certificate)
+        with grpc.secure_channel(f"127.0.0.1:{listener.getsockname()[1]}", credentials) as channel:
+            request = pb.FetchPlanRequest(agreement=shared.agreement, plan=shared.agreement)
+            call = TransferStub(channel).FetchPlan.future(request, timeout=10)
+            assert call.exception().code() is Status.INVALID_ARGUMENT  # it went all the way
+        relay.join(10)
+    assert chosen_group(bytes(seen)) == X25519_MLKEM768
+
+
+def relay_once(listener: socket.socket, port: int, seen: bytearray) -> None:
+    """Carry one connection and keep what the server said."""
+    near, _ = listener.accept()
+    far = socket.create_connection(("127.0.0.1", port))
+
+    def carry(source: socket.socket, sink: socket.socket, keep: bytearray) -> None:
+        while data := source.recv(65536):
+            keep += data
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+    back = threading.Thread(target=carry, args=(far, near, seen))
+    back.start()
+    carry(near, far, bytearray())
+    back.join(10)
+
+
+def chosen_group(server: bytes) -> int:
+    """Return the key-exchange group of a ServerHello (RFC 8446 §4.1.3, §4.2.8)."""
+    assert server[0] == 22, "expected a handshake record"
+    assert server[5] == 2, "expected a ServerHello"
+    at = 5 + 4 + 2 + 32  # record header, handshake header, version, random
+    at += 1 + server[at]  # session id
+    at += 3  # cipher suite, compression
+    end = at + 2 + int.from_bytes(server[at : at + 2], "big")
+    at += 2
+    while at < end:
+        kind, size = (int.from_bytes(server[at + k : at + k + 2], "big") for k in (0, 2))
+        if kind == 51:
+            return int.from_bytes(server[at + 4 : at + 6], "big")
+        at += 4 + size
+    raise AssertionError("expected a key share")

@@ -1,0 +1,327 @@
+"""The operator unmasks a sum from any t true reveals, whatever else it was sent."""
+
+import random
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from tests.simulation.federation import World
+
+from comity_common.canonical import decode, encode
+from comity_common.crypto.derive import digest
+from comity_common.crypto.sign import Purpose, Signed
+from comity_common.errors import PeerError, RefusalCode
+from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg.collector import Collector
+from comity_common.secagg.messages import Complaint, Decline, Reveal
+from comity_common.secagg.participant import header_digest
+from comity_common.secagg.plan import plan_digest
+from comity_common.secagg.round import Stage
+from comity_common.secagg.unmasking import check_canaries, residue
+
+
+def collected(world: World, dropped: tuple[int, ...] = ()) -> Collector:
+    """A round up to its survivor list."""
+    plan = world.plan()
+    collector = Collector(world.agreement, plan)
+    for k, who in enumerate(plan.participants):
+        world.deal(plan, who, random.Random(k))
+        if k not in dropped:
+            collector.upload(*world.signed[who], world.dealt[who].boxes)
+    if dropped:
+        collector.expire()
+    assert collector.stage is Stage.REVEALING
+    return collector
+
+
+def reveal_of(world: World, collector: Collector, who: InstitutionId) -> Reveal:
+    return decode(Reveal, world.reveal(collector.plan, who, collector.survivors).body)
+
+
+def signed(world: World, reveal: Reveal) -> Signed:
+    return world.keys[reveal.institution].sign(Purpose.REVEAL, encode(reveal))
+
+
+def spoiled(reveal: Reveal) -> Reveal:
+    """The same reveal with one bit of one share turned."""
+    first = reveal.shares[0]
+    return replace(reveal, shares=(bytes([first[0] ^ 1]) + first[1:], *reveal.shares[1:]))
+
+
+def assert_right(world: World, collector: Collector) -> None:
+    total, canaries = world.total(collector)
+    listed = collector.survivors.survivors
+    assert np.array_equal(total, sum(world.clear[who] for who in listed))
+    assert np.all(canaries == len(listed))
+
+
+@pytest.fixture(scope="module")
+def five():
+    return World.of(5)
+
+
+@pytest.mark.parametrize("dropped", [(), (0,), (2,), (4,)])
+def test_any_t_reveals_give_the_same_residue(five, dropped):
+    collector = collected(five, dropped)
+    listed = collector.survivors.survivors
+    reveals = {who: reveal_of(five, collector, who) for who in listed}
+    headers = {who: collector.uploads[who].header for who in listed}
+    named = bytes.fromhex(plan_digest(collector.plan))
+    found = {
+        residue(collector.plan, named, listed, headers, {who: reveals[who] for who in chosen})
+        for chosen in combinations(listed, collector.plan.threshold)
+    }
+    (only,) = found
+    assert len(only.self_seeds) == len(listed)
+    assert len(only.added_pairs) + len(only.subtracted_pairs) == len(listed) * len(dropped)
+
+
+def test_fewer_than_t_reveals_give_nothing(five):
+    collector = collected(five)
+    listed = collector.survivors.survivors
+    reveals = {who: reveal_of(five, collector, who) for who in listed[:3]}
+    headers = {who: collector.uploads[who].header for who in listed}
+    with pytest.raises(PeerError):
+        residue(
+            collector.plan, bytes.fromhex(plan_digest(collector.plan)), listed, headers, reveals
+        )
+
+
+@pytest.mark.parametrize("liar", range(5))
+def test_one_false_reveal_is_left_out_when_t_others_are_true(five, liar):
+    collector = collected(five)
+    for k, who in enumerate(collector.survivors.survivors):
+        reveal = reveal_of(five, collector, who)
+        collector.reveal(signed(five, spoiled(reveal) if k == liar else reveal))
+    assert collector.stage is Stage.SUMMING
+    assert_right(five, collector)
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "liars"),
+    [
+        (10, 2, (0, 1)),
+        (10, 2, (8, 9)),
+        (10, 2, (2, 7)),
+        pytest.param(
+            *(13, 3, (0, 1, 2)),
+            marks=pytest.mark.xfail(
+                strict=True, reason="D8: the first 64 choices of 9 among 13 all hold a liar"
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_c_liars_do_not_void_a_round_in_which_t_others_are_true(n, c, liars):
+    """All answer, c of them falsely, whatever their names; n − c ≥ t."""
+    world = World.of(n, collusion=c)
+    collector = collected(world)
+    for k, who in enumerate(collector.survivors.survivors):
+        reveal = reveal_of(world, collector, who)
+        collector.reveal(signed(world, spoiled(reveal) if k in liars else reveal))
+    assert collector.stage is Stage.SUMMING
+    assert_right(world, collector)
+
+
+def test_a_false_complaint_spoils_nothing(five):
+    collector = collected(five)
+    listed = collector.survivors.survivors
+    for k, who in enumerate(listed):
+        reveal = reveal_of(five, collector, who)
+        if k == 0:
+            complaints = tuple(Complaint(dealer=dealer, box_key=bytes(32)) for dealer in listed[1:])
+            reveal = replace(reveal, shares=(b"",) * 5, complaints=complaints)
+        collector.reveal(signed(five, reveal))
+    assert collector.stage is Stage.SUMMING
+    assert_right(five, collector)
+
+
+SHAPES = {
+    "no shares": lambda r: replace(r, shares=()),
+    "a share too few": lambda r: replace(r, shares=r.shares[:-1]),
+    "a share too many": lambda r: replace(r, shares=(*r.shares, b"")),
+    "another list": lambda r: replace(r, survivors=Digest("0" * 64)),
+    "a complaint about a stranger": lambda r: replace(
+        r, complaints=(Complaint(dealer=InstitutionId("stranger"), box_key=b""),)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", SHAPES.values(), ids=SHAPES)
+def test_a_reveal_of_a_wrong_shape_is_refused_and_changes_nothing(five, change):
+    collector = collected(five)
+    who = collector.survivors.survivors[1]
+    hostile = signed(five, change(reveal_of(five, collector, who)))
+    with pytest.raises(PeerError):
+        collector.reveal(hostile)
+    assert collector.reveals == {}
+
+
+@pytest.mark.parametrize("share", [b"", bytes(31), bytes(33), bytes(64), bytes(1 << 16)], ids=len)
+def test_shares_of_hostile_lengths_are_left_out(five, share):
+    collector = collected(five)
+    listed = collector.survivors.survivors
+    hostile = reveal_of(five, collector, listed[2])
+    collector.reveal(signed(five, replace(hostile, shares=(*hostile.shares[:4], share))))
+    for who in (*listed[:2], *listed[3:]):
+        collector.reveal(signed(five, reveal_of(five, collector, who)))
+    assert collector.stage is Stage.SUMMING
+    assert_right(five, collector)
+
+
+def test_forged_reveals_are_refused(five):
+    collector = collected(five, dropped=(4,))
+    a, b = collector.survivors.survivors[:2]
+    reveal = reveal_of(five, collector, a)
+    outsider = collector.plan.participants[4]
+    for hostile in (
+        five.keys[b].sign(Purpose.REVEAL, encode(reveal)),
+        five.operator.sign(Purpose.REVEAL, encode(reveal)),
+        five.keys[a].sign(Purpose.HEADER, encode(reveal)),
+        five.keys[a].sign(Purpose.REVEAL, encode(reveal) + b" "),
+        five.keys[a].sign(Purpose.REVEAL, b"\xff"),
+        five.keys[outsider].sign(Purpose.REVEAL, encode(replace(reveal, institution=outsider))),
+        five.keys[a].sign(
+            Purpose.REVEAL, encode(replace(reveal, institution=InstitutionId("stranger")))
+        ),
+    ):
+        with pytest.raises(PeerError):
+            collector.reveal(hostile)
+    assert collector.reveals == {}
+
+
+def test_a_second_different_reveal_is_refused_and_the_same_again_changes_nothing(five):
+    collector = collected(five)
+    who = collector.survivors.survivors[0]
+    reveal = reveal_of(five, collector, who)
+    collector.reveal(signed(five, reveal))
+    collector.reveal(signed(five, reveal))
+    with pytest.raises(PeerError):
+        collector.reveal(signed(five, spoiled(reveal)))
+    assert collector.reveals == {who: reveal}
+
+
+def test_uploads_that_do_not_hang_together_are_refused(five):
+    plan = five.plan()
+    collector = Collector(five.agreement, plan)
+    a, b = plan.participants[:2]
+    for who in (a, b):
+        five.deal(plan, who, random.Random(1))
+    header, upload = five.signed[a]
+    boxes = five.dealt[a].boxes
+    keys, body = five.keys[a], five.dealt[a].upload
+
+    def sign(**change: object) -> Signed:
+        return keys.sign(Purpose.UPLOAD, encode(replace(body, **change)))
+
+    for hostile in (
+        (header, upload, boxes[:-1]),
+        (header, upload, (*boxes, b"")),
+        (header, upload, (boxes[0], boxes[2], boxes[1], *boxes[3:])),
+        (header, upload, five.dealt[b].boxes),
+        (header, five.signed[b][1], boxes),
+        (header, header, boxes),
+        (five.signed[b][0], upload, boxes),
+        (upload, upload, boxes),
+        (header, five.keys[b].sign(Purpose.UPLOAD, encode(body)), boxes),
+        (header, sign(header=Digest("0" * 64)), boxes),
+        (header, sign(keys=body.keys[:-1]), boxes),
+        (header, sign(keys=()), boxes),
+        (header, sign(boxes=body.boxes[:-1]), boxes[:-1]),
+        (header, sign(boxes=()), ()),
+    ):
+        with pytest.raises(PeerError):
+            collector.upload(*hostile)
+        assert collector.uploads == {}
+    collector.upload(header, upload, boxes)
+    assert list(collector.uploads) == [a]
+
+
+def test_a_pair_that_disagrees_is_named_before_anything_is_revealed(five):
+    plan = five.plan()
+    collector = Collector(five.agreement, plan)
+    for who in plan.participants:
+        five.deal(plan, who, random.Random(1))
+    liar = plan.participants[3]
+    dealt = five.dealt[liar]
+    changed = replace(dealt.header, commitments=(*dealt.header.commitments[:4], bytes(32)))
+    boxes = dealt.boxes
+    upload = replace(dealt.upload, header=header_digest(changed))
+    five.signed[liar] = (
+        five.keys[liar].sign(Purpose.HEADER, encode(changed)),
+        five.keys[liar].sign(Purpose.UPLOAD, encode(upload)),
+    )
+    for who in plan.participants:
+        collector.upload(*five.signed[who], boxes if who == liar else five.dealt[who].boxes)
+    assert collector.stage is Stage.VOID
+    assert collector.survivors is None
+    assert collector.reason == "the seeds of inst-03 and inst-04 differ"
+
+
+def test_declines_are_signed_by_participants_of_this_plan(five):
+    plan = five.plan()
+    collector = Collector(five.agreement, plan)
+    who = plan.participants[0]
+    message = Decline(
+        agreement=plan.agreement,
+        round=plan.round,
+        plan=plan_digest(plan),
+        institution=who,
+        code=RefusalCode.BUDGET,
+    )
+    for hostile in (
+        five.keys[plan.participants[1]].sign(Purpose.DECLINE, encode(message)),
+        five.keys[who].sign(Purpose.HEADER, encode(message)),
+        five.keys[who].sign(Purpose.DECLINE, encode(replace(message, plan=Digest("0" * 64)))),
+        five.keys[who].sign(
+            Purpose.DECLINE, encode(replace(message, institution=InstitutionId("stranger")))
+        ),
+    ):
+        with pytest.raises(PeerError):
+            collector.decline(hostile)
+    assert collector.declined == {}
+    collector.decline(five.keys[who].sign(Purpose.DECLINE, encode(message)))
+    assert collector.declined == {who: RefusalCode.BUDGET}
+
+
+def test_late_uploads_do_not_enter_a_closed_list(five):
+    collector = collected(five, dropped=(1,))
+    late = collector.plan.participants[1]
+    with pytest.raises(PeerError):
+        collector.upload(*five.signed[late], five.dealt[late].boxes)
+    assert late not in collector.uploads
+
+
+@pytest.mark.parametrize(
+    ("q", "z", "right"),
+    [
+        ((4, 4, 4, 4), (4,), True),
+        ((4, 4, 4, 5), (4,), False),
+        ((4, 4, 4, 4), (5,), False),
+        ((4, 4, 4), (4,), False),
+        ((4, 4, 4, 4, 4), (4,), False),
+        ((3, 3, 3, 3), (3,), False),
+    ],
+)
+def test_every_canary_counts(q, z, right):
+    lanes = np.array(q, np.uint32), np.array(z, np.uint64)
+    if right:
+        check_canaries(*lanes, survivors=4)
+    else:
+        with pytest.raises(PeerError):
+            check_canaries(*lanes, survivors=4)
+
+
+def test_a_survivor_who_masked_with_another_seed_than_it_dealt_is_caught_by_the_canaries(five):
+    collector = collected(five, dropped=(2,))
+    liar = collector.survivors.survivors[0]
+    vector = five.dealt[liar].vector
+    for at in range(0, len(vector), 4):
+        vector[at] ^= 0x80
+    for who in collector.survivors.survivors:
+        collector.reveal(signed(five, reveal_of(five, collector, who)))
+    _, canaries = five.total(collector)
+    with pytest.raises(PeerError):
+        check_canaries(canaries[:4].astype(np.uint32), canaries[4:], survivors=4)
+    assert digest("chunk", bytes(vector)) != five.dealt[liar].leaves[0]
