@@ -9,9 +9,11 @@ A table stands between `<!-- table:NAME -->` and `<!-- end -->`; what is between
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Move, Phase, Stage, State, Step
+from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Phase, Stage, Step
 from comity_common.secagg.thresholds import thresholds
 
 PROTOCOL = Path(__file__).parent / "protocol.md"
@@ -21,13 +23,13 @@ SIZES = ((3, 1), (4, 1), (5, 1), (7, 1), (7, 2), (10, 2), (20, 5), (100, 33))  #
 
 
 def transitions(
-    table: Mapping[tuple[State, Move], State], states: Sequence[State], moves: Sequence[Move]
+    table: Mapping[Any, StrEnum], states: Sequence[StrEnum], moves: Sequence[StrEnum]
 ) -> str:
     """Draw a table state × event: the cell is the next state, empty where the event is refused."""
     rows = [["", *(str(move) for move in moves)]]
-    rows += [
-        [f"**{state}**", *(str(table.get((state, move), "")) for move in moves)] for state in states
-    ]
+    for state in states:
+        cells = (str(table.get((state, move), "")) for move in moves)
+        rows.append([f"**{state}**", *cells])
     return markdown(rows)
 
 

@@ -293,8 +293,8 @@ class Coordinator:
         self._desk.on_phase("void", "", round.plan.round)
 
     def _publish(self, round: Round) -> None:
-        """Wait until enough participants signed the same next model, then tell all."""
-        needed = round.plan.threshold
+        """Wait until enough participants signed the same next model, then tell the absent."""
+        needed = round.plan.threshold if round.absent() else 0
         if not self._waiting.until(
             lambda: len(round.endorsements()) >= needed, self._deadlines.patience_s
         ):

@@ -140,6 +140,7 @@ def serve(home: Path, on_phase: OnPhase | None = None) -> None:
     Raises:
         LocalError: the directory is not an operator's, or another daemon runs on it.
     """
+    daemon = Daemon(home, on_phase)
     log.set_up()
     ending = threading.Event()
 
@@ -148,7 +149,6 @@ def serve(home: Path, on_phase: OnPhase | None = None) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    daemon = Daemon(home, on_phase)
     daemon.start()
     structlog.get_logger().info("serving", port=daemon.port)
     ending.wait()

@@ -50,7 +50,8 @@ class FlowerRuns:
         self._clock = clock
         running = desk.agreement
         had_one = running is not None and agreements.flower_run(running.digest) is not None
-        self._not_before = clock() + (RECONNECT_S if had_one else 0.0)
+        self._start_at = clock() + (RECONNECT_S if had_one else 0.0)
+        self._register_at = clock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flower-runs", daemon=True)
 
@@ -65,26 +66,33 @@ class FlowerRuns:
 
     def _run(self) -> None:
         while not self._closing.wait(LOOK_EVERY_S):
-            if self._clock() < self._not_before or not self._is_listening():
-                continue
-            try:
-                self._registry.register_nodes(self._link)
-                self._start_if_wanted()
-            except LocalError as error:
-                log.warning("flower-failed", error=str(error))
-                self._not_before = self._clock() + START_EVERY_S
-            except Exception:
-                log.exception("flower-failed")
-                self._not_before = self._clock() + START_EVERY_S
+            if self._is_listening():
+                self._try(self._register_if_due)
+                self._try(self._start_if_wanted)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except LocalError as error:
+            log.warning("flower-failed", error=str(error))
+        except Exception:
+            log.exception("flower-failed")
+
+    def _register_if_due(self) -> None:
+        if self._clock() >= self._register_at:
+            self._register_at = self._clock() + START_EVERY_S
+            self._registry.register_nodes(self._link)
+            self._register_at = self._clock()
 
     def _start_if_wanted(self) -> None:
         with self._desk.moved:
             agreement = self._desk.agreement
-            if agreement is None or self._desk.orders.is_alive:
+            alive = self._desk.orders.is_alive
+            if agreement is None or alive or self._clock() < self._start_at:
                 return
             # Before it starts: from now on the first new run that asks is ours.
             self._desk.orders.expect_new_run()
-        self._not_before = self._clock() + START_EVERY_S
+        self._start_at = self._clock() + START_EVERY_S
         run = self._link.start_run(self._app)
         self._agreements.set_flower_run(agreement.digest, run)
         log.info("flower-run-started", run=run)

@@ -90,15 +90,21 @@ class Registry:
         """Give every approved institution that has none yet its Flower node.
 
         Raises:
-            LocalError: the SuperLink is away, or refuses a key.
+            LocalError: the SuperLink is away or refuses a key; the others have theirs.
         """
         query = select(institutions.c.id, institutions.c.flower_key).where(
             institutions.c.flower_node.is_(None), institutions.c.flower_key != ""
         )
         with self._store.read() as tx:
             waiting = tx.execute(query).all()
+        failures = []
         for row in waiting:
             with tempfile.TemporaryDirectory() as directory:
                 key = Path(directory) / "node.pub"
                 key.write_text(row.flower_key.strip() + "\n")
-                self.set_node(InstitutionId(row.id), link.register_node(key))
+                try:
+                    self.set_node(InstitutionId(row.id), link.register_node(key))
+                except LocalError as error:
+                    failures.append(f"{row.id}: {error}")
+        if failures:
+            raise LocalError("; ".join(failures))

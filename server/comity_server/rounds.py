@@ -209,18 +209,23 @@ class Round:
         self._told, self.certificate, self.published = stage, signed, body.void
         mailbox.announce()
 
+    def absent(self) -> frozenset[InstitutionId]:
+        """Return the institutions that were not among the survivors of a certified round."""
+        if self.certificate is None:
+            return frozenset()
+        survivors = decode(CertificateBody, self.certificate.body).survivors
+        return frozenset(self.agreement.roster) - frozenset(survivors)
+
     def publish(self, mailbox: Mailbox, endorsed: Sequence[Signed]) -> None:
         """Tell a certified round to those who were not among its survivors."""
         if self.certificate is None or self.published:
             return
-        survivors = decode(CertificateBody, self.certificate.body).survivors
+        parcel = parcels.certificate(
+            self.agreement.digest, self.certificate, self.signed_plan, endorsed
+        )
         with self._store.write() as tx:
-            for institution in self.agreement.roster:
-                if institution not in survivors:
-                    parcel = parcels.certificate(
-                        self.agreement.digest, self.certificate, self.signed_plan, endorsed
-                    )
-                    mailbox.post(tx, institution, parcel)
+            for institution in sorted(self.absent()):
+                mailbox.post(tx, institution, parcel)
             tx.execute(update(rounds).where(*self._here).values(published=True))
         self.published = True
         mailbox.announce()

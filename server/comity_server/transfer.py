@@ -21,7 +21,7 @@ from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
 from comity_common import chunks, wire
 from comity_common.agreement import MAX_INSTITUTIONS
-from comity_common.errors import PeerError
+from comity_common.errors import LocalError, PeerError
 from comity_common.ids import InstitutionId
 from comity_server.authority import certificate_fingerprint
 from comity_server.desk import Desk
@@ -206,7 +206,7 @@ def transfer_server(
         the server and its port.
 
     Raises:
-        RuntimeError: the address is taken.
+        LocalError: the address is taken or not this machine's.
     """
     credentials = grpc.ssl_server_credentials(
         [(key, certificate)], root_certificates=authority, require_client_auth=True
@@ -214,7 +214,10 @@ def transfer_server(
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="transfer")
     server = grpc.server(pool, options=OPTIONS)
     add_TransferServicer_to_server(service, server)
-    return server, server.add_secure_port(address, credentials)
+    try:
+        return server, server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise LocalError(f"expected to listen at {address}, it is taken or not ours") from None
 
 
 def _pieces(first: pb.Chunk, rest: Iterator[pb.Chunk]) -> Iterator[tuple[int, bytes]]:

@@ -21,6 +21,8 @@ from typing import Any
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.simulation.federation import make_agreement
+from tests.simulation.operator import Line, Operator
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
@@ -45,13 +47,13 @@ from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_common.wire import envelope, parcel
 from comity_server.authority import Authority
-from tests.simulation.federation import make_agreement
-from tests.simulation.operator import Line, Operator
 
 PATIENCE_S = 60.0
 LABELS = ("card", "loan", "fraud")
-WORDS = ("zebra", "quartz", "violin", "harbour", "lantern", "meadow", "copper", "saffron",
-         "glacier", "orchid", "pepper", "walnut", "thunder", "velvet", "canyon", "magnet")  # fmt: skip
+WORDS = (
+    *("zebra", "quartz", "violin", "harbour", "lantern", "meadow", "copper", "saffron"),
+    *("glacier", "orchid", "pepper", "walnut", "thunder", "velvet", "canyon", "magnet"),
+)
 
 
 def until(what: str, holds: Callable[[], bool]) -> None:
@@ -156,9 +158,8 @@ class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
         box, after = self._board.operator.mail[self.me], request.after
         while context.is_active():
             with self._board.bell:
-                self._board.bell.wait_for(
-                    lambda: len(box) > after or not context.is_active(), timeout=1
-                )
+                if len(box) <= after:
+                    self._board.bell.wait(timeout=1)
                 new = box[after:]
             for item in new:
                 yield parcel(

@@ -1,4 +1,4 @@
-"""A whole run over real gRPC whose daemon is killed with -9 at the worst moments, again and again."""
+"""A whole run over real gRPC whose daemon is killed with -9 at the worst moments."""
 
 import signal
 import socket
@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.simulation.network import Federation, ServerApp, Vault, until
 
 from comity_common.modelfile import read_state
@@ -79,6 +80,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.e2e
 def test_five_institutions_finish_three_rounds_whatever_happens_to_the_operator(
     tmp_path: Path,
 ) -> None:
@@ -90,7 +92,7 @@ def test_five_institutions_finish_three_rounds_whatever_happens_to_the_operator(
     daemon = Restarted(home.path, KILLS)
     vaults = {id: Vault(federation, id, port) for id in agreement.roster}
     vaults["inst-04"].behaviour = {1: "decline"}
-    vaults["inst-02"].behaviour = {2: "garbage", 3: "refuse"}
+    vaults["inst-02"].behaviour = {2: "false", 3: "refuse"}
     vaults["inst-00"].behaviour = {4: "mute"}
     for vault in vaults.values():
         vault.start()
@@ -112,7 +114,7 @@ def test_five_institutions_finish_three_rounds_whatever_happens_to_the_operator(
     assert (status["finished"], status["certified"], status["failure"]) == (True, 3, None)
     ends = [(end["n"], end["void"], len(end["survivors"])) for end in status["rounds"]]
     assert ends == [(1, False, 4), (2, True, 0), (3, False, 4), (4, False, 5)]
-    assert status["rounds"][1]["reason"].startswith("expected a sum of at most")
+    assert status["rounds"][1]["reason"] == "expected every canary lane to count 5 survivors"
 
     first, *others = vaults.values()
     assert all(vault.bodies == first.bodies for vault in others)
@@ -132,7 +134,6 @@ def test_an_absent_institution_catches_up_and_joins_the_key_epoch_and_the_next_r
     tmp_path: Path,
 ) -> None:
     federation = Federation.make(tmp_path / "operator", 4, rounds=2, minimum=3)
-    # Three of four cannot make a round for four (t = 4), but one of their own.
     settings = federation.home.config.read_text().replace("settle_s = 5.0", "settle_s = 1.0")
     federation.home.config.write_text(settings)
     daemon = Daemon(federation.home.path)
@@ -153,6 +154,6 @@ def test_an_absent_institution_catches_up_and_joins_the_key_epoch_and_the_next_r
             vault.close()
         daemon.close()
     late = vaults[roster[3]]
-    assert [body.survivors for body in late.bodies][0] == roster[:3]
+    assert late.bodies[0].survivors == roster[:3]
     assert len({state_digest(vault.state) for vault in vaults.values()}) == 1
     assert not any(vault.faults for vault in vaults.values())

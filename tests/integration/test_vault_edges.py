@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
+from tests.integration.loopback import WORDS, Federation, Request, egress_name
 
 import comity_client.daemon
 import comity_client.vault
@@ -43,8 +44,6 @@ from comity_common.secagg.messages import (
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.plan import plan_digest
 
-from tests.integration.loopback import WORDS, Federation, Request, egress_name
-
 ROWS = {"inst-00": 1409, "inst-01": 1523, "inst-02": 1637}
 SMALL_MESSAGES = {
     pb.PARCEL_KIND_EPOCH_KEYS: (EpochKey, Purpose.EPOCH_KEY),
@@ -68,7 +67,7 @@ class Seen(SimpleNamespace):
 
 
 @pytest.fixture(scope="module")
-def crossing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def crossing(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Run the federation once; every test looks at the same crossing."""
     seen = Seen(deltas=[], lanes=[], tokens=[])
     train, quantise = Workbench.train, comity_client.vault.quantise
@@ -98,7 +97,7 @@ def crossing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespa
         finally:
             federation.close()
     seen.tokens = _token_ids(federation, rows)
-    yield SimpleNamespace(
+    return SimpleNamespace(
         federation=federation,
         rows=rows,
         seen=seen,
@@ -392,11 +391,10 @@ def test_no_text_and_no_token_ids_of_a_planted_row_cross(crossing: SimpleNamespa
 
 
 def test_a_planted_row_that_crossed_would_be_found(crossing: SimpleNamespace) -> None:
-    patterns, hay = crossing.patterns, haystacks(crossing)
     text = crossing.rows["inst-01"][77].encode()
     ids = np.asarray(crossing.seen.tokens[5][1:6], "<i4").tobytes()
-    for leaked in (b"x" + text + b"y", b"abc" + ids + b"abc", hay[-1] + text[:24] + b"..."):
-        assert hits(patterns, [*hay, leaked])
+    for leaked in (b"x" + text + b"y", b"abc" + ids + b"abc", b'{"doing": "' + text[:24] + b'"}'):
+        assert hits(crossing.patterns, [b"something else", leaked])
 
 
 def test_no_two_neighbours_of_a_delta_or_of_its_lanes_cross(crossing: SimpleNamespace) -> None:

@@ -30,7 +30,8 @@ from comity.v1.transfer_pb2_grpc import TransferStub
 from comity_common import chunks, wire
 from comity_common.agreement import Agreement, ModelOptimizer, Party, PublicIdentity
 from comity_common.canonical import decode, encode
-from comity_common.crypto.seal import SealingKey
+from comity_common.crypto.derive import digest
+from comity_common.crypto.seal import SealingKey, close_box, open_box
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import PeerError, Refusal, RefusalCode
@@ -47,7 +48,7 @@ from comity_common.secagg.keyepoch import (
     read_keys,
     view_digest,
 )
-from comity_common.secagg.masking import vector_bytes
+from comity_common.secagg.masking import sections, vector_bytes
 from comity_common.secagg.messages import (
     CertificateBody,
     Decline,
@@ -57,9 +58,11 @@ from comity_common.secagg.messages import (
     EpochView,
     Plan,
     Survivors,
+    Upload,
 )
 from comity_common.secagg.participant import (
     Dealt,
+    _box_key,
     answer,
     certificate_digest,
     check_certificate,
@@ -193,7 +196,7 @@ class Vault:
     Attributes:
         behaviour: per round, `decline`, `refuse`, `silent` (accepts and does nothing), `manual`
             (masks a vector and leaves the upload to the test), `mute` (uploads and never reveals)
-            or `garbage` (uploads a vector that is out of range).
+            or `false` (uploads a vector whose canary counts twice).
         dealt: what it masked, by the plan's digest.
         lanes: per round, what it uploaded, before masking.
         totals: per certified round, the sum that it received.
@@ -292,8 +295,6 @@ class Vault:
         chance = np.random.default_rng([plan.round, int(self.id[-2:])])
         delta = chance.uniform(-1.2, 1.2, plan.lanes).astype(np.float32)
         lanes = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
-        if doing == "garbage":
-            lanes = np.full_like(lanes, 0x7FFFFFFF)
         self.lanes[plan.round] = lanes
         with self._lock:
             named_bytes = bytes.fromhex(named)
@@ -303,6 +304,8 @@ class Vault:
                 round_keys[peer] = turned.round_key(named_bytes)
                 self._chains[peer] = turned
             dealt = deal(plan, self.id, round_keys, lanes)
+            if doing == "false":
+                dealt = with_false_canary(plan, self.id, round_keys, dealt)
             self.dealt[named] = dealt
         if doing == "manual":
             return
@@ -547,6 +550,44 @@ class ServerApp:
                 )
             )
         return reply.finished
+
+
+def with_false_canary(
+    plan: Plan, me: InstitutionId, round_keys: dict[InstitutionId, bytes], dealt: Dealt
+) -> Dealt:
+    """Make an upload that is well made in everything but one canary."""
+    vector = bytearray(dealt.vector)
+    q, _ = sections(vector, plan.lanes)
+    q[-1:] += 1
+    leaves = tuple(
+        chunks.leaf(vector[start : start + chunks.CHUNK_BYTES])
+        for start in range(0, len(vector), chunks.CHUNK_BYTES)
+    )
+    header = replace(dealt.header, root=chunks.root(len(vector), leaves))
+    old, new = header_digest(dealt.header), header_digest(header)
+    boxes, keys = [], []
+    for peer, box in zip(plan.participants, dealt.boxes, strict=True):
+        if peer == me:
+            boxes.append(b"")
+            keys.append(b"")
+            continue
+        opened = _box_key(round_keys[peer], me, peer, old)
+        share = open_box(opened, box, bytes.fromhex(old))
+        keys.append(_box_key(round_keys[peer], me, peer, new))
+        boxes.append(close_box(keys[-1], share, bytes.fromhex(new)))
+    return replace(
+        dealt,
+        vector=vector,
+        leaves=leaves,
+        header=header,
+        upload=Upload(
+            header=new,
+            boxes=tuple(digest("box", box) if box else b"" for box in boxes),
+            keys=tuple(digest("box-key", key) if key else b"" for key in keys),
+        ),
+        boxes=tuple(boxes),
+        held=replace(dealt.held, header=new),
+    )
 
 
 def pieces(name: Digest, vector: bytes | bytearray, start: int = 0) -> Iterator[transfer_pb2.Chunk]:

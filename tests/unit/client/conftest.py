@@ -55,7 +55,11 @@ def task() -> Task:
 @pytest.fixture
 def build_tiny(tiny_base: Path, task: Task) -> Callable[..., object]:
     """Build a classifier on the tiny base: `build_tiny(Tune.LORA)`."""
+    import torch
+
     from comity_client.model.build import build
+
+    torch.set_num_threads(1)  # matrices are too small to share, and other tests want a core
 
     def of(tune: Tune, *, pooling: Pooling = Pooling.MEAN, seed: bytes = SEED) -> object:
         return build(

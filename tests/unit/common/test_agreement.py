@@ -132,7 +132,7 @@ def test_institutions_are_in_order_each_once_and_the_operator_apart():
     for institutions in (
         (two, one, three, four),
         (one, one, three, four),
-        (one, two, three, replace(four, id=AGREEMENT.operator.id)),
+        (one, replace(four, id=AGREEMENT.operator.id), two, three),
     ):
         with pytest.raises(LocalError):
             replace(AGREEMENT, institutions=institutions)

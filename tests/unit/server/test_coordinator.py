@@ -1,0 +1,307 @@
+"""The coordinator's steps at the edges: nobody comes, nobody answers, a disk tells lies."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.simulation.federation import World, set_up_epoch
+from tests.simulation.network import Federation
+
+from comity.v1 import transfer_pb2 as pb
+from comity_common.canonical import decode
+from comity_common.errors import RefusalCode
+from comity_common.secagg.masking import q_bytes
+from comity_common.secagg.messages import CertificateBody
+from comity_common.secagg.participant import header_digest
+from comity_common.secagg.round import Stage
+from comity_server.agreements import Agreements, AgreementState
+from comity_server.config import Deadlines
+from comity_server.coordinator import Coordinator
+from comity_server.desk import Desk
+from comity_server.epochs import EpochStep, KeyEpoch
+from comity_server.history import History
+from comity_server.mailbox import Mailbox
+from comity_server.models import Models
+from comity_server.orders import Orders
+from comity_server.registry import Registry
+from comity_server.rounds import Round
+from comity_server.store import Store
+from comity_server.uploads import Declared, Uploads
+from comity_server.waiting import Stopped
+
+
+class Clock:
+    """Seconds that run away: every wait is over as soon as it is looked at."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1000.0
+        return self.now
+
+
+class Operator:
+    """A coordinator without its thread, over a real store, and a world of institutions."""
+
+    def __init__(
+        self,
+        directory: Path,
+        clock: Callable[[], float] | None = None,
+        institutions: int = 4,
+        **terms: int,
+    ) -> None:
+        federation = Federation.make(directory, institutions, **terms)
+        self.home, self.agreement = federation.home, federation.agreement
+        signing = {id: each.signing for id, each in federation.identities.items()}
+        self.keys = self.home.signing_keys()
+        chains = set_up_epoch(self.agreement, signing)
+        self.world = World(self.agreement, self.keys, signing, chains)
+        self.clock = clock or Clock()
+        self.open()
+
+    def open(self) -> None:
+        self.store = Store(self.home.database)
+        registry = Registry(self.store)
+        models = Models(self.home.models)
+        self.agreements = Agreements(self.store, registry, models)
+        self.history = History(self.store)
+        self.uploads = Uploads(self.store, self.home.uploads)
+        self.mailbox = Mailbox(self.store, lambda: None)
+        self.phases: list[str] = []
+        self.desk = Desk(
+            keys=self.keys,
+            registry=registry,
+            agreements=self.agreements,
+            history=self.history,
+            uploads=self.uploads,
+            totals=self.home.totals,
+            orders=Orders(self.clock),
+            on_phase=lambda name, _institution, _round: self.phases.append(name),
+        )
+        self.coordinator = Coordinator(
+            store=self.store,
+            keys=self.keys,
+            registry=registry,
+            agreements=self.agreements,
+            history=self.history,
+            mailbox=self.mailbox,
+            uploads=self.uploads,
+            models=models,
+            desk=self.desk,
+            deadlines=Deadlines(),
+            clock=self.clock,
+        )
+        self.coordinator.resume(self.agreement)
+
+    def connect(self, *who: str) -> None:
+        self.streams = [self.mailbox.follow(id, 0, lambda: True) for id in who]
+        for stream in self.streams:
+            next(stream, None)
+
+    def begin(self) -> Round:
+        """Begin a round of all as if a key epoch had been set up."""
+        plan = self.world.plan()
+        for who in plan.participants:
+            self.world.deal(plan, who, random.Random(1))
+        self.desk.round = Round.begin(self.store, self.uploads, self.keys, self.agreement, plan)
+        return self.desk.round
+
+    def upload(self, who: str) -> None:
+        header, upload = self.world.signed[who]
+        dealt = self.world.dealt[who]
+        declared = Declared(
+            header=header.body,
+            header_signature=header.signature,
+            upload=upload.body,
+            upload_signature=upload.signature,
+            boxes=dealt.boxes,
+            leaves=dealt.leaves,
+        )
+        name, _ = self.desk.begin_upload(who, self.agreement.digest, declared)
+        self.desk.append(who, name, [(0, bytes(dealt.vector))])
+        self.desk.finish_upload(who, name)
+
+    def reveal_all(self) -> None:
+        round = self.desk.round
+        survivors = round.collector.survivors
+        for who in survivors.survivors:
+            round.reveal(who, self.world.reveal(round.plan, who, survivors))
+
+    def step(self) -> bool:
+        return self.coordinator.step(self.agreement)
+
+    def certificate(self) -> CertificateBody:
+        return decode(CertificateBody, self.desk.round.certificate.body)
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    return Operator(tmp_path / "operator")
+
+
+def test_a_run_to_which_nobody_comes_stops_with_a_reason_and_can_be_resumed(
+    operator: Operator,
+) -> None:
+    with pytest.raises(Stopped, match="0 institutions are connected, 3 are needed"):
+        operator.step()
+    digest = operator.agreement.digest
+    operator.agreements.end(digest, AgreementState.STOPPED, "nobody came")
+    operator.agreements.start(digest)
+    assert operator.agreements.running() == operator.agreement
+
+
+def test_a_key_epoch_that_stalls_fails_and_the_next_leaves_the_silent_out(
+    operator: Operator,
+) -> None:
+    roster = operator.agreement.roster
+    with operator.store.write() as tx:
+        for who in roster:
+            operator.mailbox.post(tx, who, pb.Parcel(agreement="hello"))
+    operator.connect(*roster)
+    operator.step()
+    assert operator.desk.epoch.opened.members == roster
+    assert operator.desk.epoch.step is EpochStep.KEYS
+    operator.step()
+    assert operator.desk.epoch.step is EpochStep.FAILED
+    with pytest.raises(Stopped, match="0 institutions are connected"):
+        operator.step()
+    for who in roster[:3]:
+        operator.desk.heard[who] += 1  # its late message came after all
+    operator.step()
+    assert operator.desk.epoch.opened.epoch == 2
+    assert operator.desk.epoch.opened.members == roster[:3]
+
+
+def test_a_set_up_epoch_without_flower_stops_with_a_reason(operator: Operator) -> None:
+    roster = operator.agreement.roster
+    operator.desk.epoch = KeyEpoch.open(
+        operator.store, operator.mailbox, operator.keys, operator.agreement, roster
+    )
+    operator.desk.epoch.step = EpochStep.READY
+    operator.connect(*roster)
+    with pytest.raises(Stopped, match="0 institutions are connected, up to date and online"):
+        operator.step()
+
+
+def test_uploads_that_never_come_void_the_round(operator: Operator) -> None:
+    operator.begin()
+    operator.upload("inst-00")
+    operator.step()
+    assert operator.desk.round.stage is Stage.VOID
+    operator.step()
+    assert operator.certificate().reason == "1 of 4 uploads arrived, 4 are needed"
+    assert operator.desk.round.published
+    assert operator.history.head(operator.agreement).model == operator.agreement.model.initial_state
+
+
+def test_reveals_that_never_come_void_the_round(operator: Operator) -> None:
+    operator.begin()
+    for who in operator.agreement.roster:
+        operator.upload(who)
+    operator.step()
+    assert operator.desk.round.stage is Stage.VOID
+    assert operator.desk.round.collector.reason == "0 of 4 reveals arrived"
+    assert operator.phases[-1] == "survivors-posted"
+
+
+def test_a_canary_that_does_not_count_voids_the_round_also_after_a_restart(
+    operator: Operator,
+) -> None:
+    round = operator.begin()
+    for who in operator.agreement.roster:
+        operator.upload(who)
+    operator.reveal_all()
+    assert round.stage is Stage.SUMMING
+    name = header_digest(operator.world.dealt["inst-02"].header)
+    with operator.uploads.path(name).open("r+b") as file:
+        file.seek(q_bytes(round.plan.lanes) - 4)
+        file.write(bytes(4))
+    operator.step()
+    assert operator.desk.round.stage is Stage.VOID
+    operator.open()  # killed before the void certificate was signed
+    assert operator.desk.round.stage is Stage.SUMMING
+    operator.step()
+    operator.step()
+    assert operator.certificate().reason == "expected every canary lane to count 4 survivors"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_round_ends_in_the_same_model_however_often_its_steps_are_taken(
+    tmp_path: Path, killed: bool
+) -> None:
+    operator = Operator(tmp_path / "operator")
+    operator.begin()
+    for who in operator.agreement.roster:
+        operator.upload(who)
+    operator.reveal_all()
+    if killed:
+        collector = operator.desk.round.collector
+        operator.desk.on_phase = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            operator.step()  # the sum and the next model are on disk, the certificate is not
+        assert collector.stage is Stage.SUMMING
+        operator.open()
+    operator.step()
+    assert operator.desk.round.stage is Stage.CERTIFIED
+    head = operator.history.head(operator.agreement)
+    assert (head.begun, head.certified) == (1, 1)
+    expected = sum(operator.world.clear.values())
+    total = operator.desk.total_path(operator.agreement.digest, 1).read_bytes()
+    assert total[: expected.nbytes // 2] == expected.astype("<i4").tobytes()
+    operator.step()
+    assert operator.desk.round.published  # all were in it, so nobody waits for endorsements
+
+
+def test_without_endorsements_the_absent_are_told_nothing_and_the_run_stops(
+    tmp_path: Path,
+) -> None:
+    operator = Operator(tmp_path / "operator", institutions=5)
+    round = operator.begin()
+    for who in operator.agreement.roster[:4]:
+        operator.upload(who)
+    round.excuse("inst-04", RefusalCode.UNAVAILABLE)
+    operator.reveal_all()
+    operator.step()
+    with pytest.raises(Stopped, match="0 of 4 institutions endorsed the model of round 1"):
+        operator.step()
+    assert not round.published
+
+
+def test_who_was_ordered_and_answers_nothing_is_excused_once_its_time_is_over(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    operator = Operator(tmp_path / "operator", clock=lambda: clock.now)
+    operator.begin()
+    operator.desk.orders.heard("1", [1, 2, 3, 4])
+    operator.desk.orders.give(operator.desk.round.digest, [1, 2, 3, 4])
+    for node in (1, 2):
+        operator.desk.acknowledge(node, operator.desk.round.digest, None)
+    operator.desk.acknowledge(3, operator.desk.round.digest, RefusalCode.BUDGET)
+    operator.desk.acknowledge(1, operator.desk.round.digest, RefusalCode.BUDGET)
+    assert operator.desk.unanswered() == {"inst-03"}
+    clock.now += 25
+    operator.desk.orders.heard("1", [1, 2, 3, 4])
+    clock.now += 10
+    operator.coordinator._excuse_overdue(operator.desk.round)
+    assert operator.desk.round.collector.declined == {
+        "inst-02": RefusalCode.BUDGET,
+        "inst-03": RefusalCode.UNAVAILABLE,
+    }
+    assert operator.desk.round.accepted == {"inst-00", "inst-01"}
+
+
+def test_all_attempts_used_and_an_expired_agreement_stop_the_run(tmp_path: Path) -> None:
+    operator = Operator(tmp_path / "operator", rounds=1, spare_rounds=0)
+    operator.begin()
+    operator.step()
+    operator.step()
+    with pytest.raises(Stopped, match="0 of 1 rounds are certified and all 1 attempts are used"):
+        operator.step()
+    schedule = replace(operator.agreement.schedule, expires="2020-01-01", spare_rounds=1)
+    expired = replace(operator.agreement, schedule=schedule)
+    with pytest.raises(Stopped, match="expired on 2020-01-01"):
+        operator.coordinator.step(expired)
