@@ -2,6 +2,7 @@
 
 import json
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ import typer
 
 from comity_common.cli import TRY_LATER, fail, succeed
 from comity_common.errors import ComityError
+
+if find_spec("grpc") is None:  # the root command then leaves this part out
+    raise ModuleNotFoundError("expected comity[client] to be installed")
 
 app = typer.Typer(help="Run an institution's vault beside its data.", no_args_is_help=True)
 

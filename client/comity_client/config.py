@@ -1,5 +1,6 @@
 """The vault's settings: `vault.toml`. Unknown keys are refused; secrets are never in it."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,8 @@ class VaultConfig(BaseModel):
         id, name, jurisdiction: as in the agreement.
         server: `host:port` of the operator's transfer listener.
         sockets: directory of the two unix sockets, for orders and for the institution's own tools.
+        flower_uids: other local users, besides the vault's own and root, whose processes may bring
+            orders: the user that Flower's untrusted ClientApp runs as.
         threads: how many torch may use.
     """
 
@@ -25,6 +28,7 @@ class VaultConfig(BaseModel):
     jurisdiction: str
     server: str = Field(pattern=r"^[^:/]+:\d{1,5}$")
     sockets: Path
+    flower_uids: tuple[int, ...] = ()
     threads: int = Field(default=1, ge=1, le=256)
 
     @property
@@ -57,12 +61,7 @@ def load(path: Path) -> VaultConfig:
 def write(path: Path, config: VaultConfig) -> None:
     """Write settings as TOML."""
     lines = [
-        f"{key} = {value if isinstance(value, int) else _quoted(str(value))}"
-        for key, value in config.model_dump().items()
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in config.model_dump(mode="json").items()
     ]
     path.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

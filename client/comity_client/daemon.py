@@ -56,7 +56,11 @@ class Daemon:
         self._stage = "starting"
         self._counted = (0, 0)
         self._sockets = [
-            LineSocket(institution.config.orders, order_answer(self._accept, self._refused)),
+            LineSocket(
+                institution.config.orders,
+                order_answer(self._accept, self._refused),
+                institution.config.flower_uids,
+            ),
             LineSocket(institution.config.control, self._status),
         ]
 
@@ -80,8 +84,8 @@ class Daemon:
 
         inst, agreement = self._inst, standing.agreement
         self._stage = "loading model and data"
-        data = inst.data.file(standing.dataset)
         try:
+            data = inst.data.file(standing.dataset)
             workbench = Workbench(agreement, data, inst.config.threads)
         except LocalError as error:
             log.error("cannot train", why=str(error))

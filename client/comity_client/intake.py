@@ -29,18 +29,20 @@ class LineSocket:
     """Serves a unix socket on which each connection asks one JSON line and gets one.
 
     Args:
-        path: made with mode 0600; a stale one is replaced.
+        path: a stale one is replaced; mode 0600, or 0666 where other users may ask.
         answer: called in a thread of its own; must not raise.
+        others: user ids that may ask besides the vault's own and root; the kernel tells who asks.
     """
 
-    def __init__(self, path: Path, answer: Answer) -> None:
+    def __init__(self, path: Path, answer: Answer, others: tuple[int, ...] = ()) -> None:
         self._path = check_socket_path(path)
         self._answer = answer
+        self._allowed = {os.getuid(), 0, *others}
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
-        path.chmod(0o600)
+        path.chmod(0o666 if others else 0o600)
         self._listener.listen(16)
         threading.Thread(target=self._serve, name=path.name, daemon=True).start()
 
@@ -61,7 +63,7 @@ class LineSocket:
         with connection:
             connection.settimeout(ORDER_TIMEOUT_S)
             try:
-                if not _is_own_user(connection):
+                if _user_of(connection) not in self._allowed:
                     return
                 with connection.makefile("rb") as lines:
                     line = lines.readline(MAX_ORDER_BYTES)
@@ -103,7 +105,7 @@ def _read_order(question: dict[str, object]) -> tuple[Digest, int, Digest]:
         raise Refusal(RefusalCode.PLAN, "expected digests in an order") from None
 
 
-def _is_own_user(connection: socket.socket) -> bool:
+def _user_of(connection: socket.socket) -> int:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (os.getuid(), 0)
+    return int(uid)

@@ -62,19 +62,26 @@ class Registrations:
         return dataset
 
     def file(self, dataset: DatasetId) -> Path:
-        """Return where the rows lie.
+        """Return where the rows lie, once they are found to be those that were registered.
 
         Raises:
-            LocalError: no such data set.
+            LocalError: no such data set, or the file is missing or was changed.
         """
         row = (
             self._store.reading()
-            .execute("select path from datasets where id = ?", (dataset,))
+            .execute("select * from datasets where id = ?", (dataset,))
             .fetchone()
         )
         if row is None:
             raise LocalError("expected a registered data set")
-        return Path(row["path"])
+        path = Path(row["path"])
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise LocalError(f"cannot read {path.name}: {error.strerror}") from None
+        if self._commitment(row["salt"], content) != row["commitment"]:
+            raise LocalError(f"expected {path.name} as it was registered; register the new rows")
+        return path
 
     @staticmethod
     def _commitment(salt: bytes, content: bytes) -> Digest:

@@ -33,7 +33,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
-from comity_common.fixedpoint import quantise
+from comity_common.fixedpoint import Lanes, quantise
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import (
     BudgetCharge,
@@ -100,10 +100,14 @@ class Vault:
 
     def recover(self) -> None:
         """Come back after a crash: what was reserved and not made is spent, its round declined."""
-        inst, T = self._inst, self._agreement.digest
-        for round in inst.rounds.open(T):
+        rounds = self._inst.rounds.open(self._agreement.digest)
+        for round in rounds:
             if round.phase is Phase.JOINED:
                 self._forfeit(round, RefusalCode.INTERRUPTED)
+        wanted = {self._masked_file(round) for round in rounds if round.phase is Phase.MASKED}
+        for file in self._inst.home.outbox.iterdir():
+            if file not in wanted:
+                file.unlink()
 
     def accept_order(self, agreement: Digest, number: int, plan: Digest) -> None:
         """Decide about an order that Flower brought; the same order again is the same answer.
@@ -199,13 +203,12 @@ class Vault:
             inst.rounds.join(tx, round, plan, reserve.nonce)
         joined = self._reread(round)
         self._on_phase("joined", round.number)
-        delta = self._train(joined, plan)
-        if delta is None:
+        quantised = self._train(joined, plan)
+        if quantised is None:
             return
         self.doing, self.fraction = "masking", None
-        quantised = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
         dealt = deal(plan, inst.me, keys, quantised)
-        del keys, delta, quantised
+        del keys, quantised
         write_durably(self._masked_file(joined), dealt.vector)
         sign = inst.keys.signing.sign
         header, upload = encode(dealt.header), encode(dealt.upload)
@@ -242,7 +245,8 @@ class Vault:
         self.doing = "masked"
         self._on_phase("masked", round.number)
 
-    def _train(self, round: Round, plan: Plan) -> Vector | None:
+    def _train(self, round: Round, plan: Plan) -> Lanes | None:
+        """Train a delta and round it into the ring; None if that failed, and is spent."""
         inst = self._inst
         state = inst.models.load(round.agreement, plan.model)
         moments = inst.models.load_moments(round.agreement)
@@ -254,12 +258,13 @@ class Vault:
         self.doing, self.fraction = "training", 0.0
         try:
             delta, after = self._workbench.train(state.parameters, moments, on_step)
+            quantised = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
         except (LocalError, RuntimeError, MemoryError) as error:  # what was reserved is spent
             log.error("training failed", round=round.number, why=type(error).__name__)
             self._forfeit(round, RefusalCode.UNAVAILABLE)
             return None
         inst.models.save_moments(round.agreement, after)
-        return delta
+        return quantised
 
     def _upload(self, round: Round) -> None:
         inst = self._inst

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
@@ -283,7 +284,7 @@ class Agreement:
     @property
     def digest(self) -> Digest:
         """T, the digest of the canonical bytes."""
-        return Digest(digest("agreement", encode(self)).hex())
+        return _digest(self)
 
     @property
     def roster(self) -> tuple[InstitutionId, ...]:
@@ -300,3 +301,8 @@ class Agreement:
             if party.id == id:
                 return party
         raise LocalError(f"expected an institution of the agreement, got {id}")
+
+
+@lru_cache(maxsize=64)  # asked for at every message
+def _digest(agreement: Agreement) -> Digest:
+    return Digest(digest("agreement", encode(agreement)).hex())

@@ -1,9 +1,15 @@
 """`comity server`: run the operator's daemon, ask it how it is."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from comity_common.cli import TRY_LATER, fail, succeed
+
+if find_spec("grpc") is None:  # the root command then leaves this part out
+    raise ModuleNotFoundError("expected comity[server] to be installed")
 
 app = typer.Typer(help="The operator: rounds, sums, models.", no_args_is_help=True)
 
@@ -19,18 +25,15 @@ def run(home: HomeOption) -> None:
     try:
         serve(home)
     except LocalError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        fail("COM-SERVER-001", f"the server cannot start: {error}", as_json=False)
 
 
 @app.command()
 def status(
     home: HomeOption,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")] = False,
 ) -> None:
     """Show where the run is."""
-    import json
-
     from comity_common.errors import LocalError
     from comity_server.coordination import ask_status
     from comity_server.home import Home
@@ -38,9 +41,13 @@ def status(
     try:
         state = ask_status(Home(home).socket)
     except LocalError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(75) from None
-    typer.echo(json.dumps(state) if as_json else _in_words(state))
+        fail(
+            "COM-SERVER-002",
+            f"no answer from the server: {error}. Fix: comity server run",
+            as_json=as_json,
+            exit_code=TRY_LATER,
+        )
+    succeed(state, as_json=as_json, text=_in_words(state))
 
 
 def _in_words(state: dict[str, Any]) -> str:

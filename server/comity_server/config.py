@@ -52,6 +52,8 @@ class ServerConfig(BaseModel):
     Attributes:
         id, name, jurisdiction: as in the agreement.
         transfer: `host:port` of the listener for the vaults.
+        socket: of the daemon, for Flower's ServerApp and the operator's tools; None for the one in
+            the operator's directory. Its directory must be the operator's alone.
         flower: absent where something else carries the orders.
     """
 
@@ -61,6 +63,7 @@ class ServerConfig(BaseModel):
     name: str
     jurisdiction: str
     transfer: str = Field(pattern=r"^[^:/]+:\d{1,5}$")
+    socket: Path | None = None
     flower: FlowerSettings | None = None
     deadlines: Deadlines = Deadlines()
 

@@ -96,7 +96,7 @@ class Home:
         Raises:
             LocalError: the path is too long for the kernel.
         """
-        path = self.path.absolute() / "coordinator.sock"
+        path = config.load(self.config).socket or self.path.absolute() / "coordinator.sock"
         if len(str(path).encode()) > MAX_SOCKET_PATH:
             raise LocalError(f"expected a socket path of at most {MAX_SOCKET_PATH} bytes")
         return path
@@ -180,6 +180,7 @@ def init(
     hosts: Sequence[str] = (),
     flower_port: int | None = None,
     deadlines: config.Deadlines | None = None,
+    socket: Path | None = None,
 ) -> Party:
     """Make an operator: directory, keys, authority, settings.
 
@@ -188,6 +189,7 @@ def init(
         transfer: `host:port` that the vaults will connect to.
         hosts: names and addresses of this machine that institutions use, besides loopback.
         flower_port: of the SuperLink on loopback; None if Flower is not used.
+        socket: where the daemon's own socket is to be; None for the directory itself.
 
     Raises:
         LocalError: there is an operator already, or a value is not allowed.
@@ -199,6 +201,7 @@ def init(
         name=name,
         jurisdiction=jurisdiction,
         transfer=transfer,
+        socket=socket,
         flower=None if flower_port is None else config.FlowerSettings(port=flower_port),
         deadlines=deadlines or config.Deadlines(),
     )

@@ -3,6 +3,7 @@
 torch and transformers take seconds to import, so only the commands themselves import them.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+
+if find_spec("torch") is None:  # the root command then leaves this part out
+    raise ModuleNotFoundError("expected comity[client] to be installed")
 
 app = typer.Typer(help="Try a model that was exported.", no_args_is_help=True)
 

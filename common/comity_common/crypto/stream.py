@@ -16,16 +16,16 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from comity_common.crypto.derive import KEY_BYTES
 
 CHUNK_BYTES = 256 << 10  # stays in the second-level cache; whole-vector code is 8 × slower
+_ZEROS = memoryview(bytes(CHUNK_BYTES))
 
 
 class Keystream:
     """An endless stream of pseudo-random bytes under one 32-byte key (NIST SP 800-38A §6.5)."""
 
-    __slots__ = ("_encryptor", "_zeros")
+    __slots__ = ("_encryptor",)
 
     def __init__(self, key: bytes) -> None:
         self._encryptor = Cipher(AES(key), CTR(bytes(16))).encryptor()
-        self._zeros = bytes(CHUNK_BYTES)
 
     @classmethod
     def fresh(cls) -> "Keystream":
@@ -40,7 +40,7 @@ class Keystream:
         view = buffer.reshape(-1).view(np.uint8).data
         for start in range(0, len(view), CHUNK_BYTES):
             window = view[start : start + CHUNK_BYTES]
-            self._encryptor.update_into(self._zeros[: len(window)], window)
+            self._encryptor.update_into(_ZEROS[: len(window)], window)
 
     def uint64(self, count: int) -> npt.NDArray[np.uint64]:
         """Draw `count` uniform 64-bit integers: shape (count,), little-endian words."""

@@ -70,7 +70,7 @@ class Standing:
 
     Attributes:
         epoch, members: of the key epoch it has set up; epoch 0 if none.
-        newest: the last round that it accepted in this agreement, 0 if none.
+        newest: the last round whose end it knows, 0 if none.
         certificate: digest of the last certificate's body, at first the agreement's digest.
         model: digest of the model state that it computed.
     """

@@ -1,8 +1,10 @@
 """`comity demo`: a whole federation of real daemons on this machine."""
 
+import os
 import sys
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,9 @@ import typer
 from comity_common.agreement import Tune
 from comity_common.cli import fail
 from comity_common.errors import ComityError
+
+if find_spec("psutil") is None:  # the root command then leaves this part out
+    raise ModuleNotFoundError("expected comity[demo] to be installed")
 
 app = typer.Typer(
     help="Run a real federation of several countries on this machine.",
@@ -93,6 +98,7 @@ def demo(
     """Run a real federation of several countries on this machine."""
     from comity_local.options import Options
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # many processes share few cores
     try:
         if clean:
             _clean(workdir)

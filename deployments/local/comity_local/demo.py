@@ -28,7 +28,6 @@ from comity_local.terms import task_of
 from comity_local.yardstick import Yardstick
 from comity_server.config import Deadlines
 
-THREADS = 2
 UPLOAD_WITH_SILENCE_S = {Tune.HEAD: 40.0, Tune.LORA: 150.0, Tune.FULL: 400.0}
 
 
@@ -49,7 +48,7 @@ def run(options: Options, progress: Progress) -> DemoResult:
     write_rows(workdir.evaluation, samples.evaluation_rows)
     progress.say(_opening(options, samples))
     progress.say(f"everything is kept in {workdir.path}")
-    yardstick = Yardstick(options, task_of(samples.labels, options), workdir.evaluation, THREADS)
+    yardstick = Yardstick(options, task_of(samples.labels, options), workdir.evaluation)
     baseline = yardstick.score(yardstick.initial())
 
     sockets = Path(tempfile.mkdtemp(prefix="comity-"))

@@ -1,7 +1,7 @@
 """Faults on purpose, at the real process: the daemon kills or stops itself at a boundary.
 
-    python -m comity_local.faults vault HOME KIND ROUND MARKER
-    python -m comity_local.faults server HOME INSTITUTION ROUND MARKER
+    python -m comity_local.faults vault HOME MARKERS FAULT…
+    python -m comity_local.faults server HOME MARKERS FAULT…
 
 The daemons know nothing of faults; they only tell an observer at which boundary they are. A marker
 file makes each fault happen once, also when the process is started again. Faults of Flower's
@@ -11,59 +11,62 @@ processes are done by the conductor, which knows their pids.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from comity_local.options import FaultKind
+from comity_local.options import Fault, FaultKind, read_fault
 
 BOUNDARIES = {
     FaultKind.KILL_VAULT: ("training", signal.SIGKILL),
     FaultKind.STOP_BEFORE_UPLOAD: ("before-upload", signal.SIGSTOP),
     FaultKind.STOP_BEFORE_REVEAL: ("before-reveal", signal.SIGSTOP),
+    FaultKind.KILL_SERVER: ("upload-finished", signal.SIGKILL),
 }
 
 
-def vault_observer(kind: FaultKind, round: int, marker: Path) -> Callable[[str, int], None]:
-    """Return an observer for the vault that strikes at one boundary of one round."""
-    boundary, signal_number = BOUNDARIES[kind]
+class Striker:
+    """Observes a daemon's boundaries and strikes at those of its faults, once each.
 
-    def observe(name: str, number: int) -> None:
-        if (name, number) == (boundary, round):
-            strike(signal_number, marker)
+    Args:
+        markers: directory of the marker files.
+    """
 
-    return observe
+    def __init__(self, faults: Sequence[Fault], markers: Path) -> None:
+        self._faults = tuple(faults)
+        self._markers = markers
+
+    def vault(self, boundary: str, round: int) -> None:
+        """Observe a vault."""
+        for fault in self._faults:
+            if fault.round == round and BOUNDARIES[fault.kind][0] == boundary:
+                self._strike(fault)
+
+    def server(self, boundary: str, institution: str, round: int) -> None:
+        """Observe the server: it falls when one institution's upload is complete."""
+        for fault in self._faults:
+            if fault.institution == institution:
+                self.vault(boundary, round)
+
+    def _strike(self, fault: Fault) -> None:
+        try:
+            (self._markers / fault.name).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), BOUNDARIES[fault.kind][1])
 
 
-def server_observer(institution: str, round: int, marker: Path) -> Callable[[str, str, int], None]:
-    """Return an observer for the server that strikes when one institution's upload is complete."""
-
-    def observe(name: str, who: str, number: int) -> None:
-        if (name, who, number) == ("upload-finished", institution, round):
-            strike(signal.SIGKILL, marker)
-
-    return observe
-
-
-def strike(signal_number: signal.Signals, marker: Path) -> None:
-    """Send this process a signal, once per marker."""
-    try:
-        marker.touch(exist_ok=False)
-    except FileExistsError:
-        return
-    os.kill(os.getpid(), signal_number)
-
-
-def main(arguments: list[str]) -> None:
-    """Run a daemon with a fault."""
-    daemon, home, what, round, marker = arguments
+def main(arguments: Sequence[str]) -> None:
+    """Run a daemon with faults."""
+    daemon, home, markers, *faults = arguments
+    striker = Striker([read_fault(text) for text in faults], Path(markers))
     if daemon == "vault":
         from comity_client.daemon import serve as serve_vault
 
-        serve_vault(Path(home), vault_observer(FaultKind(what), int(round), Path(marker)))
+        serve_vault(Path(home), striker.vault)
     else:
         from comity_server.daemon import serve as serve_server
 
-        serve_server(Path(home), server_observer(what, int(round), Path(marker)))
+        serve_server(Path(home), striker.server)
 
 
 if __name__ == "__main__":

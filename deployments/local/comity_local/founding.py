@@ -73,9 +73,9 @@ def found(
         Refusal: an institution's policy or budget does not allow the agreement.
     """
     workdir = Workdir(options.workdir)
-    operator = _operator(workdir, ports, deadlines)
+    operator = _operator(workdir, ports, deadlines, sockets / "coordinator.sock")
     institutions = [
-        _institution(workdir, region, ports, sockets / str(number))
+        _institution(workdir, region, ports, sockets / str(number), options)
         for number, region in enumerate(samples.regions, start=1)
     ]
     store = OperatorStore(OperatorHome(workdir.operator).database)
@@ -131,7 +131,7 @@ def _agree(
     return Founded(agreement=agreement, regions=samples.regions)
 
 
-def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines) -> Party:
+def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines, socket: Path) -> Party:
     home = OperatorHome(workdir.operator)
     transfer = f"127.0.0.1:{ports.transfer}"
     if not home.config.exists():
@@ -142,10 +142,12 @@ def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines) -> Party:
             transfer=transfer,
             flower_port=ports.superlink,
             deadlines=deadlines,
+            socket=socket,
         )
     moved = server_config.load(home.config).model_copy(
         update={
             "transfer": transfer,
+            "socket": socket,
             "flower": FlowerSettings(port=ports.superlink),
             "deadlines": deadlines,
         }
@@ -154,8 +156,12 @@ def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines) -> Party:
     return home.party()
 
 
-def _institution(workdir: Workdir, region: Region, ports: Ports, sockets: Path) -> Institution:
+def _institution(
+    workdir: Workdir, region: Region, ports: Ports, sockets: Path, options: Options
+) -> Institution:
     home = workdir.home(region.id)
+    home.mkdir(mode=0o700, exist_ok=True)
+    (home / "policy.toml").write_text(f"epsilon = {options.epsilon:f}\ndelta = {options.delta:f}\n")
     settings = VaultConfig(
         id=region.id,
         name=region.name,

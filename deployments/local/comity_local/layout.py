@@ -65,7 +65,9 @@ class Workdir:
         return self.home(institution) / "data" / "rows.jsonl"
 
     def create(self) -> None:
-        """Make the directories."""
+        """Make the directories, and forget the faults of an earlier run."""
         for directory in (self.institutions, self.evaluation.parent, self.logs, self.faults):
             directory.mkdir(parents=True, exist_ok=True)
+        for marker in self.faults.iterdir():
+            marker.unlink()
         self.marker.touch()

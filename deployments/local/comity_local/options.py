@@ -1,6 +1,6 @@
 """What a demo is asked to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -39,8 +39,8 @@ class Fault:
         return f"{self.kind}:{self.institution}@{self.round}"
 
 
-def parse_fault(text: str, institutions: tuple[str, ...]) -> Fault:
-    """Read `KIND:INSTITUTION@ROUND`, the institution by id or by its number from 1.
+def read_fault(text: str) -> Fault:
+    """Read `KIND:INSTITUTION@ROUND`.
 
     Raises:
         LocalError: it is anything else.
@@ -51,6 +51,17 @@ def parse_fault(text: str, institutions: tuple[str, ...]) -> Fault:
         raise LocalError(f"expected a fault of {', '.join(FaultKind)}, got {kind!r}")
     if not when.isascii() or not when.isdigit() or int(when) < 1:
         raise LocalError(f"expected {kind}:INSTITUTION@ROUND with a round from 1, got {text!r}")
+    return Fault(kind=FaultKind(kind), institution=who, round=int(when))
+
+
+def parse_fault(text: str, institutions: tuple[str, ...]) -> Fault:
+    """Read a fault whose institution is given by id or by its number from 1.
+
+    Raises:
+        LocalError: it is no fault, or of nobody here.
+    """
+    fault = read_fault(text)
+    who = fault.institution
     if who.isdigit() and 1 <= int(who) <= len(institutions):
         who = institutions[int(who) - 1]
     if who not in institutions:
@@ -58,7 +69,7 @@ def parse_fault(text: str, institutions: tuple[str, ...]) -> Fault:
             f"expected an institution by number from 1 to {len(institutions)} or one of "
             f"{', '.join(institutions)}, got {who!r}"
         )
-    return Fault(kind=FaultKind(kind), institution=who, round=int(when))
+    return replace(fault, institution=who)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from comity_client.flower.supernode import RESTART_AFTER_S, SuperNode
@@ -35,9 +36,9 @@ def operator(workdir: Workdir, ports: Ports, faults: tuple[Fault, ...]) -> list[
     superlink, superexec = link.superlink_command(), link.superexec_command()
     daemon = (sys.executable, "-m", "comity_common.cli", "server", "run")
     argv: tuple[str, ...] = (*daemon, "--home", str(home.path))
-    for fault in faults:
-        if fault.kind is FaultKind.KILL_SERVER:
-            argv = _faulty(workdir, "server", home.path, fault.institution, fault.round, fault.name)
+    own = [fault for fault in faults if fault.kind is FaultKind.KILL_SERVER]
+    if own:
+        argv = _faulty(workdir, "server", home.path, own)
     return [
         _process(workdir, SUPERLINK, superlink.argv, dict(superlink.env), link.home),
         _process(workdir, "superexec", superexec.argv, dict(superexec.env), link.home),
@@ -53,9 +54,9 @@ def vault(workdir: Workdir, institution: str, faults: tuple[Fault, ...]) -> Proc
         *(sys.executable, "-m", "comity_common.cli", "client", "run"),
         *("--home", str(home)),
     )
-    for fault in faults:
-        if fault.institution == institution and fault.kind in VAULT_FAULTS:
-            argv = _faulty(workdir, "vault", home, fault.kind, fault.round, fault.name)
+    own = [f for f in faults if f.institution == institution and f.kind in VAULT_FAULTS]
+    if own:
+        argv = _faulty(workdir, "vault", home, own)
     return _process(workdir, f"vault-{institution}", argv, environment(), home)
 
 
@@ -91,17 +92,14 @@ def environment() -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # many processes share few cores
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _faulty(
-    workdir: Workdir, daemon: str, home: Path, what: str, round: int, name: str
-) -> tuple[str, ...]:
-    marker = workdir.faults / name
-    marker.unlink(missing_ok=True)
+def _faulty(workdir: Workdir, daemon: str, home: Path, faults: Sequence[Fault]) -> tuple[str, ...]:
     module = (sys.executable, "-m", "comity_local.faults")
-    return (*module, daemon, str(home), what, str(round), str(marker))
+    return (*module, daemon, str(home), str(workdir.faults), *(fault.name for fault in faults))
 
 
 def _process(

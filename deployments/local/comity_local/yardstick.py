@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from comity_client.datasets import evaluation_set_digest, read_rows
 from comity_client.model.build import base_digest, base_path, build
@@ -28,15 +29,15 @@ from comity_local.options import Options
 from comity_local.results import InstitutionResult, RoundResult, Score
 from comity_local.terms import LORA_ALPHA, LORA_RANK, Start, model_seed
 
+THREADS_BESIDE = 1  # while the vaults train on the same cores
+THREADS_ALONE = 2
+
 
 class Yardstick:
     """Builds the classifier of a demo and scores parameters on the public evaluation set."""
 
-    def __init__(self, options: Options, task: Task, evaluation: Path, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self._threads = threads
+    def __init__(self, options: Options, task: Task, evaluation: Path) -> None:
+        torch.set_num_threads(THREADS_BESIDE)
         self._task = task
         self._base = base_path(options.model)
         self.classifier: Classifier = build(
@@ -85,7 +86,7 @@ class Yardstick:
     def alone(self, agreement: Agreement, data: Path) -> Score:
         """Train one region by itself, under the same DP terms and for as many steps."""
         rows = read_rows(data, self._task.labels)
-        trainer = Trainer(self.classifier, rows, agreement.training, threads=self._threads)
+        trainer = Trainer(self.classifier, rows, agreement.training, threads=THREADS_ALONE)
         parameters, moments = self.initial(), None
         for _ in range(agreement.schedule.rounds):
             delta, moments = trainer.train(parameters, moments, _quietly)
@@ -99,7 +100,7 @@ class Yardstick:
                 self.classifier,
                 read_rows(file, self._task.labels),
                 agreement.training,
-                threads=self._threads,
+                threads=THREADS_ALONE,
             )
             for file in data
         ]

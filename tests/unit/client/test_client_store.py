@@ -37,7 +37,9 @@ def checkpoint(store: Store) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_transaction_that_fails_changes_nothing(store: Store, error: type) -> None:
+def test_a_transaction_that_fails_changes_nothing(
+    store: Store, tmp_path: Path, error: type
+) -> None:
     put_chain(store, KEY)
 
     def fail() -> None:
@@ -50,8 +52,7 @@ def test_a_transaction_that_fails_changes_nothing(store: Store, error: type) -> 
         fail()
     assert chains(store) == [KEY]
     assert store.reading().execute("select * from entries").fetchall() == []
-    put_chain_again = Store(store._path)
-    assert chains(put_chain_again) == [KEY]
+    assert chains(Store(tmp_path / "vault.db")) == [KEY]
 
 
 def test_after_a_failure_the_next_transaction_works(store: Store) -> None:
