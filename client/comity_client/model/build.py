@@ -94,6 +94,8 @@ def build(
     Raises:
         LocalError: the base is not a complete BERT, or its vocabulary or positions do not fit.
     """
+    if tune is Tune.LORA and (lora_rank < 1 or lora_alpha < 1):
+        raise LocalError(f"expected rank and alpha of at least 1, got {lora_rank} and {lora_alpha}")
     config = _config(base, task, pooling)
     network, missing, tokenizer = _load(base, config)
     if len(tokenizer) > config.vocab_size:

@@ -43,6 +43,7 @@ class Classifier:
         self.trained: dict[str, torch.nn.Parameter] = dict(sorted(trained.items()))
         self.layout = Layout(tuple((name, tuple(p.shape)) for name, p in self.trained.items()))
         self._initial = self.vector()
+        self._encoded: dict[str, npt.NDArray[np.float32]] = {}
 
     @property
     def trained_module(self) -> torch.nn.Module:
@@ -73,8 +74,12 @@ class Classifier:
                 parameter.copy_(torch.tensor(arrays[name]))
 
     def prepare(self, texts: Sequence[str]) -> Examples:
-        """Tokenise texts; with a frozen encoder also run it, once for all that follows."""
-        return Features(self.encode(texts)) if self.tune is Tune.HEAD else self._tokenise(texts)
+        """Tokenise texts; with a frozen encoder run it instead, once ever for each text."""
+        if self.tune is not Tune.HEAD:
+            return self._tokenise(texts)
+        unseen = [text for text in dict.fromkeys(texts) if text not in self._encoded]
+        self._encoded.update(zip(unseen, self.encode(unseen), strict=True))
+        return Features(np.array([self._encoded[text] for text in texts], dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Pool each text into the vector that the classifier sees: float32, shape (n, h)."""
@@ -107,6 +112,8 @@ class Classifier:
         return [self.task.labels[index] for index in best]
 
     def _tokenise(self, texts: Sequence[str]) -> TokenisedTexts:
+        if not texts:  # for which the tokenizer has no answer
+            return TokenisedTexts([])
         tokens = self.tokenizer(list(texts), truncation=True, max_length=self.task.max_tokens)
         return TokenisedTexts(tokens["input_ids"])
 

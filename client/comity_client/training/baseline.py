@@ -9,6 +9,7 @@ import torch
 
 from comity_client.datasets import Rows
 from comity_client.model.classifier import Classifier, logits
+from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
 from comity_client.training.sampler import PoissonSampler
 from comity_client.training.trainer import OnStep
@@ -20,12 +21,18 @@ class TrainerWithoutPrivacy:
     """Trains deltas that protect nobody; arguments as for `Trainer`."""
 
     def __init__(
-        self, classifier: Classifier, rows: Rows, training: Training, *, threads: int
+        self,
+        classifier: Classifier,
+        rows: Rows,
+        training: Training,
+        *,
+        threads: int,
+        examples: Examples | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         self._classifier = classifier
         self._training = training
-        self._examples = classifier.prepare(rows.texts)
+        self._examples = examples or classifier.prepare(rows.texts)
         self._targets = torch.tensor(rows.labels)
         self._sampler = PoissonSampler(len(rows), training.sampling_probability)
 

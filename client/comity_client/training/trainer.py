@@ -14,6 +14,7 @@ import torch
 
 from comity_client.datasets import Rows
 from comity_client.model.classifier import Classifier
+from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
 from comity_client.training.noise import GaussianNoise
 from comity_client.training.sampler import PoissonSampler
@@ -32,15 +33,22 @@ class Trainer:
         rows: the institution's own; with a frozen encoder they are encoded here, once.
         training: the agreement's terms.
         threads: how many torch may use in this process.
+        examples: the rows as `classifier.prepare` returned them, where they are at hand.
     """
 
     def __init__(
-        self, classifier: Classifier, rows: Rows, training: Training, *, threads: int
+        self,
+        classifier: Classifier,
+        rows: Rows,
+        training: Training,
+        *,
+        threads: int,
+        examples: Examples | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         self._classifier = classifier
         self._training = training
-        self._examples = classifier.prepare(rows.texts)
+        self._examples = examples or classifier.prepare(rows.texts)
         self._targets = torch.tensor(rows.labels)
         self._sampler = PoissonSampler(len(rows), training.sampling_probability)
         self._noise = GaussianNoise(float(training.noise_multiplier * training.clip_norm))

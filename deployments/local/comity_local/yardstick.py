@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comity_client.datasets import evaluation_set_digest, read_rows
+from comity_client.datasets import Rows, evaluation_set_digest, read_rows
 from comity_client.model.build import base_digest, base_path, build
 from comity_client.model.classifier import Classifier
 from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.model.examples import Examples
 from comity_client.model.export import Provenance, export
 from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
@@ -39,6 +40,7 @@ class Yardstick:
     def __init__(self, options: Options, task: Task, evaluation: Path) -> None:
         torch.set_num_threads(THREADS_BESIDE)
         self._task = task
+        self._known: dict[Path, tuple[Rows, Examples]] = {}
         self._base = base_path(options.model)
         self.classifier: Classifier = build(
             self._base,
@@ -85,8 +87,10 @@ class Yardstick:
 
     def alone(self, agreement: Agreement, data: Path) -> Score:
         """Train one region by itself, under the same DP terms and for as many steps."""
-        rows = read_rows(data, self._task.labels)
-        trainer = Trainer(self.classifier, rows, agreement.training, threads=THREADS_ALONE)
+        rows, examples = self._prepared(data)
+        trainer = Trainer(
+            self.classifier, rows, agreement.training, threads=THREADS_ALONE, examples=examples
+        )
         parameters, moments = self.initial(), None
         for _ in range(agreement.schedule.rounds):
             delta, moments = trainer.train(parameters, moments, _quietly)
@@ -95,15 +99,18 @@ class Yardstick:
 
     def without_dp(self, agreement: Agreement, data: Sequence[Path]) -> Score:
         """Train the same federation without clipping and noise, as a plain computation."""
-        trainers = [
-            TrainerWithoutPrivacy(
-                self.classifier,
-                read_rows(file, self._task.labels),
-                agreement.training,
-                threads=THREADS_ALONE,
+        trainers = []
+        for file in data:
+            rows, examples = self._prepared(file)
+            trainers.append(
+                TrainerWithoutPrivacy(
+                    self.classifier,
+                    rows,
+                    agreement.training,
+                    threads=THREADS_ALONE,
+                    examples=examples,
+                )
             )
-            for file in data
-        ]
         parameters = self.initial()
         moments: list[AdamMoments | None] = [None] * len(trainers)
         for _ in range(agreement.schedule.rounds):
@@ -113,6 +120,14 @@ class Yardstick:
                 deltas.append(delta)
             parameters = parameters + np.mean(deltas, axis=0, dtype=np.float32)
         return self.score(parameters)
+
+    def _prepared(self, data: Path) -> tuple[Rows, Examples]:
+        """Read and prepare a file once: with a frozen encoder that is most of the work."""
+        if data not in self._known:
+            torch.set_num_threads(THREADS_ALONE)
+            rows = read_rows(data, self._task.labels)
+            self._known[data] = rows, self.classifier.prepare(rows.texts)
+        return self._known[data]
 
     def export(
         self,

@@ -145,6 +145,18 @@ def test_probabilities_do_not_depend_on_the_company_of_a_text(build_tiny) -> Non
         assert classifier.predict(TEXTS) == best
 
 
+def test_a_frozen_encoder_runs_once_for_each_text(build_tiny) -> None:  # type: ignore[no-untyped-def]
+    classifier = build_tiny(Tune.HEAD)
+    ran: list[int] = []
+    classifier.network.bert.pooler.register_forward_hook(lambda *args: ran.append(len(args[2])))
+    first = classifier.prepare([*TEXTS, TEXTS[0]])
+    runs = len(ran)
+    again = classifier.prepare(TEXTS[::-1])
+    assert len(ran) == runs
+    assert np.array_equal(again._vectors.numpy()[::-1], first._vectors[:3])
+    assert np.array_equal(first._vectors[3], first._vectors[0])
+
+
 def test_a_long_text_is_cut_at_the_agreed_number_of_tokens(build_tiny) -> None:  # type: ignore[no-untyped-def]
     classifier = build_tiny(Tune.HEAD)
     long, longer = classifier.encode(["help " * 46, "help " * 46 + "card loan"])
@@ -218,6 +230,15 @@ def test_weights_of_other_shapes_than_the_configuration_are_refused(
     _rewrite_config(copied_base, vocab_size=20)
     with pytest.raises(LocalError, match=r"weights that fit config\.json"):
         build(copied_base, task, pooling=Pooling.MEAN, **TERMS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rank", "alpha"), [(0, 4), (2, 0), (-1, 4)])
+def test_an_update_without_rank_or_scale_is_refused(
+    rank: int, alpha: int, tiny_base: Path, task: Task
+) -> None:
+    terms = TERMS | {"tune": Tune.LORA, "lora_rank": rank, "lora_alpha": alpha}
+    with pytest.raises(LocalError, match="rank and alpha of at least 1"):
+        build(tiny_base, task, pooling=Pooling.MEAN, **terms)  # type: ignore[arg-type]
 
 
 def test_the_base_digest_covers_all_that_decides_the_model(copied_base: Path) -> None:

@@ -82,7 +82,6 @@ def test_fill_never_leaves_an_array_as_it_was():
     assert by_columns.any()
 
 
-@pytest.mark.xfail(strict=True, reason="D4: every stream holds 256 KiB of zeros of its own")
 def test_thousands_of_streams_are_small():
     """An unmasking opens one per survivor and per pair with a dropped one: 2244 at N = 100."""
     tracemalloc.start()

@@ -121,7 +121,7 @@ def search_everything(n: int, c: int, t: int, m: int) -> int:
     )
 
 
-def exposes(n: int, c: int, t: int, m: int, size: int) -> bool:
+def exposes(n: int, c: int, t: int, m: int, size: int, *, twice: bool = True) -> bool:
     """Search, cutting dead branches only, for answers that expose the sum of `size` honest inputs.
 
     The same question as `search_everything`, asked backwards: fix which inputs shall be exposed
@@ -152,11 +152,12 @@ def exposes(n: int, c: int, t: int, m: int, size: int) -> bool:
             need in (best[size + p], best[size + len(pairs) + p]) for p in range(len(pairs))
         )
 
-    for twice in {0, honest - 1}:  # one of the exposed, or one of the others
+    # who answers twice: one of the exposed, one of the others, or nobody
+    for second in {0, honest - 1} if twice else {honest}:
         states = {(0,) * width}
         for member in range(honest):
             single = {gives(chosen) for chosen in lists_of(honest, m - c, member)}
-            if member == twice:
+            if member == second:
                 single = {a | b for a in single for b in single}
             states = {
                 counts
@@ -205,12 +206,55 @@ def test_trying_everything_finds_no_smaller_sum_in_larger_rounds(n, c):
     assert search_everything(n, c, found.shares, found.survivors) == found.honest_inputs
 
 
+OVERSTATED = pytest.mark.xfail(
+    strict=True, reason="D15: g does not count the second answer, one honest input too many"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "c"), [(8, 1), (8, 2), (8, 3), (9, 2), (9, 3)])
+@pytest.mark.parametrize(
+    ("n", "c"),
+    [
+        pytest.param(8, 1, marks=OVERSTATED),
+        (8, 2),
+        (8, 3),
+        pytest.param(9, 2, marks=OVERSTATED),
+        (9, 3),
+    ],
+)
 def test_no_split_view_of_eight_or_nine_exposes_fewer_than_g_honest_inputs(n, c):
     found = thresholds(n, c)
     t, m, g = found.shares, found.survivors, found.honest_inputs
     assert not any(exposes(n, c, t, m, size) for size in range(1, g))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "c"), [(8, 1), (8, 2), (8, 3), (9, 2), (9, 3)])
+def test_without_a_second_answer_nothing_below_three_or_below_the_count_is_exposed(n, c):
+    found = thresholds(n, c)
+    t, m, honest = found.shares, found.survivors, n - c
+    counted = honest - honest * (n - m) // (t - c)
+    assert counted >= 3
+    assert not any(exposes(n, c, t, m, size, twice=False) for size in range(1, counted))
+
+
+EIGHT = {  # n = 8, c = 1, t = m = 6: who of the honest 4, 5 and 6 is missing in whose lists
+    0: [{4, 5}, {4, 6}],  # answers twice
+    1: [{4, 5}],
+    2: [{4, 6}],
+    3: [{5, 6}],
+    4: [{5, 6}],
+    5: [{4, 6}],
+    6: [{4, 5}],
+}
+
+
+@OVERSTATED
+def test_the_guarantee_of_eight_holds_against_a_known_split_view():
+    """Each of 4, 5 and 6 is missing in five lists, so all their seeds with 0 to 3 fall."""
+    answers = [[frozenset(range(7)) - missing for missing in EIGHT[k]] for k in range(7)]
+    assert all(who in chosen for who, lists in enumerate(answers) for chosen in lists)
+    assert smallest_exposed_sum(7, 5, answers) >= thresholds(8, 1).honest_inputs
 
 
 @pytest.mark.parametrize(("n", "c"), [(4, 1), (5, 1), (6, 2), (7, 1)])

@@ -1,6 +1,7 @@
 """The operator unmasks a sum from any t true reveals, whatever else it was sent."""
 
 import random
+from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
 
@@ -9,16 +10,19 @@ import pytest
 from tests.simulation.federation import World
 
 from comity_common.canonical import decode, encode
-from comity_common.crypto.derive import digest
+from comity_common.crypto.derive import digest, expand
+from comity_common.crypto.seal import open_box
+from comity_common.crypto.shamir import combine
 from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.collector import Collector
-from comity_common.secagg.messages import Complaint, Decline, Reveal
+from comity_common.secagg.masking import commitment, pair_seed, sections
+from comity_common.secagg.messages import Complaint, Decline, Reveal, Survivors
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
-from comity_common.secagg.unmasking import check_canaries, residue
+from comity_common.secagg.unmasking import Residue, check_canaries, residue
 
 
 def collected(world: World, dropped: tuple[int, ...] = ()) -> Collector:
@@ -122,6 +126,67 @@ def test_c_liars_do_not_void_a_round_in_which_t_others_are_true(n, c, liars):
         collector.reveal(signed(world, spoiled(reveal) if k in liars else reveal))
     assert collector.stage is Stage.SUMMING
     assert_right(world, collector)
+
+
+def test_answers_to_different_lists_add_up_share_by_share():
+    """The adversary of `test_thresholds` is real: no list here is answered by t institutions.
+
+    Seven honest ones see lists in which 4, 5 and 6 are missing by turns, 0 answers two of them, 7
+    gives its shares away. Each needed seed is known from five reveals and from 7; the sum of 0 to 3
+    comes out. That is as small as a sum can get; t and m are chosen so that it is never below 3.
+    """
+    world = World.of(8)
+    plan = world.plan()
+    roster = plan.participants
+    for k, who in enumerate(roster):
+        world.deal(plan, who, random.Random(k))
+    known: dict[tuple[int, int], dict[int, bytes]] = defaultdict(dict)  # by dealer and slot
+    for helper, lists in EIGHT.items():
+        for missing in lists:
+            listed = [k for k in range(8) if k not in missing]
+            survivors = Survivors(
+                plan=plan_digest(plan),
+                survivors=tuple(roster[k] for k in listed),
+                headers=tuple(header_digest(world.dealt[roster[k]].header) for k in listed),
+            )
+            reveal = decode(Reveal, world.reveal(plan, roster[helper], survivors).body)
+            for dealer, shares in zip(listed, reveal.shares, strict=True):
+                for place, slot in enumerate((dealer, *sorted(missing))):
+                    known[dealer, slot][helper] = shares[32 * place :][:32]
+    named = bytes.fromhex(plan_digest(plan))
+    self_seeds, pairs = [], []
+    for k in range(4):
+        header = world.dealt[roster[k]].header
+        name = bytes.fromhex(header_digest(header))
+        key = expand(world.dealt[roster[7]].held.box_roots[k], "box", name)
+        given = open_box(key, world.dealt[roster[k]].boxes[7], name)
+        for slot in (k, 4, 5, 6):
+            shares = known[k, slot] | {7: given[32 * slot :][:32]}
+            seed = combine(dict(list(shares.items())[-plan.threshold :]))
+            assert commitment(named, seed) == header.commitments[slot]
+            (self_seeds if slot == k else pairs).append(seed)
+        shared = world.chains[roster[7]][roster[k]].turn_to(plan.round).round_key(named)
+        pairs.append(pair_seed(shared, roster[7], roster[k]))
+    total = sum(sections(world.dealt[roster[k]].vector, plan.lanes)[0] for k in range(4))
+    residue_of_four = Residue(
+        self_seeds=tuple(self_seeds), added_pairs=tuple(pairs), subtracted_pairs=()
+    )
+    residue_of_four.masks("q").apply(total)
+    assert np.array_equal(
+        total[: plan.lanes].view(np.int32), sum(world.clear[roster[k]] for k in range(4))
+    )
+    assert total[plan.lanes :].tolist() == [4] * 4
+
+
+EIGHT = {  # the lists of `test_thresholds.EIGHT`: who is missing, by who answers
+    0: [{4, 5}, {4, 6}],
+    1: [{4, 5}],
+    2: [{4, 6}],
+    3: [{5, 6}],
+    4: [{5, 6}],
+    5: [{4, 6}],
+    6: [{4, 5}],
+}
 
 
 def test_a_false_complaint_spoils_nothing(five):
