@@ -5,6 +5,7 @@ followed in a thread of its own. Both only put work in front of the worker, whic
 a time and may be killed at any point.
 """
 
+import os
 import queue
 import signal
 import threading
@@ -80,6 +81,7 @@ class Daemon:
                 self._work_on(standing, stop)
 
     def _work_on(self, standing: Standing, stop: threading.Event) -> None:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # the uplink alone opens a socket
         from comity_client.workbench import Workbench  # torch takes seconds to import
 
         inst, agreement = self._inst, standing.agreement

@@ -42,6 +42,7 @@ class Round:
         reserve: nonce of the budget reserve, from JOINED on.
         upload, held: from MASKED on, erased when the round closes.
         survivors: the one list that was answered.
+        reveal: the body of that answer, until the round closes.
     """
 
     agreement: Digest
@@ -53,6 +54,7 @@ class Round:
     upload: StoredUpload | None
     held: Held | None
     survivors: Survivors | None
+    reveal: bytes | None
 
 
 class Rounds:
@@ -152,4 +154,5 @@ def _round(row: sqlite3.Row) -> Round:
         upload=read("upload", StoredUpload),  # type: ignore[arg-type]
         held=read("held", Held),  # type: ignore[arg-type]
         survivors=read("survivors", Survivors),  # type: ignore[arg-type]
+        reveal=row["reveal"],
     )

@@ -168,8 +168,14 @@ class Vault:
         if round is None or round.plan is None or round.held is None:
             raise PeerError("expected survivors of a round that is open here")
         self._on_phase("before-reveal", round.number)
-        reveal = answer(terms, round.plan, inst.me, round.held, survivors, messages[1:], boxes)
-        signed = inst.keys.signing.sign(Purpose.REVEAL, encode(reveal))
+        body = round.reveal if round.survivors == survivors else None
+        if body is None:
+            headers, uploads = _halved(messages[1:])
+            reveal = answer(
+                terms, round.plan, inst.me, round.held, survivors, headers, uploads, boxes
+            )
+            body = encode(reveal)
+        signed = inst.keys.signing.sign(Purpose.REVEAL, body)
         with inst.store.transaction() as tx:
             inst.rounds.reveal(tx, round, survivors, signed)
             inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
@@ -367,3 +373,9 @@ class Vault:
 
     def _masked_file(self, round: Round) -> Path:
         return self._inst.home.outbox / f"{round.agreement[:16]}-{round.number}.masked"
+
+
+def _halved(messages: tuple[Signed, ...]) -> tuple[tuple[Signed, ...], tuple[Signed, ...]]:
+    """Part the survivors' headers from their upload messages."""
+    middle = len(messages) // 2
+    return messages[:middle], messages[middle:]

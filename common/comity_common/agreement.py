@@ -17,11 +17,15 @@ from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg.thresholds import thresholds
 
 VERSION = "comity-agreement/1"
 MAX_INSTITUTIONS = 255  # one byte names a share's point in GF(2**8)
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+DATE_PATTERN = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+MAX_ATTEMPTS = 1000  # as far as a fresh chain of pair keys may be turned
 JURISDICTION_PATTERN = re.compile(r"[A-Z]{2}")
 
 
@@ -135,6 +139,16 @@ class Model:
     parameters: int
     initial_state: Digest
 
+    def __post_init__(self) -> None:
+        if len(self.seed) != 32 or self.parameters < 1:
+            raise LocalError("expected a seed of 32 bytes and at least one parameter")
+        if not (
+            DIGEST_PATTERN.fullmatch(self.base) and DIGEST_PATTERN.fullmatch(self.initial_state)
+        ):
+            raise LocalError("expected digests of 64 hexadecimal digits")
+        if min(self.lora_rank, self.lora_alpha) < 0:
+            raise LocalError("expected no negative rank or alpha")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
@@ -240,6 +254,10 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.spare_rounds < 0:
             raise LocalError("expected at least one round and no negative spare rounds")
+        if self.attempts > MAX_ATTEMPTS:
+            raise LocalError(f"expected at most {MAX_ATTEMPTS} rounds, spare ones in")
+        if not DATE_PATTERN.fullmatch(self.expires):
+            raise LocalError("expected the last day as YYYY-MM-DD")
 
     @property
     def attempts(self) -> int:
@@ -278,6 +296,13 @@ class Agreement:
             raise LocalError("expected institutions in order, each once, the operator apart")
         if not 3 <= len(ids) <= MAX_INSTITUTIONS:
             raise LocalError(f"expected 3 to {MAX_INSTITUTIONS} institutions, got {len(ids)}")
+        if len(self.nonce) != 16 or not DIGEST_PATTERN.fullmatch(self.evaluation_set):
+            raise LocalError("expected a nonce of 16 bytes and the digest of an evaluation set")
+        identities = [party.identity for party in (self.operator, *self.institutions)]
+        for keys in zip(*((one.ed25519, one.mldsa44) for one in identities), strict=True):
+            if len(set(keys)) != len(keys):
+                raise LocalError("expected no key of two parties")
+        thresholds(len(ids), self.aggregation.collusion)
         if not 2 * len(ids) <= 3 * self.aggregation.min_participants <= 3 * len(ids):
             raise LocalError("expected at least two thirds of the roster as participants")
 

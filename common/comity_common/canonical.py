@@ -104,11 +104,11 @@ def _plain(value: object) -> Any:
 
 
 def _decimal_text(value: Decimal) -> str:
-    if not value.is_finite() or len(value.as_tuple().digits) > MAX_DECIMAL_DIGITS:
-        raise LocalError("expected a finite decimal of at most 40 digits")
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or abs(exponent) > MAX_DECIMAL_DIGITS:
-        raise LocalError("expected a decimal between 1e-40 and 1e40")
+    _, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int) or exponent < -MAX_DECIMAL_DIGITS:
+        raise LocalError("expected a finite decimal with at most 40 places")
+    if len(digits) + max(exponent, 0) > MAX_DECIMAL_DIGITS:
+        raise LocalError("expected a decimal of at most 40 digits")
     text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")

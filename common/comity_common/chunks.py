@@ -32,7 +32,7 @@ def check_leaves(size: int, leaves: Sequence[bytes], expected_root: bytes) -> No
     Raises:
         PeerError: number, length or root differ.
     """
-    if len(leaves) != count(size) or any(len(item) != DIGEST_BYTES for item in leaves):
+    if size < 0 or len(leaves) != count(size) or any(len(item) != DIGEST_BYTES for item in leaves):
         raise PeerError(f"expected {count(size)} chunk hashes of 32 bytes")
     if root(size, leaves) != expected_root:
         raise PeerError("expected the chunk hashes under the signed root")

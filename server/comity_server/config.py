@@ -19,6 +19,7 @@ class Deadlines(BaseModel):
         acknowledge_s: for an answer to an order, and for each step of a key epoch.
         upload_s: from a plan to the last upload.
         reveal_s: from the survivor list to the last reveal.
+        gather_s: before a key epoch, for institutions that are not connected yet.
         settle_s: between rounds, for members who are away, when enough are here.
         patience_s: for enough institutions; then the run stops and can be resumed.
     """
@@ -28,6 +29,7 @@ class Deadlines(BaseModel):
     acknowledge_s: float = Field(default=30.0, gt=0)
     upload_s: float = Field(default=600.0, gt=0)
     reveal_s: float = Field(default=60.0, gt=0)
+    gather_s: float = Field(default=120.0, ge=0)
     settle_s: float = Field(default=30.0, ge=0)
     patience_s: float = Field(default=300.0, gt=0)
 

@@ -193,6 +193,7 @@ class Coordinator:
             members,
             lambda: self._ready(agreement, members, head),
             "connected, up to date and online at Flower",
+            self._deadlines.settle_s,
             give_up=lambda: self._epochs.is_outgrown(agreement, epoch),
         )
         if not participants:

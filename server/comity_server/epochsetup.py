@@ -72,6 +72,7 @@ class EpochSetup:
             frozenset(agreement.roster),
             lambda: self._present(agreement),
             "connected",
+            self._deadlines.gather_s,
         )
         with self._desk.moved:
             epoch = KeyEpoch.open(self._store, self._mailbox, self._keys, agreement, members)

@@ -33,15 +33,19 @@ def epoch_views(agreement: Digest, messages: Sequence[Signed]) -> pb.Parcel:
 
 
 def survivors(
-    agreement: Digest, listed: Signed, headers: Sequence[Signed], boxes: Sequence[bytes]
+    agreement: Digest,
+    listed: Signed,
+    headers: Sequence[Signed],
+    uploads: Sequence[Signed],
+    boxes: Sequence[bytes],
 ) -> pb.Parcel:
     """Ask a survivor for its shares.
 
     Args:
-        headers: of all survivors, in order.
+        headers, uploads: of all survivors, in order.
         boxes: per survivor, the one for the receiver; empty in its own slot.
     """
-    return parcel(agreement, pb.PARCEL_KIND_SURVIVORS, [listed, *headers], boxes)
+    return parcel(agreement, pb.PARCEL_KIND_SURVIVORS, [listed, *headers, *uploads], boxes)
 
 
 def certificate(

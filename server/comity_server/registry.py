@@ -103,7 +103,9 @@ class Registry:
                 key = Path(directory) / "node.pub"
                 key.write_text(row.flower_key.strip() + "\n")
                 try:
-                    self.set_node(InstitutionId(row.id), link.register_node(key, self.nodes().values()))
+                    self.set_node(
+                        InstitutionId(row.id), link.register_node(key, self.nodes().values())
+                    )
                 except LocalError as error:
                     failures.append(f"{row.id}: {error}")
         if failures:

@@ -287,5 +287,6 @@ class Round:
             self.agreement.digest,
             signed,
             [upload.signed_header for upload in received],
+            [upload.signed_upload for upload in received],
             [upload.boxes[slot] for upload in received],
         )

@@ -71,13 +71,15 @@ class Waiting:
         expected: frozenset[InstitutionId],
         here: Callable[[], frozenset[InstitutionId]],
         how: str,
+        grace_s: float,
         give_up: Callable[[], bool] = lambda: False,
     ) -> frozenset[InstitutionId]:
-        """Wait for all that are expected; after the settle time, for enough of them.
+        """Wait for all that are expected; after a time of grace, for enough of them.
 
         Args:
             here: those of them who are here now.
             how: what they are when they are here, in words.
+            grace_s: how long to wait for all.
 
         Returns:
             who is here; nobody if `give_up` came true.
@@ -86,7 +88,7 @@ class Waiting:
             Stopped: there were too few until the patience was over.
             Closing: the daemon ends.
         """
-        settled = self._clock() + self._deadlines.settle_s
+        settled = self._clock() + grace_s
 
         def decided() -> bool:
             present = here()
@@ -94,7 +96,7 @@ class Waiting:
                 return True
             return self._clock() >= settled and _is_enough(agreement, len(present))
 
-        self.until(decided, max(self._deadlines.patience_s, self._deadlines.settle_s))
+        self.until(decided, max(self._deadlines.patience_s, grace_s))
         if give_up():
             return frozenset()
         present = here()

@@ -173,6 +173,7 @@ class World:
             self.dealt[who].held,
             survivors,
             [self.signed[party][0] for party in survivors.survivors],
+            [self.signed[party][1] for party in survivors.survivors],
             [self.dealt[party].boxes[slot] for party in survivors.survivors],
         )
         return self.keys[who].sign(Purpose.REVEAL, encode(reveal))

@@ -80,7 +80,9 @@ from comity_server.store import Store
 
 from .federation import make_agreement
 
-QUICK = Deadlines(acknowledge_s=10, upload_s=30, reveal_s=10, settle_s=5, patience_s=30)
+QUICK = Deadlines(
+    acknowledge_s=10, upload_s=30, reveal_s=10, gather_s=5, settle_s=5, patience_s=30
+)
 
 
 @dataclass
@@ -412,8 +414,10 @@ class Vault:
             return
         if survivors.plan not in self._reveals:
             held = self.dealt[survivors.plan].held
+            count = len(survivors.survivors)
+            headers, uploads = messages[1 : 1 + count], messages[1 + count :]
             reveal = answer(
-                self.agreement, plan, self.id, held, survivors, messages[1:], list(boxes)
+                self.agreement, plan, self.id, held, survivors, headers, uploads, list(boxes)
             )
             self._reveals[survivors.plan] = self.keys.sign(Purpose.REVEAL, encode(reveal))
         self._send_signed(transfer_pb2.PARCEL_KIND_REVEAL, self._reveals[survivors.plan])

@@ -95,10 +95,11 @@ class Operator:
         signed = self.keys.sign(Purpose.SURVIVORS, encode(collector.survivors))
         listed = collector.survivors.survivors
         headers = [collector.uploads[party].signed_header for party in listed]
+        uploads = [collector.uploads[party].signed_upload for party in listed]
         for who in listed:
             slot = plan.participants.index(who)
             boxes = [collector.uploads[party].boxes[slot] for party in listed]
-            self.post(who, pb.PARCEL_KIND_SURVIVORS, [signed, *headers], boxes)
+            self.post(who, pb.PARCEL_KIND_SURVIVORS, [signed, *headers, *uploads], boxes)
 
     def certify(self) -> None:
         """Sum, unmask, certify and post."""

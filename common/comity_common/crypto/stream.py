@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from comity_common.crypto.derive import KEY_BYTES
+from comity_common.errors import LocalError
 
 CHUNK_BYTES = 256 << 10  # stays in the second-level cache; whole-vector code is 8 × slower
 _ZEROS = memoryview(bytes(CHUNK_BYTES))
@@ -37,6 +38,8 @@ class Keystream:
 
     def fill(self, buffer: npt.NDArray[np.generic]) -> None:
         """Overwrite a contiguous array, of any unsigned or byte dtype, with the next bytes."""
+        if not buffer.flags.c_contiguous:
+            raise LocalError("expected a contiguous array")
         view = buffer.reshape(-1).view(np.uint8).data
         for start in range(0, len(view), CHUNK_BYTES):
             window = view[start : start + CHUNK_BYTES]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
-from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
@@ -24,10 +23,12 @@ from comity_common.secagg.messages import (
     Upload,
 )
 from comity_common.secagg.participant import (
+    box_digest,
     header_digest,
     is_justified,
     list_digest,
     read_header,
+    read_upload,
 )
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import OPERATOR, Event, Stage, advance
@@ -40,6 +41,7 @@ class Received:
 
     header: Header
     signed_header: Signed
+    signed_upload: Signed
     upload: Upload
     boxes: tuple[bytes, ...]
 
@@ -89,17 +91,16 @@ class Collector:
             return
         if self.stage is not Stage.COLLECTING:
             raise PeerError(f"expected no upload of a round that is {self.stage}")
-        identity = self.agreement.party(header.institution).identity
-        verify(identity.ed25519, identity.mldsa44, Purpose.UPLOAD, signed_upload)
-        upload = decode(Upload, signed_upload.body)
-        hashes = tuple(digest("box", box) if box else b"" for box in boxes)
-        if upload.header != header_digest(header) or upload.boxes != hashes:
+        upload = read_upload(self.agreement, header, signed_upload)
+        if upload.boxes != tuple(box_digest(box) for box in boxes):
             raise PeerError("expected the boxes that were signed with this header")
-        if {len(boxes), len(upload.keys)} != {len(self.plan.participants)}:
-            raise PeerError("expected one box and one key digest per participant")
         self.declined.pop(header.institution, None)
         self.uploads[header.institution] = Received(
-            header=header, signed_header=signed_header, upload=upload, boxes=tuple(boxes)
+            header=header,
+            signed_header=signed_header,
+            signed_upload=signed_upload,
+            upload=upload,
+            boxes=tuple(boxes),
         )
         self._close_if_settled()
 

@@ -120,6 +120,8 @@ def pair_chains(
         if peer == me:
             continue
         theirs = sealing.open(halves[peer].sealed[position], _info(opened, peer, me))
+        if len(theirs) != HALF_BYTES:
+            raise PeerError(f"expected a half of {HALF_BYTES} bytes from {peer}")
         low, high = sorted((me, peer))
         ordered = own[peer] + theirs if me == low else theirs + own[peer]
         salt = digest(

@@ -184,9 +184,8 @@ class CertificateBody:
     reason: str
 
     def __post_init__(self) -> None:
-        if bool(self.survivors) != (len(self.total) == 32) or bool(self.survivors) == bool(
-            self.reason
-        ):
+        expected = (32, False) if self.survivors else (0, True)
+        if (len(self.total), bool(self.reason)) != expected:
             raise LocalError("expected survivors and a total, or else a reason")
 
     @property

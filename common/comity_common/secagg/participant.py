@@ -19,7 +19,7 @@ from comity_common.crypto.derive import digest, expand
 from comity_common.crypto.seal import close_box, open_box
 from comity_common.crypto.shamir import split
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import PeerError
+from comity_common.errors import LocalError, PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.masking import (
     SEED_BYTES,
@@ -39,7 +39,7 @@ from comity_common.secagg.messages import (
     Survivors,
     Upload,
 )
-from comity_common.secagg.plan import plan_digest
+from comity_common.secagg.plan import check_terms, plan_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +97,8 @@ def deal(
         round_keys: p of every other participant, 32 bytes each, used for this plan only.
         quantised: shape (d,), uint32, from `fixedpoint.quantise`; it is copied.
     """
-    if len(quantised) != plan.lanes:
-        raise PeerError(f"expected {plan.lanes} lanes, got {len(quantised)}")
+    if quantised.shape != (plan.lanes,) or quantised.dtype != np.uint32:
+        raise LocalError(f"expected uint32[{plan.lanes}], got {quantised.dtype}{quantised.shape}")
     named = bytes.fromhex(plan_digest(plan))
     others = [party for party in plan.participants if party != me]
     self_seed = os.urandom(SEED_BYTES)
@@ -143,7 +143,7 @@ def deal(
         header=header,
         upload=Upload(
             header=name,
-            boxes=tuple(digest("box", box) if box else b"" for box in boxes),
+            boxes=tuple(box_digest(box) for box in boxes),
             keys=tuple(digest("box-key", key) if key else b"" for key in keys),
         ),
         boxes=boxes,
@@ -170,6 +170,7 @@ def answer(
     held: Held,
     survivors: Survivors,
     headers: Sequence[Signed],
+    uploads: Sequence[Signed],
     boxes: Sequence[bytes],
 ) -> Reveal:
     """Answer a survivor list with the shares that unmask its sum.
@@ -179,6 +180,8 @@ def answer(
 
     Args:
         headers: of all survivors, in order.
+        uploads: their upload messages: a box that its dealer did not sign for is the operator's
+            doing, and is never answered with a key.
         boxes: per survivor, the box that it made for me; empty in my own slot.
 
     Raises:
@@ -187,18 +190,21 @@ def answer(
     chosen = _checked_headers(agreement, plan, survivors, headers)
     if me not in chosen or header_digest(chosen[me]) != held.header:
         raise PeerError("expected my own header, the one that I stored, among the survivors")
-    if len(boxes) != len(survivors.survivors):
-        raise PeerError("expected one box per survivor")
+    if {len(boxes), len(uploads)} != {len(survivors.survivors)}:
+        raise PeerError("expected one upload message and one box per survivor")
     _check_pairs(plan, me, chosen)
 
     position = plan.participants.index(me)
     dropped = [k for k, party in enumerate(plan.participants) if party not in chosen]
     shares, complaints = [], []
-    for (dealer, header), box in zip(chosen.items(), boxes, strict=True):
+    for (dealer, header), signed, box in zip(chosen.items(), uploads, boxes, strict=True):
         slot = plan.participants.index(dealer)
         if dealer == me:
             share = held.own_share
         else:
+            upload = read_upload(agreement, header, signed)
+            if upload.boxes[position] != box_digest(box):
+                raise PeerError(f"expected the box that {dealer} signed for")
             key = expand(held.box_roots[slot], "box", _aad(header_digest(header)))
             opened = _opened(key, box, header, position)
             if opened is None:
@@ -259,16 +265,23 @@ def check_certificate(
     body = decode(CertificateBody, raw)
     if body.agreement != agreement.digest:
         raise PeerError("expected a certificate of this agreement")
-    if plan is not None and body.plan != plan_digest(plan):
-        raise PeerError("expected a certificate of the plan that I accepted")
+    if plan is not None:
+        check_terms(agreement, plan)
+        if (body.plan, body.epoch, body.round) != (plan_digest(plan), plan.epoch, plan.round):
+            raise PeerError("expected a certificate of this plan")
     if body.void:
         return body
+    if plan is None:
+        raise PeerError("expected the plan of the round")
     if answered is not None:
         if body.survivors != answered.survivors:
             raise PeerError("expected a certificate over the survivors that I answered")
         return body
-    if plan is None:
-        raise PeerError("expected the plan of a round that I was not in")
+    listed = body.survivors
+    if list(listed) != sorted(set(listed)) or not set(listed) <= set(plan.participants):
+        raise PeerError("expected survivors among the participants, in order, each once")
+    if len(listed) < plan.minimum:
+        raise PeerError(f"expected at least {plan.minimum} survivors, got {len(listed)}")
     endorsed_model(agreement, plan, body, endorsements)
     return body
 
@@ -342,9 +355,30 @@ def read_header(agreement: Agreement, plan: Plan, signed: Signed) -> Header:
     n = len(plan.participants)
     if (len(header.commitments), len(header.shares)) != (n, n):
         raise PeerError(f"expected {n} commitments and {n} share digests")
+    if any(len(item) != 32 for item in (header.root, *header.commitments, *header.shares)):
+        raise PeerError("expected digests of 32 bytes")
     if header.size != vector_bytes(plan.lanes):
         raise PeerError(f"expected an upload of {vector_bytes(plan.lanes)} bytes")
     return header
+
+
+def read_upload(agreement: Agreement, header: Header, signed: Signed) -> Upload:
+    """Verify the message that promises the boxes of a header.
+
+    Raises:
+        PeerError: unsigned, of another header, or with lists of a wrong length.
+    """
+    identity = agreement.party(header.institution).identity
+    upload = decode(Upload, verify(identity.ed25519, identity.mldsa44, Purpose.UPLOAD, signed))
+    n = len(header.shares)
+    if upload.header != header_digest(header) or (len(upload.boxes), len(upload.keys)) != (n, n):
+        raise PeerError(f"expected the upload of {header.institution} with this header")
+    return upload
+
+
+def box_digest(box: bytes) -> bytes:
+    """Name a box; the own slot holds none."""
+    return digest("box", box) if box else b""
 
 
 def _check_pairs(plan: Plan, me: InstitutionId, headers: Mapping[InstitutionId, Header]) -> None:

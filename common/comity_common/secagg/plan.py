@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
-from comity_common.errors import LocalError, Refusal, RefusalCode
+from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import lane_bound
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import Plan
@@ -115,6 +115,19 @@ def check_plan(agreement: Agreement, standing: Standing, plan: Plan) -> None:
         raise Refusal(RefusalCode.BEHIND, "expected the certificate and the model that I computed")
     if len(plan.nonce) != NONCE_BYTES or plan != _own(agreement, plan):
         raise Refusal(RefusalCode.PLAN, "expected the terms that the agreement prescribes")
+
+
+def check_terms(agreement: Agreement, plan: Plan) -> None:
+    """Check a plan of which only the terms can be checked: of a round that one was not in.
+
+    Raises:
+        PeerError: it is not what the agreement prescribes for some participants of its roster.
+    """
+    participants = plan.participants
+    known = list(participants) == sorted(set(participants) & set(agreement.roster))
+    enough = len(participants) >= agreement.aggregation.min_participants
+    if not (known and enough and plan == _own(agreement, plan)):
+        raise PeerError("expected a plan that the agreement prescribes")
 
 
 def _own(agreement: Agreement, plan: Plan) -> Plan | None:

@@ -44,7 +44,8 @@ def thresholds(participants: int, collusion: int) -> Thresholds:
         raise LocalError(f"expected fewer than {c} colluding institutions among {n}")
 
     def guaranteed(survivors: int) -> int:
-        return honest - honest * (n - survivors) // (t - c)
+        # one answer of every honest institution and a second of one; t − c of them to lose an input
+        return honest - (honest + 1) * (n - survivors) // (t - c)
 
     for m in range(max(t, c + 2), n + 1):
         if guaranteed(m) >= min(HONEST_GOAL, honest):

@@ -18,7 +18,7 @@ from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import CANARIES, SEED_BYTES, Masks, commitment
 from comity_common.secagg.messages import Header, Plan, Reveal
 
-MAX_SUBSETS = 64  # of reveals tried, when one holds a false share
+MAX_SUBSETS = 1024  # of reveals tried, when one holds a false share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +55,13 @@ def residue(
     """
     dropped = [party for party in plan.participants if party not in survivors]
     for chosen in _subsets(sorted(reveals), plan.threshold):
-        seeds = {
-            dealer: _slots(plan, dealer, position, chosen, reveals, 1 + len(dropped))
-            for position, dealer in enumerate(survivors)
-        }
-        if all(
-            _matches(plan, plan_digest, headers[dealer], dealer, dropped, slots)
-            for dealer, slots in seeds.items()
-        ):
+        seeds = {}
+        for position, dealer in enumerate(survivors):
+            slots = _slots(plan, dealer, position, chosen, reveals, 1 + len(dropped))
+            if not _matches(plan, plan_digest, headers[dealer], dealer, dropped, slots):
+                break
+            seeds[dealer] = slots
+        else:
             pairs = [
                 (dealer < other, seed)
                 for dealer, slots in seeds.items()

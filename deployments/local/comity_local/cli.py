@@ -49,7 +49,8 @@ def demo(
     ] = "minilm",
     tune: Annotated[Tune, typer.Option(help="Which parameters are trained.")] = Tune.HEAD,
     rounds: Annotated[
-        int | None, typer.Option(help="Certified rounds. Default: 5 for head, 3 for the others.")
+        int | None,
+        typer.Option(help="Certified rounds. Default: 5 for head, 4 for lora, 3 for full."),
     ] = None,
     spare_rounds: Annotated[
         int, typer.Option(help="Rounds that make up for void ones; they cost budget too.")

@@ -190,7 +190,12 @@ def _deadlines(options: Options) -> Deadlines:
     silent = any(text.startswith(FaultKind.STOP_BEFORE_UPLOAD) for text in options.faults)
     upload = UPLOAD_WITH_SILENCE_S[options.tune] if silent else 600.0
     return Deadlines(
-        acknowledge_s=30.0, upload_s=upload, reveal_s=20.0, settle_s=40.0, patience_s=240.0
+        acknowledge_s=30.0,
+        upload_s=upload,
+        reveal_s=20.0,
+        gather_s=180.0,
+        settle_s=40.0,
+        patience_s=240.0,
     )
 
 

@@ -32,7 +32,7 @@ from comity_local.options import Options
 
 COLLUSION = 1
 LIFETIME = timedelta(days=30)
-LORA_RANK = 8
+LORA_RANK = 4
 LORA_ALPHA = 16
 
 
@@ -50,7 +50,7 @@ class Recipe:
     learning_rate: Decimal
     divisor: Decimal
     max_tokens: int
-    range_per_step: Decimal = Decimal(2)
+    range_per_step: Decimal = Decimal("1.5")
 
 
 RECIPES = {
@@ -63,18 +63,18 @@ RECIPES = {
         max_tokens=64,
     ),
     Tune.LORA: Recipe(
-        rounds=3,
-        local_steps=6,
-        sampling_probability=Decimal("0.03"),
-        learning_rate=Decimal("0.01"),
+        rounds=4,
+        local_steps=4,
+        sampling_probability=Decimal("0.05"),
+        learning_rate=Decimal("0.05"),
         divisor=Decimal(50),
         max_tokens=64,
     ),
     Tune.FULL: Recipe(
         rounds=3,
-        local_steps=6,
-        sampling_probability=Decimal("0.03"),
-        learning_rate=Decimal("0.0005"),
+        local_steps=5,
+        sampling_probability=Decimal("0.05"),
+        learning_rate=Decimal("0.0003"),
         divisor=Decimal(50),
         max_tokens=64,
     ),

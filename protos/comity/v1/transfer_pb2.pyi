@@ -39,7 +39,9 @@ class _ParcelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParcelKind
     PARCEL_KIND_EPOCH_VIEWS: _ParcelKind.ValueType  # 4
     """Institution to operator: [EpochView]; back: one of every member."""
     PARCEL_KIND_SURVIVORS: _ParcelKind.ValueType  # 5
-    """Operator to survivor: [Survivors, one header of every survivor], with the receiver's boxes."""
+    """Operator to survivor: [Survivors, every survivor's Header, every survivor's Upload],
+    with the receiver's boxes.
+    """
     PARCEL_KIND_REVEAL: _ParcelKind.ValueType  # 6
     """Survivor to operator: [Reveal]."""
     PARCEL_KIND_CERTIFICATE: _ParcelKind.ValueType  # 7
@@ -63,7 +65,9 @@ PARCEL_KIND_EPOCH_HALVES: ParcelKind.ValueType  # 3
 PARCEL_KIND_EPOCH_VIEWS: ParcelKind.ValueType  # 4
 """Institution to operator: [EpochView]; back: one of every member."""
 PARCEL_KIND_SURVIVORS: ParcelKind.ValueType  # 5
-"""Operator to survivor: [Survivors, one header of every survivor], with the receiver's boxes."""
+"""Operator to survivor: [Survivors, every survivor's Header, every survivor's Upload],
+with the receiver's boxes.
+"""
 PARCEL_KIND_REVEAL: ParcelKind.ValueType  # 6
 """Survivor to operator: [Reveal]."""
 PARCEL_KIND_CERTIFICATE: ParcelKind.ValueType  # 7

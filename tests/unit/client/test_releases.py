@@ -427,7 +427,7 @@ def test_a_plan_with_participants_outside_the_roster_is_refused(ended: Ended) ->
     [
         {"lanes": -1},
         {"lanes": 39},
-        {"lanes": 1 << 50},
+        {"lanes": 1 << 28},
         {"agreement": Digest("0" * 64)},
         {"participants": ()},
         {"lane_bound": 7},

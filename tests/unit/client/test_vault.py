@@ -31,6 +31,7 @@ from comity_common.ledger.bodies import (
     RoundJoin,
     Traffic,
 )
+from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Decline, EpochOpen, Plan, Receipt, Survivors
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Phase
@@ -69,6 +70,7 @@ class Bench:
         """Let the operator have a plan to hand out."""
         signed = signed or self.operator.keys.sign(Purpose.PLAN, encode(plan))
         self.operator.plans[plan_digest(plan)] = signed
+        self.operator.collector = Collector(self.agreement, plan)
         return plan
 
     def order(self, plan: Plan, number: int | None = None) -> None:
@@ -507,7 +509,6 @@ def test_a_forged_receipt_ends_the_round_here_and_refunds_nothing(
     line = ForgedReceipts(bench.seat.line, forge, bench)
     bench.seat.vault._uplink = line
     bench.order(bench.publish(bench.plan()))
-    bench.operator.collector = _collector(bench)
     bench.go()
     assert line.uploads == 1  # it is not offered again
     assert bench.phase() is Phase.CLOSED
@@ -517,13 +518,6 @@ def test_a_forged_receipt_ends_the_round_here_and_refunds_nothing(
     (charge,) = bench.bodies(BudgetCharge)
     assert charge.outcome is Outcome.RELEASED
     assert len(bench.seat.inst.ledger.budget().spent(bench.bodies(BudgetReserve)[0].dataset)) == 1
-
-
-def _collector(bench: Bench) -> Any:
-    from comity_common.secagg.collector import Collector
-
-    (signed,) = bench.operator.plans.values()
-    return Collector(bench.agreement, decode(Plan, signed.body))
 
 
 # hostile parcels
@@ -599,7 +593,10 @@ def test_a_parcel_whose_place_no_database_holds_harms_nobody(bench: Bench) -> No
     assert bench.seat.mailroom.cursor() == cursor
 
 
-@pytest.mark.parametrize("mangle", ["without headers", "without boxes", "unsigned", "short"])
+@pytest.mark.parametrize(
+    "mangle",
+    ["without headers", "without uploads", "without boxes", "unsigned", "short", "swapped boxes"],
+)
 def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangle: str) -> None:
     federation = Federation(tmp_path, n=3)
     federation.set_up_keys()
@@ -611,28 +608,29 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
     federation.operator.ask_reveals()
     seat = federation.seats[roster[0]]
     true = federation.operator.mail[roster[0]].pop()
-    signed, *headers = true.messages
+    signed, *others = true.messages
+    headers, uploads = others[:3], others[3:]
     listed = decode(Survivors, signed.body)
     short = replace(listed, survivors=listed.survivors[:2], headers=listed.headers[:2])
     mangled = {
         "without headers": ((signed,), true.boxes),
         "without boxes": (true.messages, ()),
-        "unsigned": ((Signed(body=signed.body, signature=b""), *headers), true.boxes),
+        "without uploads": ((signed, *headers), true.boxes),
+        "unsigned": ((Signed(body=signed.body, signature=b""), *others), true.boxes),
         "short": (
-            (federation.operator.keys.sign(Purpose.SURVIVORS, encode(short)), *headers[:2]),
+            (
+                federation.operator.keys.sign(Purpose.SURVIVORS, encode(short)),
+                *headers[:2],
+                *uploads[:2],
+            ),
             true.boxes[:2],
         ),
+        "swapped boxes": (true.messages, (true.boxes[0], true.boxes[2], true.boxes[1])),
     }[mangle]
     before = trace(seat, federation.agreement.digest)
-    seat.mailroom.deliver(replace_delivery(true, *mangled))
+    seat.mailroom.deliver(replace(true, messages=mangled[0], boxes=mangled[1]))
     assert trace(seat, federation.agreement.digest) == before
     round = seat.inst.rounds.get(federation.agreement.digest, 1)
     assert (round.phase, round.survivors) == (Phase.UPLOADED, None)
     seat.mailroom.deliver(replace(true, sequence=true.sequence + 1))
     assert seat.inst.rounds.get(federation.agreement.digest, 1).phase is Phase.REVEALED
-
-
-def replace_delivery(
-    true: Delivery, messages: tuple[Signed, ...], boxes: tuple[bytes, ...]
-) -> Delivery:
-    return replace(true, messages=messages, boxes=boxes)

@@ -98,7 +98,6 @@ def test_any_flipped_bit_gives_another_leaf(data, bit):
         assert leaf(bytes(flipped)) != leaf(data)
 
 
-@pytest.mark.xfail(strict=True, reason="D11: OverflowError for a size no file can have")
 def test_a_negative_size_raises_only_peer_errors():
     with pytest.raises(PeerError):
         check_leaves(-1, [], bytes(32))

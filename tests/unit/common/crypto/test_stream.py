@@ -72,7 +72,6 @@ def test_fill_writes_into_a_window_and_nowhere_else():
     assert buffer[10:20].tobytes() == reference(KEY, 10)
 
 
-@pytest.mark.xfail(strict=True, reason="D10: a copy is filled and the array is left as it was")
 def test_fill_never_leaves_an_array_as_it_was():
     by_columns = np.zeros((8, 8), dtype=np.uint32, order="F")
     try:

@@ -190,7 +190,6 @@ def test_a_half_sealed_for_another_receiver_or_by_another_sender_does_not_open(s
             )
 
 
-@pytest.mark.xfail(strict=True, reason="D14: a half of any length is taken")
 @pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
 def test_a_half_of_another_length_is_refused(setup, done, size):
     keys, halves, own, _ = done
@@ -433,7 +432,6 @@ def test_the_repr_shows_the_round_and_no_key():
     assert repr(CHAIN) == "PairChain(round=3)"
 
 
-@pytest.mark.xfail(strict=True, reason="D5: a new chain starts at round 0, rounds do not")
 def test_a_late_key_epoch_reaches_every_round_that_the_agreement_allows():
     signing = {id: SigningKeys.generate() for id in (A, B, C)}
     try:

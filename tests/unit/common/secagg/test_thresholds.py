@@ -20,15 +20,15 @@ import pytest
 from comity_common.errors import LocalError
 from comity_common.secagg.thresholds import thresholds
 
-TABLE = [  # n, c, t, m, g: the table of the design note
+TABLE = [  # n, c, t, m, g
     (3, 1, 3, 3, 2),
     (4, 1, 4, 4, 3),
     (5, 1, 4, 4, 3),
     (7, 1, 5, 5, 3),
     (7, 2, 6, 6, 4),
-    (10, 2, 7, 7, 4),
+    (10, 2, 7, 7, 3),
     (20, 5, 14, 14, 5),
-    (100, 33, 68, 68, 6),
+    (100, 33, 68, 68, 5),
 ]
 
 
@@ -206,19 +206,14 @@ def test_trying_everything_finds_no_smaller_sum_in_larger_rounds(n, c):
     assert search_everything(n, c, found.shares, found.survivors) == found.honest_inputs
 
 
-OVERSTATED = pytest.mark.xfail(
-    strict=True, reason="D15: g does not count the second answer, one honest input too many"
-)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "c"),
     [
-        pytest.param(8, 1, marks=OVERSTATED),
+        (8, 1),
         (8, 2),
         (8, 3),
-        pytest.param(9, 2, marks=OVERSTATED),
+        (9, 2),
         (9, 3),
     ],
 )
@@ -249,7 +244,6 @@ EIGHT = {  # n = 8, c = 1, t = m = 6: who of the honest 4, 5 and 6 is missing in
 }
 
 
-@OVERSTATED
 def test_the_guarantee_of_eight_holds_against_a_known_split_view():
     """Each of 4, 5 and 6 is missing in five lists, so all their seeds with 0 to 3 fall."""
     answers = [[frozenset(range(7)) - missing for missing in EIGHT[k]] for k in range(7)]

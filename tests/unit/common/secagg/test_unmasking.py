@@ -110,10 +110,7 @@ def test_one_false_reveal_is_left_out_when_t_others_are_true(five, liar):
         (10, 2, (2, 7)),
         pytest.param(
             *(13, 3, (0, 1, 2)),
-            marks=pytest.mark.xfail(
-                strict=True, reason="D8: the first 64 choices of 9 among 13 all hold a liar"
             ),
-        ),
     ],
     ids=str,
 )
