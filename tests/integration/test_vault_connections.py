@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +20,8 @@ import pytest
 from tests.integration.loopback import PATIENCE_S, Federation
 
 import comity_client.daemon
+import comity_client.uplink
+from comity_client.uplink import Unreachable, Uplink
 from comity_common.agreement import Tune
 from comity_common.ids import InstitutionId
 
@@ -140,6 +143,41 @@ def test_it_listens_on_unix_sockets_alone(traced: SimpleNamespace) -> None:
     listeners = [to for call, to in traced.calls if call == "listen"]
     assert len(listeners) == 2
     assert all(to.startswith("UNIX-STREAM:") for to in listeners)
+
+
+def test_a_proxy_in_the_environment_does_not_lead_a_vault_elsewhere(
+    traced: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets a variable of the vault's process would see when and how much it sends."""
+    monkeypatch.setattr(comity_client.uplink, "CONNECT_TIMEOUT_S", 0.5)
+    with listening() as operator, listening() as proxy:
+        for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        uplink = Uplink(
+            f"127.0.0.1:{operator.getsockname()[1]}",
+            traced.federation.parts[TRACED].keys.tls(),
+            lambda *message: None,
+        )
+        with pytest.raises(Unreachable):
+            next(uplink.follow(0))
+        uplink.close()
+        assert (was_called(operator), was_called(proxy)) == (True, False)
+
+
+def listening() -> socket.socket:
+    """Listen on a free port, so that whoever connects can be seen."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0)
+    return listener
+
+
+def was_called(listener: socket.socket) -> bool:
+    """Tell whether somebody has connected by now."""
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_addresses_of_every_family_are_read_from_a_trace() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.simulation.federation import make_agreement
+from tests.simulation.test_vaults import Federation
 
 from comity_client.epochs import KeyEpochs
 from comity_client.store import Store
@@ -19,8 +21,6 @@ from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import EpochHalves, EpochKey, EpochOpen, EpochView
-from tests.simulation.federation import make_agreement
-from tests.simulation.test_vaults import Federation
 
 IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
 ME = IDS[1]
@@ -339,9 +339,14 @@ def test_a_round_key_is_handed_out_once_and_its_chain_moves_on(roster: Roster) -
 def test_a_round_that_was_not_joined_leaves_the_chains_as_they_were(roster: Roster) -> None:
     roster.set_up()
     before = roster.chains()
-    with pytest.raises(KeyError), roster.stores[ME].transaction() as tx:
-        roster.epochs[ME].use(tx, roster.agreement.digest, 1, 1, PLAN)
-        raise KeyError
+
+    def join_and_fail() -> None:
+        with roster.stores[ME].transaction() as tx:
+            assert roster.epochs[ME].use(tx, roster.agreement.digest, 1, 1, PLAN)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        join_and_fail()
     assert roster.chains() == before
 
 

@@ -62,17 +62,19 @@ def test_times_are_written_in_utc(store: Store, ledger: Ledger) -> None:
 def test_an_entry_of_a_transaction_that_failed_was_never_there(
     store: Store, ledger: Ledger
 ) -> None:
-    with pytest.raises(KeyError), store.transaction() as tx:
-        ledger.append(tx, Note(text="never", about=None))
-        raise KeyError
+    def write_and_fail() -> None:
+        with store.transaction() as tx:
+            ledger.append(tx, Note(text="never", about=None))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
     assert len(ledger.entries()) == 1
     note(store, ledger, "after")
     verify_chain(ledger.entries())
 
 
-def test_several_entries_of_one_transaction_follow_each_other(
-    store: Store, ledger: Ledger
-) -> None:
+def test_several_entries_of_one_transaction_follow_each_other(store: Store, ledger: Ledger) -> None:
     with store.transaction() as tx:
         for text in ("a", "b", "c"):
             ledger.append(tx, Note(text=text, about=None))

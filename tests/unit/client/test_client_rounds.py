@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.simulation.federation import make_agreement
 
 from comity_client.rounds import Round, Rounds, StoredUpload
 from comity_client.store import Store
@@ -16,7 +17,6 @@ from comity_common.secagg.messages import Plan, Survivors
 from comity_common.secagg.participant import Held
 from comity_common.secagg.plan import make_plan
 from comity_common.secagg.round import INSTITUTION, Phase, Step
-from tests.simulation.federation import make_agreement
 
 IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
 AGREEMENT, PLANNED = Digest("a" * 64), Digest("b" * 64)
@@ -30,17 +30,13 @@ UPLOAD = StoredUpload(
     leaves=(b"leaf",),
 )
 HELD = Held(header=Digest("c" * 64), own_share=b"own share", box_roots=(b"", b"root", b"root"))
-LISTED = Survivors(
-    plan=PLANNED, survivors=tuple(IDS), headers=tuple(Digest(c * 64) for c in "def")
-)
+LISTED = Survivors(plan=PLANNED, survivors=tuple(IDS), headers=tuple(Digest(c * 64) for c in "def"))
 REVEAL = Signed(body=b"reveal", signature=b"signature")
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    agreement = make_agreement(
-        {id: SigningKeys.generate() for id in IDS}, SigningKeys.generate()
-    )
+    agreement = make_agreement({id: SigningKeys.generate() for id in IDS}, SigningKeys.generate())
     return make_plan(
         agreement,
         epoch=1,

@@ -1,5 +1,6 @@
 """The unix sockets of a vault: who may speak, how much, and what is never answered."""
 
+import contextlib
 import json
 import os
 import socket
@@ -114,10 +115,8 @@ def ask_or_be_hung_up_on(path: Path) -> bytes:
     except PermissionError:
         return b"cannot connect"
     with connection:
-        try:
+        with contextlib.suppress(BrokenPipeError):
             connection.sendall(json.dumps(ORDER).encode() + b"\n")
-        except BrokenPipeError:
-            pass
         return b"connected, " + read_all(connection)
 
 

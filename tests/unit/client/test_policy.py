@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.simulation.federation import make_agreement
 
 from comity_client.policy import Policy, load
 from comity_common.agreement import Agreement, Tune
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, Refusal, RefusalCode
 from comity_common.ids import InstitutionId
-from tests.simulation.federation import make_agreement
 
 
 @pytest.fixture(scope="module")

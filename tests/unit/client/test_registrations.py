@@ -69,7 +69,7 @@ def test_another_ceiling_or_order_for_the_same_bytes_is_refused(
     vault: Vault, rows: Path, ceiling: Guarantee, order: int
 ) -> None:
     dataset = vault.data.register(rows, ceiling=CEILING, order=8)
-    with pytest.raises(LocalError, match="ε = 8 at order 8 .* for life"):
+    with pytest.raises(LocalError, match=r"ε = 8 at order 8 .* for life"):
         vault.data.register(rows, ceiling=ceiling, order=order)
     (grant,) = vault.bodies(BudgetGrant)
     assert (grant.dataset, grant.ceiling, grant.order) == (dataset, CEILING, 8)
@@ -84,10 +84,11 @@ def test_the_grant_is_on_the_ledger_after_the_registration(vault: Vault, rows: P
 
 def test_a_grant_that_affords_nothing_leaves_no_trace(vault: Vault, rows: Path) -> None:
     tiny = Guarantee(epsilon=Decimal("0.0001"), delta=CEILING.delta)
-    with pytest.raises(LocalError):
+    with pytest.raises(LocalError, match="afford"):
         vault.data.register(rows, ceiling=tiny, order=2)
-        vault.ledger.budget()
     assert vault.bodies(DatasetRegister) == []
+    dataset = vault.data.register(rows, ceiling=CEILING, order=8)  # the ledger is still good
+    assert vault.ledger.budget().grant(dataset).order == 8
 
 
 def test_the_ledger_has_neither_path_nor_content_nor_a_digest_that_can_be_guessed(

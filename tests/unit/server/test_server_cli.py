@@ -23,7 +23,7 @@ def test_status_shows_the_run_in_words_and_as_json(tmp_path: Path) -> None:
         daemon.close()
     assert words.exit_code == raw.exit_code == 0
     assert words.output.splitlines()[0] == ("gathering · round 0 of at most 5 · 0 of 3 certified")
-    state = json.loads(raw.output)
+    state = json.loads(raw.output)["data"]
     assert state["agreement"] == federation.agreement.digest
     assert [one["id"] for one in state["institutions"]] == list(federation.agreement.roster)
     assert set(state) == {
@@ -35,13 +35,13 @@ def test_status_shows_the_run_in_words_and_as_json(tmp_path: Path) -> None:
 def test_status_of_a_daemon_that_is_away_says_try_later(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["status", "--home", str(tmp_path)])
     assert found.exit_code == 75
-    assert "does not answer" in found.output
+    assert found.stderr.startswith("COM-SERVER-002 no answer from the server: ")
 
 
 def test_a_directory_that_is_no_operators_is_one_sentence(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["run", "--home", str(tmp_path)])
     assert found.exit_code == 1
-    assert found.output.startswith("cannot read server.toml")
+    assert found.stderr.startswith("COM-SERVER-001 the server cannot start: cannot read server")
 
 
 def test_a_second_daemon_on_one_directory_is_refused(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_second_daemon_on_one_directory_is_refused(tmp_path: Path) -> None:
     finally:
         daemon.close()
     assert found.exit_code == 1
-    assert found.output == "expected no other daemon on this directory\n"
+    assert found.stderr.endswith("expected no other daemon on this directory\n")
 
 
 def test_help_imports_no_server() -> None:

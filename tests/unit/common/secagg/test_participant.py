@@ -90,6 +90,7 @@ class Round:
         *,
         survivors: Survivors | None = None,
         headers: list[Signed] | None = None,
+        uploads: list[Signed] | None = None,
         boxes: list[bytes] | None = None,
     ) -> Reveal:
         """Show an institution a list; what is not given is what an honest operator would show."""
@@ -101,6 +102,7 @@ class Round:
             self.world.dealt[who].held,
             self.listing(listed) if survivors is None else survivors,
             self.headers(listed) if headers is None else headers,
+            [self.world.signed[party][1] for party in listed if party in self.world.signed] if uploads is None else uploads,
             self.boxes(who, listed) if boxes is None else boxes,
         )
 
