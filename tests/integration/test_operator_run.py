@@ -134,7 +134,9 @@ def test_an_absent_institution_catches_up_and_joins_the_key_epoch_and_the_next_r
     tmp_path: Path,
 ) -> None:
     federation = Federation.make(tmp_path / "operator", 4, rounds=2, minimum=3)
-    settings = federation.home.config.read_text().replace("settle_s = 5.0", "settle_s = 1.0")
+    settings = federation.home.config.read_text()
+    for name in ("gather_s", "settle_s"):
+        settings = settings.replace(f"{name} = 5.0", f"{name} = 1.0")
     federation.home.config.write_text(settings)
     daemon = Daemon(federation.home.path)
     daemon.start()

@@ -414,3 +414,20 @@ def test_a_vault_that_set_up_keys_has_its_sealing_key_off_the_disk(tmp_path: Pat
             each.work()
     assert seat.inst.epochs.current(federation.agreement.digest)[0] == 1
     assert home_on_disk(federation, IDS[0]).count(sealing) == 0
+
+
+def test_a_vault_whose_round_has_ended_has_what_could_unmask_it_off_the_disk(
+    tmp_path: Path,
+) -> None:
+    federation = Federation(tmp_path, n=3)
+    federation.set_up_keys()
+    plan = federation.operator.begin_round(IDS)
+    assert federation.order(plan, IDS) == {}
+    for seat in federation.seats.values():
+        seat.work()
+    reading = federation.seats[IDS[0]].inst.store.reading()
+    (held,) = [bytes(row["held"]) for row in reading.execute("select held from rounds")]
+    assert home_on_disk(federation, IDS[0]).count(held[:200]) > 0
+    federation.finish(IDS)
+    assert federation.seats[IDS[0]].inst.rounds.open(federation.agreement.digest) == []
+    assert home_on_disk(federation, IDS[0]).count(held[:200]) == 0
