@@ -16,10 +16,13 @@ from comity_client.store import Store
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.dp.terms import SampledGaussian
+from comity_common.dp.accountant import fits
+from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
+
+RETIRED = -1  # in the column `active`, where 0 is signed and 1 in force
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,9 @@ class Agreements:
         policy.check(agreement)
         whole = schedule_event(agreement, agreement.schedule.attempts)
         self._ledger.budget().check_reserve(dataset, whole)
+        claimed = Guarantee(epsilon=agreement.privacy.epsilon, delta=agreement.privacy.delta)
+        if not fits([whole], claimed, agreement.privacy.order):
+            raise PeerError("expected a schedule within the guarantee that is claimed")
         with self._store.transaction() as tx:
             tx.execute(
                 "insert or ignore into agreements values (?, ?, ?, 0)",
@@ -71,8 +77,8 @@ class Agreements:
         check_signatures(agreement, raw, signatures)
         with self._store.transaction() as tx:
             changed = tx.execute(
-                "update agreements set active = 1 where digest = ? and raw = ?",
-                (agreement.digest, raw),
+                "update agreements set active = 1 where digest = ? and raw = ? and active != ?",
+                (agreement.digest, raw, RETIRED),
             )
             if changed.rowcount != 1:
                 raise LocalError("expected an agreement that this institution has signed")
@@ -101,7 +107,7 @@ class Agreements:
 
     def retire(self, tx: sqlite3.Connection, digest: Digest) -> None:
         """Take an agreement out of force for good."""
-        tx.execute("update agreements set active = 0 where digest = ?", (digest,))
+        tx.execute("update agreements set active = ? where digest = ?", (RETIRED, digest))
 
 
 def check_signatures(

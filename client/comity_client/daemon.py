@@ -36,6 +36,7 @@ def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
     Args:
         on_phase: told at every boundary of the walk; what it does happens in the worker.
     """
+    os.umask(0o077)  # what the vault writes is for its own user alone
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

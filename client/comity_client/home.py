@@ -62,6 +62,7 @@ class Home:
         """Make the directories, for the owner alone."""
         for directory in (self.path, self.keys, self.outbox, self.models, self.flower, self.logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
 
 
 def check_socket_path(path: Path) -> Path:

@@ -22,6 +22,8 @@ from comity_common.optimizer import ModelState
 from comity_common.vectors import Vector
 from comity_common.wire import digest_of
 
+LAST_PLACE = 2**63 - 1  # that the store can hold
+
 log = structlog.get_logger()
 
 
@@ -60,14 +62,13 @@ class Mailroom:
         Raises:
             Unreachable: it needs the operator, who is away; take it again.
         """
-        if delivery.sequence <= self.cursor():
+        if not self.cursor() < delivery.sequence <= LAST_PLACE:
             return
         try:
             if digest_of(delivery.agreement) == self._agreement.digest:
                 self._handle(delivery)
         except PeerError as error:
-            kind = pb.ParcelKind.Name(delivery.kind)
-            log.warning("parcel refused", kind=kind, why=str(error))
+            log.warning("parcel refused", kind=int(delivery.kind), why=str(error))
         with self._inst.store.transaction() as tx:
             tx.execute("update mailbox set cursor = ?", (delivery.sequence,))
 
@@ -102,7 +103,7 @@ class Mailroom:
 
     def _set_up_keys(self, delivery: Delivery) -> None:
         inst, messages = self._inst, delivery.messages
-        with inst.store.transaction() as tx:
+        with inst.store.erasing() as tx:
             answer: Signed
             match delivery.kind:
                 case pb.PARCEL_KIND_EPOCH_OPEN:

@@ -46,6 +46,11 @@ class Registrations:
                         f"expected the ceiling ε = {_plain(granted.ceiling.epsilon)} at order "
                         f"{granted.order} that this data was registered with; it is for life"
                     )
+                with self._store.transaction() as tx:
+                    tx.execute(
+                        "update datasets set path = ? where id = ?",
+                        (str(file.resolve()), granted.dataset),
+                    )
                 return granted.dataset
         dataset = DatasetId(os.urandom(16).hex())
         salt = os.urandom(SALT_BYTES)
@@ -59,6 +64,7 @@ class Registrations:
                 tx, DatasetRegister(dataset=dataset, commitment=commitment, unit=RECORD)
             )
             self._ledger.append(tx, BudgetGrant(dataset=dataset, ceiling=ceiling, order=order))
+            self._ledger.budget()  # a grant that affords nothing would spoil the ledger for good
         return dataset
 
     def file(self, dataset: DatasetId) -> Path:

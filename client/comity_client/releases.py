@@ -90,7 +90,7 @@ def accept_certificate(
         model=model,
     )
     signed = institution.keys.signing.sign(Purpose.ENDORSEMENT, encode(endorsement))
-    with institution.store.transaction() as tx:
+    with institution.store.erasing() as tx:
         if round is not None and round.phase is not Phase.CLOSED:
             institution.rounds.close(tx, round, "void" if body.void else "certified")
         institution.progress.set(tx, agreement.digest, after)

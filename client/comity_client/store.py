@@ -98,3 +98,13 @@ class Store:
             connection.execute("rollback")
             raise
         connection.execute("commit")
+
+    @contextmanager
+    def erasing(self) -> Iterator[sqlite3.Connection]:
+        """Change as `transaction` does, and take what was erased off the disk.
+
+        Until a checkpoint, the old pages lie in the database file and in the write-ahead log.
+        """
+        with self.transaction() as tx:
+            yield tx
+        self.reading().execute("pragma wal_checkpoint(truncate)").fetchone()

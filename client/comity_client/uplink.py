@@ -64,6 +64,7 @@ class Uplink:
             server,
             grpc.ssl_channel_credentials(authority, key, certificate),
             options=[
+                ("grpc.enable_http_proxy", 0),  # an environment leads no vault elsewhere
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.keepalive_time_ms", 10_000),
                 ("grpc.keepalive_timeout_ms", 10_000),

@@ -122,13 +122,13 @@ class Vault:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected the agreement that is at work")
         check_expiry(terms, inst.clock().date())
         inst.policy.check(terms)
+        if not 1 <= number <= terms.schedule.attempts:
+            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
         known = inst.rounds.get(agreement, number)
         if known is not None and known.plan_digest == plan:
             return
         if known is not None or number <= self._newest(agreement):
             raise Refusal(RefusalCode.STALE_ROUND, f"expected a newer round than {number}")
-        if number > terms.schedule.attempts:
-            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
         inst.ledger.budget().check_reserve(signature.dataset, schedule_event(terms, 1))
         with inst.store.transaction() as tx:
             inst.rounds.order(tx, agreement, number, plan)
@@ -187,26 +187,26 @@ class Vault:
         try:
             signed = self._uplink.fetch_plan(round.agreement, round.plan_digest)
             plan = self._checked_plan(round, signed)
-            reserve = self._reserve(round, plan)
+            with inst.store.erasing() as tx:
+                reserve = self._reserve(round, plan)
+                inst.ledger.append(
+                    tx,
+                    RoundJoin(
+                        agreement=round.agreement,
+                        epoch=plan.epoch,
+                        round=plan.round,
+                        plan=round.plan_digest,
+                    ),
+                )
+                inst.ledger.append(tx, reserve)
+                named = bytes.fromhex(round.plan_digest)
+                keys = inst.epochs.use(tx, round.agreement, plan.epoch, plan.round, named)
+                inst.rounds.join(tx, round, plan, reserve.nonce)
         except (Refusal, PeerError) as error:
             code = error.code if isinstance(error, Refusal) else RefusalCode.PLAN
             log.warning("refused", round=round.number, code=code.value, why=str(error))
             self._decline(round, Refusal(code, str(error)))
             return
-        with inst.store.transaction() as tx:
-            inst.ledger.append(
-                tx,
-                RoundJoin(
-                    agreement=round.agreement,
-                    epoch=plan.epoch,
-                    round=plan.round,
-                    plan=round.plan_digest,
-                ),
-            )
-            inst.ledger.append(tx, reserve)
-            named = bytes.fromhex(round.plan_digest)
-            keys = inst.epochs.use(tx, round.agreement, plan.epoch, plan.round, named)
-            inst.rounds.join(tx, round, plan, reserve.nonce)
         joined = self._reread(round)
         self._on_phase("joined", round.number)
         quantised = self._train(joined, plan)
@@ -265,7 +265,7 @@ class Vault:
         try:
             delta, after = self._workbench.train(state.parameters, moments, on_step)
             quantised = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
-        except (LocalError, RuntimeError, MemoryError) as error:  # what was reserved is spent
+        except Exception as error:  # what was reserved is spent
             log.error("training failed", round=round.number, why=type(error).__name__)
             self._forfeit(round, RefusalCode.UNAVAILABLE)
             return None
@@ -283,7 +283,7 @@ class Vault:
             self._check_receipt(round, receipt)
         except PeerError as error:
             log.warning("upload refused", round=round.number, why=str(error))
-            with inst.store.transaction() as tx:
+            with inst.store.erasing() as tx:
                 inst.rounds.close(tx, round, "refused")
         else:
             with inst.store.transaction() as tx:
@@ -294,6 +294,8 @@ class Vault:
 
     def _checked_plan(self, round: Round, signed: Signed) -> Plan:
         terms, inst = self._agreement, self._inst
+        check_expiry(terms, inst.clock().date())
+        inst.policy.check(terms)
         operator = terms.operator.identity
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.PLAN, signed)
         plan = decode(Plan, raw)
@@ -326,7 +328,7 @@ class Vault:
 
     def _decline(self, round: Round, refusal: Refusal) -> None:
         inst = self._inst
-        with inst.store.transaction() as tx:
+        with inst.store.erasing() as tx:
             inst.note_refusal(tx, refusal, round.agreement, round.number)
             inst.rounds.close(tx, round, refusal.code.value)
             message = Decline(

@@ -9,6 +9,7 @@ Mechanism, trust model and guarantee are data here, not assumptions in code.
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -258,6 +259,10 @@ class Schedule:
             raise LocalError(f"expected at most {MAX_ATTEMPTS} rounds, spare ones in")
         if not DATE_PATTERN.fullmatch(self.expires):
             raise LocalError("expected the last day as YYYY-MM-DD")
+        try:
+            date.fromisoformat(self.expires)
+        except ValueError:
+            raise LocalError("expected the last day to be a day of the calendar") from None
 
     @property
     def attempts(self) -> int:

@@ -38,7 +38,7 @@ LANES = 40
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """The process died."""
 
 
