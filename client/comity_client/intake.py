@@ -38,8 +38,9 @@ class LineSocket:
         self._path = check_socket_path(path)
         self._answer = answer
         self._allowed = {os.getuid(), 0, *others}
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.chmod(0o711 if others else 0o700)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o711 if others else 0o700)
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))

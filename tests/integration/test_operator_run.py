@@ -158,4 +158,6 @@ def test_an_absent_institution_catches_up_and_joins_the_key_epoch_and_the_next_r
     late = vaults[roster[3]]
     assert late.bodies[0].survivors == roster[:3]
     assert len({state_digest(vault.state) for vault in vaults.values()}) == 1
-    assert not any(vault.faults for vault in vaults.values())
+    # Who survived the last round may still be endorsing it when this test hangs up.
+    faults = [fault for vault in vaults.values() for fault in vault.faults]
+    assert [fault for fault in faults if "Channel closed" not in fault] == []
