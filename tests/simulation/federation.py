@@ -181,7 +181,8 @@ class World:
     def total(self, collector: Collector) -> tuple[np.ndarray, np.ndarray]:
         """Sum the survivors' vectors and take the residue off: q as int64, and the canaries."""
         assert collector.stage is Stage.SUMMING
-        assert collector.residue is not None and collector.survivors is not None
+        assert collector.residue is not None
+        assert collector.survivors is not None
         lanes = collector.plan.lanes
         q = np.zeros(lanes + 4, np.uint32)
         z = np.zeros(1, np.uint64)

@@ -80,9 +80,7 @@ from comity_server.store import Store
 
 from .federation import make_agreement
 
-QUICK = Deadlines(
-    acknowledge_s=10, upload_s=30, reveal_s=10, gather_s=5, settle_s=5, patience_s=30
-)
+QUICK = Deadlines(acknowledge_s=10, upload_s=30, reveal_s=10, gather_s=5, settle_s=5, patience_s=30)
 
 
 @dataclass

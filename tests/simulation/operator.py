@@ -176,9 +176,10 @@ class Line:
             operator.collector.reveal(message)
         elif kind == pb.PARCEL_KIND_DECLINE:
             operator.collector.decline(message)
-        elif kind == pb.PARCEL_KIND_ENDORSEMENT:
-            if decode(Endorsement, message.body).certificate == operator.previous:
-                operator.endorsements.append(message)
+        elif kind == pb.PARCEL_KIND_ENDORSEMENT and (
+            decode(Endorsement, message.body).certificate == operator.previous
+        ):
+            operator.endorsements.append(message)
 
     def fetch_plan(self, agreement: Digest, plan: Digest) -> Signed:
         """Hand out a plan."""
@@ -206,13 +207,9 @@ class Line:
         operator.vectors[self.me] = vector
         from comity_common.secagg.participant import header_digest
 
-        return operator.keys.sign(
-            Purpose.RECEIPT, encode(Receipt(header=header_digest(header)))
-        )
+        return operator.keys.sign(Purpose.RECEIPT, encode(Receipt(header=header_digest(header))))
 
     def fetch_total(self, agreement: Digest, round: int, size: int) -> bytearray:
         """Hand out a sum."""
         self._check()
         return bytearray(self.operator.totals[round])
-
-

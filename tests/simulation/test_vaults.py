@@ -191,9 +191,7 @@ class Federation:
             assert len({reserve.nonce for reserve in reserves}) == len(reserves)
             assert len(reserves) <= self.agreement.schedule.attempts
             uploads = [e for e in seat.entries(Egress) if e.traffic is Traffic.MECHANISM]
-            charged = [
-                c for c in seat.entries(BudgetCharge) if c.outcome is Outcome.RELEASED
-            ]
+            charged = [c for c in seat.entries(BudgetCharge) if c.outcome is Outcome.RELEASED]
             assert {u.nonce for u in uploads} == {c.nonce for c in charged}
         for sent in (self.operator.headers, self.operator.reveals):
             assert all(len(versions) == 1 for versions in sent.values())

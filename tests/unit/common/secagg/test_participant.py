@@ -102,7 +102,9 @@ class Round:
             self.world.dealt[who].held,
             self.listing(listed) if survivors is None else survivors,
             self.headers(listed) if headers is None else headers,
-            [self.world.signed[party][1] for party in listed if party in self.world.signed] if uploads is None else uploads,
+            [self.world.signed[party][1] for party in listed if party in self.world.signed]
+            if uploads is None
+            else uploads,
             self.boxes(who, listed) if boxes is None else boxes,
         )
 

@@ -110,7 +110,7 @@ def test_one_false_reveal_is_left_out_when_t_others_are_true(five, liar):
         (10, 2, (2, 7)),
         pytest.param(
             *(13, 3, (0, 1, 2)),
-            ),
+        ),
     ],
     ids=str,
 )
