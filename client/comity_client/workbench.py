@@ -18,7 +18,7 @@ from comity_common.errors import LocalError
 from comity_common.optimizer import ModelState, check_denormals, first_state, state_digest
 from comity_common.vectors import Vector
 
-OWN_EYES_ROWS = 256  # rows of the own data set on which a released model is looked at
+OWN_EYES_ROWS = 64  # of the own rows, on which a released model is looked at
 
 
 class Workbench:

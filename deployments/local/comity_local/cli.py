@@ -50,7 +50,7 @@ def demo(
     tune: Annotated[Tune, typer.Option(help="Which parameters are trained.")] = Tune.HEAD,
     rounds: Annotated[
         int | None,
-        typer.Option(help="Certified rounds. Default: 5 for head, 4 for lora, 3 for full."),
+        typer.Option(help="Certified rounds. Default: 5 for head, 3 for the others."),
     ] = None,
     spare_rounds: Annotated[
         int, typer.Option(help="Rounds that make up for void ones; they cost budget too.")

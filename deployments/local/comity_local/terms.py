@@ -63,9 +63,9 @@ RECIPES = {
         max_tokens=64,
     ),
     Tune.LORA: Recipe(
-        rounds=4,
+        rounds=3,
         local_steps=4,
-        sampling_probability=Decimal("0.05"),
+        sampling_probability=Decimal("0.04"),
         learning_rate=Decimal("0.05"),
         divisor=Decimal(50),
         max_tokens=64,
