@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 IDLE_S = 0.5
 AGAIN_S = 30.0
+JOIN_S = 10.0
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -111,6 +112,7 @@ class Daemon:
         finally:
             self._vault = None
             uplink.close()
+            follower.join(timeout=JOIN_S)  # an interpreter must not end under a call of gRPC
 
     def _work(
         self,
@@ -149,11 +151,22 @@ class Daemon:
             try:
                 for delivery in uplink.follow(mailroom.cursor()):
                     tries = 0
-                    self._inbox.put(delivery)
+                    if not self._put(delivery, stop):
+                        return
             except (Unreachable, PeerError) as error:
                 log.info("mailbox closed", why=str(error))
             stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
+
+    def _put(self, delivery: Delivery, stop: threading.Event) -> bool:
+        """Queue a parcel when there is room; False if the daemon ends meanwhile."""
+        while not stop.is_set():
+            try:
+                self._inbox.put(delivery, timeout=IDLE_S)
+                return True
+            except queue.Full:
+                continue
+        return False
 
     def _is_due(self, standing: Standing) -> bool:
         progress, agreement = self._inst.progress, standing.agreement

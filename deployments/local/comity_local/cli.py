@@ -1,6 +1,7 @@
 """`comity demo`: a whole federation of real daemons on this machine."""
 
 import os
+import signal
 import sys
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -100,6 +101,9 @@ def demo(
     from comity_local.options import Options
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # many processes share few cores
+    # Also where a shell started this in the background, with Ctrl-C switched off.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         if clean:
             _clean(workdir)

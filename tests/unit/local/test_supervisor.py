@@ -28,8 +28,9 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN); open("ready", "w").close(); time.
 """
 # A whole demo in small: a supervisor whose main thread waits for Ctrl-C.
 DEMO = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off
 from comity_local.supervisor import Process, Supervisor
 here = Path(sys.argv[1])
 with Supervisor() as supervisor:
