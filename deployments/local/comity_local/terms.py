@@ -65,9 +65,9 @@ RECIPES = {
     Tune.LORA: Recipe(
         rounds=3,
         local_steps=4,
-        sampling_probability=Decimal("0.04"),
+        sampling_probability=Decimal("0.03"),
         learning_rate=Decimal("0.05"),
-        divisor=Decimal(50),
+        divisor=Decimal(40),
         max_tokens=64,
     ),
     Tune.FULL: Recipe(
