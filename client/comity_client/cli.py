@@ -16,15 +16,17 @@ if find_spec("grpc") is None:  # the root command then leaves this part out
 
 app = typer.Typer(help="Run an institution's vault beside its data.", no_args_is_help=True)
 
-Home = Annotated[Path, typer.Option("--home", help="The institution's directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")]
+HomeOption = Annotated[Path, typer.Option("--home", help="The institution's directory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")]
 
 
 @app.command()
-def run(home: Home) -> None:
+def run(home: HomeOption) -> None:
     """Run the vault until it is told to stop."""
     from comity_client.daemon import serve
+    from comity_host import log
 
+    log.set_up()
     try:
         serve(home)
     except ComityError as error:
@@ -32,12 +34,12 @@ def run(home: Home) -> None:
 
 
 @app.command()
-def status(home: Home, json_: Json = False) -> None:
+def status(home: HomeOption, json_: JsonOption = False) -> None:
     """Show what a running vault does."""
-    from comity_client import config
+    from comity_client.home import Home
 
     try:
-        state = ask(config.load(home / "vault.toml").control)
+        state = ask(Home(home).settings().control)
     except (ComityError, OSError, ValueError) as error:
         fail(
             "COM-CLIENT-002",

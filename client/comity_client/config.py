@@ -1,15 +1,13 @@
-"""The vault's settings: `vault.toml`. Unknown keys are refused; secrets are never in it."""
+"""The vault's settings: `vault.toml`."""
 
-import json
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from comity_common.errors import LocalError
+from comity_host.settings import Settings
 
 
-class VaultConfig(BaseModel):
+class VaultConfig(Settings):
     """One institution's settings.
 
     Attributes:
@@ -20,8 +18,6 @@ class VaultConfig(BaseModel):
             orders: the user that Flower's untrusted ClientApp runs as.
         threads: how many torch may use.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     name: str
@@ -40,28 +36,3 @@ class VaultConfig(BaseModel):
     def control(self) -> Path:
         """Where the institution's own tools ask."""
         return self.sockets / "control.sock"
-
-
-def load(path: Path) -> VaultConfig:
-    """Read the settings.
-
-    Raises:
-        LocalError: the file is missing, no TOML, or has a wrong or unknown key.
-    """
-    try:
-        return VaultConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LocalError(f"cannot read {path.name}: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LocalError(f"{path.name}: {key}: {first['msg']}") from None
-
-
-def write(path: Path, config: VaultConfig) -> None:
-    """Write settings as TOML."""
-    lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in config.model_dump(mode="json").items()
-    ]
-    path.write_text("\n".join(lines) + "\n", "utf-8")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from comity_common.errors import LocalError
-
-MAX_SOCKET_PATH = 100  # the kernel allows 108 bytes
+from comity_client.config import VaultConfig
+from comity_host import settings
+from comity_host.files import make_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,12 @@ class Home:
 
     def create(self) -> None:
         """Make the directories, for the owner alone."""
-        for directory in (self.path, self.keys, self.outbox, self.models, self.flower, self.logs):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory.chmod(0o700)
+        make_private(self.path, self.keys, self.outbox, self.models, self.flower, self.logs)
 
+    def settings(self) -> VaultConfig:
+        """Read the institution's settings.
 
-def check_socket_path(path: Path) -> Path:
-    """Check that a unix socket can have this path.
-
-    Raises:
-        LocalError: it is too long for the kernel.
-    """
-    if len(str(path).encode()) > MAX_SOCKET_PATH:
-        raise LocalError(f"expected a socket path of at most {MAX_SOCKET_PATH} bytes")
-    return path
+        Raises:
+            LocalError: they are missing, no TOML, or have a wrong or unknown key.
+        """
+        return settings.load(self.config, VaultConfig)

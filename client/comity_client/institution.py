@@ -6,8 +6,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from comity_client import config, policy
+from comity_client import policy
 from comity_client.agreements import Agreements
+from comity_client.config import VaultConfig
 from comity_client.epochs import KeyEpochs
 from comity_client.home import Home
 from comity_client.keystore import Keystore
@@ -22,6 +23,7 @@ from comity_common.agreement import Agreement
 from comity_common.errors import LocalError, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress, Genesis, Refused, Traffic
+from comity_host import settings
 
 FEDERATED_TRAINING = "federated-training"
 
@@ -39,7 +41,7 @@ class Institution:
 
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:
         self.home = Home(path)
-        self.config = config.load(self.home.config)
+        self.config = self.home.settings()
         self.policy = policy.load(self.home.policy)
         self.clock = clock
         self.me = InstitutionId(self.config.id)
@@ -55,7 +57,7 @@ class Institution:
         self.models = ModelFiles(self.home.models)
 
     @classmethod
-    def create(cls, path: Path, settings: config.VaultConfig) -> "Institution":
+    def create(cls, path: Path, config: VaultConfig) -> "Institution":
         """Make a new institution: directories, keys, settings, and the first ledger entry.
 
         Raises:
@@ -66,7 +68,7 @@ class Institution:
         if home.config.exists():
             raise LocalError("expected an empty home for a new institution")
         Keystore.create(home.keys)
-        config.write(home.config, settings)
+        settings.write(home.config, config)
         made = cls(path)
         with made.store.transaction() as tx:
             made.ledger.append(

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from comity_client.home import check_socket_path
 from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest
 from comity_common.wire import digest_of
+from comity_host.files import check_socket_path
 
 MAX_ORDER_BYTES = 4096
 ORDER_TIMEOUT_S = 10.0

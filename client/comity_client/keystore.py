@@ -5,7 +5,6 @@ node key, which lies with Flower. They are made here and never leave; the operat
 and a certificate request.
 """
 
-import os
 from pathlib import Path
 
 from cryptography import x509
@@ -22,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from comity_common.agreement import PublicIdentity
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError
+from comity_host.files import write_secret
 
 SIGNING = "signing.key"
 TLS_KEY = "tls.key"
@@ -57,8 +57,8 @@ class Keystore:
         tls = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        _write_secret(directory / SIGNING, SigningKeys.generate().to_bytes())
-        _write_secret(directory / TLS_KEY, tls)
+        write_secret(directory / SIGNING, SigningKeys.generate().to_bytes())
+        write_secret(directory / TLS_KEY, tls)
         return cls(directory)
 
     @property
@@ -100,14 +100,3 @@ class Keystore:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise LocalError("expected an elliptic-curve key for TLS")
         return key
-
-
-def _write_secret(path: Path, secret: bytes) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise LocalError(f"expected no key in {path.name}; it is never overwritten") from None
-    with open(descriptor, "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())

@@ -4,13 +4,13 @@ A state file is written and synced before the transaction that names its digest;
 digest is not the named one is not used.
 """
 
-import os
 from pathlib import Path
 
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.modelfile import read_state, write_state
 from comity_common.optimizer import ModelState, state_digest
+from comity_host.files import write_durably
 
 
 class ModelFiles:
@@ -61,18 +61,3 @@ class ModelFiles:
 
     def _moments(self, agreement: Digest) -> Path:
         return self._directory / f"{agreement[:16]}.moments"
-
-
-def write_durably(path: Path, raw: bytes | bytearray) -> None:
-    """Write a file so that it is whole and on disk, or not there at all."""
-    draft = path.with_suffix(path.suffix + ".draft")
-    with draft.open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

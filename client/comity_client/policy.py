@@ -4,17 +4,18 @@ Default-deny: an agreement that a rule does not allow is refused with one code f
 that nobody can search them by asking.
 """
 
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from comity_common.agreement import Agreement, Tune
-from comity_common.errors import LocalError, Refusal, RefusalCode
+from comity_common.errors import Refusal, RefusalCode
+from comity_host import settings
+from comity_host.settings import Settings
 
 
-class Policy(BaseModel):
+class Policy(Settings):
     """What an institution permits.
 
     Attributes:
@@ -23,8 +24,6 @@ class Policy(BaseModel):
         tune: the parts of the model that may be trained.
         operators: jurisdictions in which the operator may sit; empty means any.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epsilon: Decimal = Field(default=Decimal(8), gt=0)
     delta: Decimal = Field(default=Decimal("0.00001"), gt=0, lt=1)
@@ -56,13 +55,4 @@ def load(path: Path) -> Policy:
     Raises:
         LocalError: the file is no TOML, or has a wrong or unknown key.
     """
-    if not path.exists():
-        return Policy()
-    try:
-        return Policy.model_validate(tomllib.loads(path.read_text("utf-8"), parse_float=Decimal))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LocalError(f"cannot read {path.name}: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LocalError(f"{path.name}: {key}: {first['msg']}") from None
+    return settings.load(path, Policy) if path.exists() else Policy()

@@ -25,7 +25,6 @@ from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing as Signature
 from comity_client.agreements import check_expiry, schedule_event
 from comity_client.institution import FEDERATED_TRAINING, Institution
-from comity_client.models import write_durably
 from comity_client.rounds import Round, StoredUpload
 from comity_client.uplink import Uplink, upload_size
 from comity_common.agreement import Agreement
@@ -48,6 +47,7 @@ from comity_common.secagg.participant import answer, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
 from comity_common.vectors import Vector
+from comity_host.files import write_durably
 
 log = structlog.get_logger()
 

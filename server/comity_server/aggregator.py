@@ -21,7 +21,7 @@ from comity_common.errors import PeerError
 from comity_common.secagg.masking import CANARIES, Q_DTYPE, Z_DTYPE, Masks, q_bytes, vector_bytes
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.unmasking import Residue, check_canaries
-from comity_server.files import written_durably
+from comity_host.files import written_durably
 
 WINDOW_BYTES = chunks.CHUNK_BYTES  # a whole number of lanes of both kinds
 

@@ -27,7 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from comity_common.agreement import ID_PATTERN
 from comity_common.errors import PeerError
 from comity_common.ids import InstitutionId
-from comity_server.files import write_secret
+from comity_host.files import write_secret
 
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 825

@@ -1,15 +1,13 @@
-"""The operator's settings: `server.toml`. Unknown keys are refused; secrets are never in it."""
+"""The operator's settings: `server.toml`."""
 
-import json
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from comity_common.errors import LocalError
+from comity_host.settings import Settings
 
 
-class Deadlines(BaseModel):
+class Deadlines(Settings):
     """How long the operator waits, in seconds.
 
     A deadline counts from when this process began to wait: after a restart it counts anew, so that
@@ -24,8 +22,6 @@ class Deadlines(BaseModel):
         patience_s: for enough institutions; then the run stops and can be resumed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     acknowledge_s: float = Field(default=30.0, gt=0)
     upload_s: float = Field(default=600.0, gt=0)
     reveal_s: float = Field(default=60.0, gt=0)
@@ -34,7 +30,7 @@ class Deadlines(BaseModel):
     patience_s: float = Field(default=300.0, gt=0)
 
 
-class FlowerSettings(BaseModel):
+class FlowerSettings(Settings):
     """Where Flower is.
 
     Attributes:
@@ -42,13 +38,11 @@ class FlowerSettings(BaseModel):
         app: the bundle to run; None for the one that comes with this package.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     port: int = Field(ge=1, le=65535)
     app: Path | None = None
 
 
-class ServerConfig(BaseModel):
+class ServerConfig(Settings):
     """The operator's settings.
 
     Attributes:
@@ -59,8 +53,6 @@ class ServerConfig(BaseModel):
         flower: absent where something else carries the orders.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     name: str
     jurisdiction: str
@@ -68,33 +60,3 @@ class ServerConfig(BaseModel):
     socket: Path | None = None
     flower: FlowerSettings | None = None
     deadlines: Deadlines = Deadlines()
-
-
-def load(path: Path) -> ServerConfig:
-    """Read the settings.
-
-    Raises:
-        LocalError: the file is missing, no TOML, or has a wrong or unknown key.
-    """
-    try:
-        return ServerConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LocalError(f"cannot read {path.name}: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LocalError(f"{path.name}: {key}: {first['msg']}") from None
-
-
-def write(path: Path, config: ServerConfig) -> None:
-    """Write settings as TOML."""
-    settings = config.model_dump(mode="json", exclude_none=True)
-    tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
-    lines = [f"{key} = {_toml(value)}" for key, value in settings.items() if key not in tables]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _toml(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)  # texts and numbers are spelt alike in TOML

@@ -16,7 +16,7 @@ import structlog
 
 from comity_common.errors import LocalError
 from comity_common.optimizer import check_denormals
-from comity_server import config, log
+from comity_host import log
 from comity_server.agreements import Agreements
 from comity_server.coordination import CoordinationService, coordination_server
 from comity_server.coordinator import Coordinator
@@ -51,7 +51,7 @@ class Daemon:
 
     def __init__(self, directory: Path, on_phase: OnPhase | None = None) -> None:
         home = Home(directory)
-        settings = config.load(home.config)
+        settings = home.settings()
         check_denormals()
         self._lock = _lock(home.lock)
         keys = home.signing_keys()

@@ -15,13 +15,13 @@ from comity_common.agreement import Party, PublicIdentity
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
-from comity_server import config
+from comity_host import settings
+from comity_host.files import check_socket_path, make_private, sync_directory, write_secret
 from comity_server.authority import Authority, certificate_fingerprint, private_pem
-from comity_server.files import sync_directory, write_secret
+from comity_server.config import Deadlines, FlowerSettings, ServerConfig
 from comity_server.flower.superlink import SuperLink
 
 LOOPBACK = ("127.0.0.1", "localhost")
-MAX_SOCKET_PATH = 100  # the kernel allows 108 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,8 @@ class Home:
         Raises:
             LocalError: the path is too long for the kernel.
         """
-        path = config.load(self.config).socket or self.path.absolute() / "coordinator.sock"
-        if len(str(path).encode()) > MAX_SOCKET_PATH:
-            raise LocalError(f"expected a socket path of at most {MAX_SOCKET_PATH} bytes")
-        return path
+        socket = self.settings().socket or self.path.absolute() / "coordinator.sock"
+        return check_socket_path(socket)
 
     @property
     def lock(self) -> Path:
@@ -108,10 +106,16 @@ class Home:
 
     def create(self) -> None:
         """Make the directories, for the owner alone."""
-        places = (self.keys, self.uploads, self.totals, self.models, self.flower, self.logs)
-        for directory in (self.path, *places):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory.chmod(0o700)
+        make_private(self.path, self.keys, self.uploads, self.totals)
+        make_private(self.models, self.flower, self.logs)
+
+    def settings(self) -> ServerConfig:
+        """Read the operator's settings.
+
+        Raises:
+            LocalError: they are missing, no TOML, or have a wrong or unknown key.
+        """
+        return settings.load(self.config, ServerConfig)
 
     def signing_keys(self) -> SigningKeys:
         """Read the operator's private signing keys.
@@ -130,12 +134,12 @@ class Home:
 
     def party(self) -> Party:
         """Return what the agreement calls the operator."""
-        settings = config.load(self.config)
+        operator = self.settings()
         ed25519, mldsa44 = self.signing_keys().public()
         return Party(
-            id=InstitutionId(settings.id),
-            name=settings.name,
-            jurisdiction=settings.jurisdiction,
+            id=InstitutionId(operator.id),
+            name=operator.name,
+            jurisdiction=operator.jurisdiction,
             identity=PublicIdentity(
                 ed25519=ed25519,
                 mldsa44=mldsa44,
@@ -149,7 +153,7 @@ class Home:
         Raises:
             LocalError: the settings name none.
         """
-        flower = config.load(self.config).flower
+        flower = self.settings().flower
         if flower is None:
             raise LocalError("expected a [flower] section in server.toml")
         return SuperLink(
@@ -179,7 +183,7 @@ def init(
     id: str = "operator",
     hosts: Sequence[str] = (),
     flower_port: int | None = None,
-    deadlines: config.Deadlines | None = None,
+    deadlines: Deadlines | None = None,
     socket: Path | None = None,
 ) -> Party:
     """Make an operator: directory, keys, authority, settings.
@@ -196,14 +200,14 @@ def init(
     """
     home = Home(directory)
     home.create()
-    settings = config.ServerConfig(
+    operator = ServerConfig(
         id=id,
         name=name,
         jurisdiction=jurisdiction,
         transfer=transfer,
         socket=socket,
-        flower=None if flower_port is None else config.FlowerSettings(port=flower_port),
-        deadlines=deadlines or config.Deadlines(),
+        flower=None if flower_port is None else FlowerSettings(port=flower_port),
+        deadlines=deadlines or Deadlines(),
     )
     write_secret(home._signing, SigningKeys.generate().to_bytes())
     authority = Authority.create(home._authority_key, home.authority, name)
@@ -211,6 +215,6 @@ def init(
     write_secret(home.tls_key, private_pem(key))
     names = tuple(dict.fromkeys((*hosts, *LOOPBACK)))
     home.certificate.write_bytes(authority.sign_server(key.public_key(), names))
-    config.write(home.config, settings)
+    settings.write(home.config, operator)
     sync_directory(home.keys)
     return home.party()

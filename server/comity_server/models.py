@@ -18,7 +18,7 @@ from comity_common.optimizer import ModelState, first_state, next_state, state_d
 from comity_common.secagg.masking import Q_DTYPE
 from comity_common.secagg.messages import Plan
 from comity_common.vectors import Vector
-from comity_server.files import written_durably
+from comity_host.files import write_durably
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +87,7 @@ class Models:
     def _save(self, agreement: Digest, state: ModelState) -> None:
         path = self.path(agreement, state.round)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        with written_durably(path) as file:
-            file.write(write_state(state))
+        write_durably(path, write_state(state))
 
     def _named(self, agreement: Digest, model: Digest) -> ModelState:
         """Find a state by its digest, newest first."""

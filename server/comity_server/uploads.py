@@ -25,8 +25,8 @@ from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
+from comity_host.files import sync_directory
 from comity_server.errors import Overtaken, WrongTime
-from comity_server.files import sync_directory
 from comity_server.store import Store, uploads
 
 COMMIT_EVERY_BYTES = 8 * chunks.CHUNK_BYTES

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.simulation.federation import make_agreement
 from tests.simulation.operator import Line, Operator
+from tests.tiny_bert import save_tiny_bert
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
@@ -62,29 +63,6 @@ def until(what: str, holds: Callable[[], bool]) -> None:
     while not holds():
         assert monotonic() < deadline, f"waited in vain: {what}"
         pause.wait(0.02)
-
-
-def make_base(directory: Path) -> Path:
-    """Save a tiny BERT with random weights and a vocabulary of its own."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    directory.mkdir()
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (directory / "vocab.txt").write_text("\n".join(vocabulary))
-    torch.manual_seed(7)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=32,
-        initializer_range=0.3,
-    )
-    BertModel(config).save_pretrained(directory)
-    BertTokenizer.from_pretrained(directory).save_pretrained(directory)
-    return directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +285,8 @@ class Federation:
             self.listeners[id] = listener
             ca.approve(self.parts[id])
         operator = SigningKeys.generate()
-        self.agreement, state = self._write_agreement(operator, make_base(path / "base"), tune)
+        base = save_tiny_bert(path / "base", WORDS, hidden=32, positions=32, seed=7)
+        self.agreement, state = self._write_agreement(operator, base, tune)
         self.operator = self.board.operator = Operator(self.agreement, operator, state)
         self._sign(operator, rows)
 

@@ -25,6 +25,7 @@ PACKAGES = (
     ROOT / "client" / "comity_client",
     ROOT / "server" / "comity_server",
     ROOT / "common" / "comity_common",
+    ROOT / "common" / "comity_host",
 )
 README = (ROOT / "README.md").read_text("utf-8")
 

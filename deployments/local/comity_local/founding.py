@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comity_client import config as vault_config
 from comity_client.config import VaultConfig
 from comity_client.flower.supernode import make_node_key
 from comity_client.institution import Institution
@@ -19,12 +18,12 @@ from comity_common.canonical import encode
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
+from comity_host import settings
 from comity_local.layout import Workdir
 from comity_local.options import Options
 from comity_local.samples import Region, Samples, write_rows
 from comity_local.terms import aggregation_of, propose, task_of
 from comity_local.yardstick import Yardstick
-from comity_server import config as server_config
 from comity_server.agreements import Agreements, AgreementState
 from comity_server.config import Deadlines, FlowerSettings
 from comity_server.home import Home as OperatorHome
@@ -144,7 +143,7 @@ def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines, socket: Path
             deadlines=deadlines,
             socket=socket,
         )
-    moved = server_config.load(home.config).model_copy(
+    moved = home.settings().model_copy(
         update={
             "transfer": transfer,
             "socket": socket,
@@ -152,7 +151,7 @@ def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines, socket: Path
             "deadlines": deadlines,
         }
     )
-    server_config.write(home.config, moved)
+    settings.write(home.config, moved)
     return home.party()
 
 
@@ -162,7 +161,7 @@ def _institution(
     home = workdir.home(region.id)
     home.mkdir(mode=0o700, exist_ok=True)
     (home / "policy.toml").write_text(f"epsilon = {options.epsilon:f}\ndelta = {options.delta:f}\n")
-    settings = VaultConfig(
+    config = VaultConfig(
         id=region.id,
         name=region.name,
         jurisdiction=region.jurisdiction,
@@ -171,10 +170,10 @@ def _institution(
     )
     rows = workdir.rows(region.id)
     if (home / "vault.toml").exists():
-        vault_config.write(home / "vault.toml", settings)
+        settings.write(home / "vault.toml", config)
         institution = Institution(home)
     else:
-        institution = Institution.create(home, settings)
+        institution = Institution.create(home, config)
         make_node_key(institution.home.flower)
     rows.parent.mkdir(mode=0o700, exist_ok=True)
     write_rows(rows, region.rows)

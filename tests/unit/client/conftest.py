@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.tiny_bert import save_tiny_bert
 
 from comity_client.datasets import Rows
 from comity_common.agreement import Pooling, Task, TaskKind, Tune
@@ -25,26 +26,7 @@ TEXTS = (
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of 16, random weights that are not too small to matter."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    directory = tmp_path_factory.mktemp("base")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (directory / "vocab.txt").write_text("\n".join(vocabulary))
-    torch.manual_seed(5)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    BertModel(config).save_pretrained(directory)
-    BertTokenizer.from_pretrained(directory).save_pretrained(directory)
-    return directory
+    return save_tiny_bert(tmp_path_factory.mktemp("base"), WORDS, hidden=16, positions=64, seed=5)
 
 
 @pytest.fixture

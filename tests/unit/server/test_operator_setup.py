@@ -15,6 +15,7 @@ from tests.simulation.network import Identity
 from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.errors import LocalError, PeerError
 from comity_common.optimizer import first_state, state_digest
+from comity_host import settings
 from comity_server import config
 from comity_server.agreements import Agreements, AgreementState
 from comity_server.authority import certificate_fingerprint
@@ -84,7 +85,7 @@ def test_an_operator_is_never_made_twice(desk: Desk) -> None:
 
 
 def test_settings_survive_writing_and_unknown_ones_are_refused(desk: Desk) -> None:
-    settings = config.ServerConfig(
+    written = config.ServerConfig(
         id="op",
         name='Ñandú \\ "x"',
         jurisdiction="AR",
@@ -92,12 +93,12 @@ def test_settings_survive_writing_and_unknown_ones_are_refused(desk: Desk) -> No
         flower=config.FlowerSettings(port=18443, app=Path("/app")),
         deadlines=config.Deadlines(settle_s=0),
     )
-    config.write(desk.home.config, settings)
-    assert config.load(desk.home.config) == settings
+    settings.write(desk.home.config, written)
+    assert desk.home.settings() == written
     with desk.home.config.open("a") as file:
         file.write("patience = 3\n")
-    with pytest.raises(LocalError, match=r"server.toml: deadlines.patience"):
-        config.load(desk.home.config)
+    with pytest.raises(LocalError, match=r"deadlines\.patience; did you mean patience_s"):
+        desk.home.settings()
 
 
 def test_an_approved_key_is_known_by_its_fingerprint_and_no_other_is(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole and on disk, or not there at all."""
+"""Files that are whole and on disk or not there at all, and for their owner alone."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comity_common.errors import LocalError
+
+MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
 
 
 @contextmanager
@@ -19,6 +21,12 @@ def written_durably(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
     draft.replace(path)
     sync_directory(path.parent)
+
+
+def write_durably(path: Path, raw: bytes | bytearray) -> None:
+    """Write a file so that it is whole and on disk, or not there at all."""
+    with written_durably(path) as file:
+        file.write(raw)
 
 
 def write_secret(path: Path, secret: bytes) -> None:
@@ -37,6 +45,13 @@ def write_secret(path: Path, secret: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def make_private(*directories: Path) -> None:
+    """Make directories that their owner alone can enter (mode 0700), or make them so."""
+    for directory in directories:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -44,3 +59,14 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_socket_path(path: Path) -> Path:
+    """Check that a unix socket can have this path.
+
+    Raises:
+        LocalError: it is too long for the kernel.
+    """
+    if len(str(path).encode()) > MAX_SOCKET_PATH:
+        raise LocalError(f"expected a socket path of at most {MAX_SOCKET_PATH} bytes")
+    return path

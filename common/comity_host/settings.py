@@ -1,0 +1,70 @@
+"""Settings in TOML: one file a daemon, read into a type that refuses what it does not know."""
+
+import json
+import tomllib
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from comity_common.errors import LocalError
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, and without unknown keys. Secrets are never in them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(path: Path, kind: type[S]) -> S:
+    """Read settings.
+
+    Raises:
+        LocalError: the file is missing, no TOML, or has a wrong or unknown key.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
+        return kind.model_validate(content)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise LocalError(f"cannot read {path.name}: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            meant = get_close_matches(str(first["loc"][-1]), _keys(kind, first["loc"][:-1]), n=1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
+            raise LocalError(f"{path.name}: unknown key {key}{hint}") from None
+        raise LocalError(f"{path.name}: {key}: {first['msg']}") from None
+
+
+def write(path: Path, settings: Settings) -> None:
+    """Write settings as TOML: plain keys first, then a section for each nested type."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    sections = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = [f"{key} = {_spell(value)}" for key, value in values.items() if key not in sections]
+    for name, section in sections.items():
+        lines += ["", f"[{name}]"]
+        lines += [f"{key} = {_spell(value)}" for key, value in section.items()]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _spell(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are alike in TOML
+
+
+def _keys(kind: type[BaseModel], section: tuple[int | str, ...]) -> list[str]:
+    """Name the keys that a section may have; none where it cannot be told."""
+    for name in section:
+        field = kind.model_fields.get(str(name))
+        kinds = [field.annotation] if field else []
+        kinds += list(getattr(kinds[0], "__args__", ())) if kinds else []
+        nested = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not nested:
+            return []
+        kind = nested[0]
+    return list(kind.model_fields)
