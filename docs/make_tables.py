@@ -1,4 +1,4 @@
-"""Writes the tables of `docs/protocol.md` from the code that they describe, so they cannot lie.
+"""Writes the tables of some documents from the code that they describe, so they cannot lie.
 
 A table stands between `<!-- table:NAME -->` and `<!-- end -->`; what is between is replaced.
 
@@ -13,10 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from comity_common.catalogue import ENGLISH
 from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Phase, Stage, Step
 from comity_common.secagg.thresholds import thresholds
 
-PROTOCOL = Path(__file__).parent / "protocol.md"
+DOCUMENTS = tuple(Path(__file__).with_name(name) for name in ("protocol.md", "errors.md"))
 MARKED = re.compile(r"(<!-- table:([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SIZES = ((3, 1), (4, 1), (5, 1), (7, 1), (7, 2), (10, 2), (20, 5), (100, 33))  # (n, c)
@@ -43,6 +44,19 @@ def limits() -> str:
     return markdown(rows)
 
 
+def errors() -> str:
+    """Draw the catalogue of errors."""
+    rows = [["code", "what happened", "what to do", "exit code"]]
+    for code, one in sorted(ENGLISH.items()):
+        cells = (f"`{code}`", _plain(one.cause), _plain(one.fix), str(one.exit_code))
+        rows.append([cell.replace("|", "\\|") for cell in cells])
+    return markdown(rows)
+
+
+def _plain(sentence: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"*\1*", sentence).replace("<", "&lt;")
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Write rows as a Markdown table; the first is the head."""
     head, *body = ("| " + " | ".join(row) + " |" for row in rows)
@@ -59,18 +73,21 @@ def rewritten(text: str) -> str:
         "institution": transitions(INSTITUTION, list(Phase), list(Step)),
         "operator": transitions(OPERATOR, list(Stage), list(Event)),
         "thresholds": limits(),
+        "errors": errors(),
     }
     return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[3], text)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Rewrite the document, or check it."""
-    before = PROTOCOL.read_text("utf-8")
-    after = rewritten(before)
-    if "--check" in arguments:
-        return int(after != before)
-    PROTOCOL.write_text(after, "utf-8")
-    return 0
+    """Rewrite the documents, or check them."""
+    stale = False
+    for document in DOCUMENTS:
+        before = document.read_text("utf-8")
+        after = rewritten(before)
+        stale |= after != before
+        if "--check" not in arguments:
+            document.write_text(after, "utf-8")
+    return int(stale and "--check" in arguments)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,38 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 
 from comity_client.keystore import Keystore
 from comity_client.ledger import Ledger
 from comity_client.policy import Policy
 from comity_client.store import Store
-from comity_common.agreement import Agreement
+from comity_common.agreement import Agreement, Party
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.dp.accountant import fits
 from comity_common.dp.terms import Guarantee, SampledGaussian
-from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
+from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
+from comity_common.membership import check_withdrawal
 
-RETIRED = -1  # in the column `active`, where 0 is signed and 1 in force
+
+class AgreementState(StrEnum):
+    """Where an agreement is, as this institution sees it.
+
+    offered ─sign→ signed ─all signed→ in force ─→ retired
+       └─────────────┴──── refuse ────────┴──→ refused
+    """
+
+    OFFERED = "offered"
+    SIGNED = "signed"
+    IN_FORCE = "in-force"
+    REFUSED = "refused"
+    RETIRED = "retired"
+
+
+OVER = (AgreementState.REFUSED, AgreementState.RETIRED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +48,21 @@ class Standing:
 
     agreement: Agreement
     dataset: DatasetId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """An agreement that came from the operator.
+
+    Attributes:
+        raw: its exact bytes.
+        dataset: what trains under it, once it is signed.
+    """
+
+    agreement: Agreement
+    raw: bytes
+    state: AgreementState
+    dataset: DatasetId | None
 
 
 class Agreements:
@@ -50,6 +82,13 @@ class Agreements:
             Refusal: POLICY or BUDGET.
         """
         agreement = decode(Agreement, raw)
+        known = {one.agreement.digest: one for one in self.known()}.get(agreement.digest)
+        if known is not None and known.state in OVER:
+            raise LocalError(f"expected an agreement that is open, this one is {known.state}")
+        if known is not None and known.dataset is not None:
+            if known.dataset != dataset:
+                raise LocalError("expected the data set with which this agreement was signed")
+            return keys.signing.sign(Purpose.AGREEMENT, raw)
         if me not in agreement.roster or agreement.party(me).identity != keys.identity:
             raise PeerError("expected an agreement that names this institution's own keys")
         policy.check(agreement)
@@ -60,8 +99,9 @@ class Agreements:
             raise PeerError("expected a schedule within the guarantee that is claimed")
         with self._store.transaction() as tx:
             tx.execute(
-                "insert or ignore into agreements values (?, ?, ?, 0)",
-                (agreement.digest, raw, dataset),
+                "insert into agreements values (?, ?, ?, ?) on conflict do update "
+                "set state = excluded.state, dataset = excluded.dataset where state = ?",
+                (agreement.digest, raw, AgreementState.SIGNED, dataset, AgreementState.OFFERED),
             )
             self._ledger.append(tx, AgreementSign(agreement=agreement.digest))
         return keys.signing.sign(Purpose.AGREEMENT, raw)
@@ -77,21 +117,73 @@ class Agreements:
         check_signatures(agreement, raw, signatures)
         with self._store.transaction() as tx:
             changed = tx.execute(
-                "update agreements set active = 1 where digest = ? and raw = ? and active != ?",
-                (agreement.digest, raw, RETIRED),
+                "update agreements set state = ? where digest = ? and raw = ? and state in (?, ?)",
+                (
+                    AgreementState.IN_FORCE,
+                    *(agreement.digest, raw),
+                    *(AgreementState.SIGNED, AgreementState.IN_FORCE),
+                ),
             )
             if changed.rowcount != 1:
                 raise LocalError("expected an agreement that this institution has signed")
         return agreement
 
+    def offer(self, raw: bytes, signature: bytes, operator: Party) -> Agreement:
+        """Keep what the operator proposes; one that is known stays as it is.
+
+        Args:
+            operator: the one that this institution joined.
+
+        Raises:
+            PeerError: the bytes are no agreement of that operator.
+        """
+        agreement = decode(Agreement, raw)
+        if agreement.operator != operator:
+            raise PeerError("expected an agreement of the operator that this institution joined")
+        keys = operator.identity
+        signed = Signed(body=raw, signature=signature)
+        verify(keys.ed25519, keys.mldsa44, Purpose.AGREEMENT, signed)
+        with self._store.transaction() as tx:
+            tx.execute(
+                "insert or ignore into agreements values (?, ?, ?, null)",
+                (agreement.digest, raw, AgreementState.OFFERED),
+            )
+        return agreement
+
+    def known(self) -> list[Known]:
+        """List every agreement, in the order in which they came."""
+        rows = self._store.reading().execute("select * from agreements order by rowid")
+        return [
+            Known(
+                agreement=decode(Agreement, row["raw"]),
+                raw=row["raw"],
+                state=AgreementState(row["state"]),
+                dataset=None if row["dataset"] is None else DatasetId(row["dataset"]),
+            )
+            for row in rows
+        ]
+
+    def find(self, name: str) -> Known:
+        """Look up an agreement by its digest, the beginning of it, or its federation's name.
+
+        Raises:
+            Problem: there is none, or several.
+        """
+        known = self.known()
+        found = [one for one in known if name and one.agreement.digest.startswith(name)]
+        found = found or [one for one in known if one.agreement.federation == name]
+        if len(found) > 1:
+            found = [one for one in found if one.state not in OVER]
+        if len(found) != 1:
+            raise Problem("COM-AGREE-001", name=name[:64], count=len(found) or "no")
+        return found[0]
+
     def active(self) -> list[Standing]:
         """List the agreements in force."""
-        rows = self._store.reading().execute(
-            "select raw, dataset from agreements where active = 1 order by rowid"
-        )
         return [
-            Standing(agreement=decode(Agreement, row["raw"]), dataset=DatasetId(row["dataset"]))
-            for row in rows
+            Standing(agreement=known.agreement, dataset=known.dataset)
+            for known in self.known()
+            if known.state is AgreementState.IN_FORCE and known.dataset is not None
         ]
 
     def get(self, digest: Digest) -> Standing:
@@ -105,9 +197,50 @@ class Agreements:
                 return standing
         raise Refusal(RefusalCode.UNKNOWN_AGREEMENT, "expected an agreement that all have signed")
 
+    def is_in_force(self, digest: Digest) -> bool:
+        """Tell whether all have signed an agreement, and this institution has not left it."""
+        row = self._store.reading().execute(
+            "select 1 from agreements where digest = ? and state = ?",
+            (digest, AgreementState.IN_FORCE),
+        )
+        return row.fetchone() is not None
+
     def retire(self, tx: sqlite3.Connection, digest: Digest) -> None:
         """Take an agreement out of force for good."""
-        tx.execute("update agreements set active = ? where digest = ?", (RETIRED, digest))
+        self._end(tx, digest, AgreementState.RETIRED)
+
+    def refuse(self, tx: sqlite3.Connection, digest: Digest) -> None:
+        """Say no for good, before or after signing."""
+        self._end(tx, digest, AgreementState.REFUSED)
+
+    def note_withdrawal(self, agreement: Agreement, me: InstitutionId, signed: Signed) -> None:
+        """Keep an institution's withdrawal: from now on no plan with it is accepted.
+
+        Raises:
+            PeerError: nobody who may has signed it.
+        """
+        withdrawal = check_withdrawal(agreement, signed)
+        with self._store.transaction() as tx:
+            tx.execute(
+                "insert or ignore into withdrawals values (?, ?, ?, ?)",
+                (agreement.digest, withdrawal.institution, signed.body, signed.signature),
+            )
+            if withdrawal.institution == me:
+                self.refuse(tx, agreement.digest)
+
+    def withdrawn(self, digest: Digest) -> frozenset[InstitutionId]:
+        """Return who is out of an agreement."""
+        rows = self._store.reading().execute(
+            "select institution from withdrawals where agreement = ?", (digest,)
+        )
+        return frozenset(InstitutionId(row["institution"]) for row in rows)
+
+    @staticmethod
+    def _end(tx: sqlite3.Connection, digest: Digest, state: AgreementState) -> None:
+        tx.execute(
+            "update agreements set state = ? where digest = ? and state not in (?, ?)",
+            (state, digest, *OVER),
+        )
 
 
 def check_signatures(

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from comity_common.errors import LocalError, Problem
+from comity_host.files import check_socket_path
 from comity_host.settings import Settings
+
+ADDRESS = r"^[^:/]+:\d{1,5}$"
 
 
 class VaultConfig(Settings):
@@ -13,26 +17,49 @@ class VaultConfig(Settings):
     Attributes:
         id, name, jurisdiction: as in the agreement.
         server: `host:port` of the operator's transfer listener.
-        sockets: directory of the two unix sockets, for orders and for the institution's own tools.
+        gate: `host:port` of the operator's way to Flower; empty: no Flower.
+        proxy: `http://host:port` of the HTTP proxy that leads out of the institution's network;
+            empty: none. Never with a password, for secrets are not in settings.
+        sockets: directory of the two unix sockets, for orders and for the institution's own tools;
+            None for `run` in the institution's directory.
         flower_uids: other local users, besides the vault's own and root, whose processes may bring
-            orders: the user that Flower's untrusted ClientApp runs as.
+            orders: the user that Flower's untrusted ClientApp runs as. They cannot enter the
+            institution's directory, so `sockets` must name one that they can enter.
         threads: how many torch may use.
     """
 
     id: str
     name: str
     jurisdiction: str
-    server: str = Field(pattern=r"^[^:/]+:\d{1,5}$")
-    sockets: Path
+    server: str = Field(pattern=ADDRESS)
+    gate: str = Field(default="", pattern=rf"{ADDRESS}|^$")
+    proxy: str = Field(default="", pattern=r"^(http://[^:/@\s]+:\d{1,5})?$")
+    sockets: Path | None = None
     flower_uids: tuple[int, ...] = ()
     threads: int = Field(default=1, ge=1, le=256)
 
     @property
     def orders(self) -> Path:
         """Where Flower's ClientApp brings orders."""
-        return self.sockets / "orders.sock"
+        return self._socket("orders.sock")
 
     @property
     def control(self) -> Path:
         """Where the institution's own tools ask."""
-        return self.sockets / "control.sock"
+        return self._socket("control.sock")
+
+    @field_validator("flower_uids")
+    @classmethod
+    def _can_reach_the_sockets(cls, uids: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if uids and info.data.get("sockets") is None:
+            raise ValueError("expected sockets to name a directory that these users can enter")
+        return uids
+
+    def _socket(self, name: str) -> Path:
+        if self.sockets is None:
+            raise LocalError("expected the settings of a home, which say where the sockets are")
+        path = self.sockets / name
+        try:
+            return check_socket_path(path)
+        except LocalError:
+            raise Problem("COM-SERVICE-005", path=path, setting="sockets in vault.toml") from None

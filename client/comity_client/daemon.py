@@ -5,22 +5,27 @@ followed in a thread of its own. Both only put work in front of the worker, whic
 a time and may be killed at any point.
 """
 
+import contextlib
 import os
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from comity_client.agreements import Standing
+from comity.v1 import transfer_pb2 as pb
+from comity_client.agreements import AgreementState, Standing
+from comity_client.correspondence import Correspondence
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
+from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Mailroom
 from comity_client.releases import is_over
 from comity_client.uplink import Delivery, Unreachable, Uplink
 from comity_client.vault import OnPhase, Vault
-from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
+from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
 
 log = structlog.get_logger()
@@ -28,6 +33,11 @@ log = structlog.get_logger()
 IDLE_S = 0.5
 AGAIN_S = 30.0
 JOIN_S = 10.0
+BETWEEN = {
+    AgreementState.OFFERED: "an agreement waits for your decision",
+    AgreementState.SIGNED: "waiting for the others to sign",
+    AgreementState.IN_FORCE: "done",
+}
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -49,12 +59,15 @@ def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
 
 
 class Daemon:
-    """One vault at work on the agreement that is in force."""
+    """One vault: it listens to its operator, and works on the agreement that is in force."""
 
     def __init__(self, institution: Institution, on_phase: OnPhase) -> None:
         self._inst = institution
         self._on_phase = on_phase
         self._inbox: queue.Queue[Delivery] = queue.Queue(maxsize=256)
+        self._mailbox = Mailbox(institution.store)
+        self._pending: Delivery | None = None
+        self._tries = 0
         self._vault: Vault | None = None
         self._stage = "starting"
         self._counted = (0, 0)
@@ -74,15 +87,42 @@ class Daemon:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
-        while not stop.is_set():
-            standing = next(filter(self._is_due, self._inst.agreements.active()), None)
-            if standing is None:
-                self._stage = "no agreement in force"
-                stop.wait(IDLE_S)
-            else:
-                self._work_on(standing, stop)
+        uplink = self._join(stop)
+        if uplink is None:
+            return
+        correspondence = Correspondence(self._inst, uplink)
+        follower = threading.Thread(target=self._follow, args=(uplink, stop), daemon=True)
+        follower.start()
+        try:
+            while not stop.is_set():
+                standing = next(filter(self._is_due, self._inst.agreements.active()), None)
+                if standing is None:
+                    self._stage = self._between()
+                    self._turn(correspondence, stop, lambda d: self._is_bell(d, correspondence))
+                else:
+                    self._work_on(standing, uplink, correspondence, stop)
+        finally:
+            uplink.close()
+            follower.join(timeout=JOIN_S)  # an interpreter must not end under a call of gRPC
 
-    def _work_on(self, standing: Standing, stop: threading.Event) -> None:
+    def _join(self, stop: threading.Event) -> Uplink | None:
+        """Return the way to the operator, once there is one; None if the daemon ends before."""
+        while not stop.is_set():
+            try:
+                return self._inst.uplink()
+            except Problem as problem:
+                self._stage = str(problem)
+                stop.wait(IDLE_S)
+        return None
+
+    def _work_on(
+        self,
+        standing: Standing,
+        uplink: Uplink,
+        correspondence: Correspondence,
+        stop: threading.Event,
+    ) -> None:
+        """Take part in one agreement until it is over, or this institution has left it."""
         os.environ["HF_HUB_OFFLINE"] = "1"  # the uplink alone opens a socket
         from comity_client.workbench import Workbench  # torch takes seconds to import
 
@@ -100,56 +140,54 @@ class Daemon:
             inst.progress.begin(tx, agreement)
         if inst.progress.get(agreement.digest).certified == 0:
             inst.models.save(agreement.digest, workbench.first_state)
-        uplink = Uplink(inst.config.server, inst.keys.tls(), inst.recorder(agreement))
         vault = Vault(inst, standing, workbench, uplink, self._on_phase)
         vault.recover()
-        mailroom = Mailroom(inst, agreement, vault, uplink, workbench)
+        mailroom = Mailroom(inst, agreement, vault, uplink, correspondence, workbench)
         self._vault, self._stage = vault, ""
-        follower = threading.Thread(target=self._follow, args=(uplink, mailroom, stop), daemon=True)
-        follower.start()
+        self._counted = uplink.sent, uplink.received
+
+        def go_on(delivery: Delivery) -> None:
+            if not self._is_bell(delivery, correspondence):
+                mailroom.deliver(delivery)
+
         try:
-            self._work(vault, mailroom, uplink, agreement.digest, stop)
+            while not stop.is_set() and self._is_due(standing):
+                self._turn(correspondence, stop, go_on, vault)
+                self._count(uplink, agreement.digest)
+            if not inst.agreements.is_in_force(agreement.digest):
+                vault.leave()
         finally:
             self._vault = None
-            uplink.close()
-            follower.join(timeout=JOIN_S)  # an interpreter must not end under a call of gRPC
 
-    def _work(
+    def _turn(
         self,
-        vault: Vault,
-        mailroom: Mailroom,
-        uplink: Uplink,
-        agreement: Digest,
+        correspondence: Correspondence,
         stop: threading.Event,
+        handle: Callable[[Delivery], object],
+        vault: Vault | None = None,
     ) -> None:
-        """Do whatever is due, one thing at a time, until told to stop."""
-        tries = 0
-        pending: Delivery | None = None
-        while not stop.is_set():
-            try:
-                mailroom.send_waiting()
-                if pending is not None:
-                    mailroom.deliver(pending)
-                    pending = None
-                while vault.go_on():
-                    mailroom.send_waiting()
-                tries = 0
-            except Unreachable as error:
-                log.warning("operator unreachable", why=str(error))
-                stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
-                tries += 1
-            self._count(uplink, agreement)
-            if pending is None:
-                try:
-                    pending = self._inbox.get(timeout=IDLE_S)
-                except queue.Empty:
-                    continue
+        """Do whatever is due, one thing at a time, then wait a little for a parcel."""
+        try:
+            correspondence.send_waiting()
+            if self._pending is not None:
+                self._mailbox.take(self._pending, handle)
+                self._pending = None
+            while vault is not None and vault.go_on():
+                correspondence.send_waiting()
+            self._tries = 0
+        except Unreachable as error:
+            log.warning("operator unreachable", why=str(error))
+            stop.wait(BACKOFF_S[min(self._tries, len(BACKOFF_S) - 1)])
+            self._tries += 1
+        if self._pending is None:
+            with contextlib.suppress(queue.Empty):
+                self._pending = self._inbox.get(timeout=IDLE_S)
 
-    def _follow(self, uplink: Uplink, mailroom: Mailroom, stop: threading.Event) -> None:
+    def _follow(self, uplink: Uplink, stop: threading.Event) -> None:
         tries = 0
         while not stop.is_set():
             try:
-                for delivery in uplink.follow(mailroom.cursor()):
+                for delivery in uplink.follow(self._mailbox.cursor()):
                     tries = 0
                     if not self._put(delivery, stop):
                         return
@@ -168,15 +206,36 @@ class Daemon:
                 continue
         return False
 
+    def _is_bell(self, delivery: Delivery, correspondence: Correspondence) -> bool:
+        """Look for what moved if a parcel says no more than that something did."""
+        if delivery.kind != pb.PARCEL_KIND_AGREEMENT_MOVED:
+            return False
+        correspondence.refresh()
+        return True
+
     def _is_due(self, standing: Standing) -> bool:
         progress, agreement = self._inst.progress, standing.agreement
+        if not self._inst.agreements.is_in_force(agreement.digest):
+            return False
         known = progress.known(agreement.digest)
         return not (known and is_over(agreement, progress.get(agreement.digest)))
+
+    def _between(self) -> str:
+        """Say what is waited for while no agreement is at work."""
+        states = {known.state for known in self._inst.agreements.known()}
+        for state, words in BETWEEN.items():
+            if state in states:
+                return words
+        return "waiting for an agreement"
 
     def _accept(self, agreement: Digest, number: int, plan: Digest) -> None:
         if self._vault is None:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected a vault that is ready")
-        self._vault.accept_order(agreement, number, plan)
+        try:
+            self._vault.accept_order(agreement, number, plan)
+        except LocalError as error:  # a policy that cannot be read permits nothing
+            log.error("order not judged", why=str(error))
+            raise Refusal(RefusalCode.UNAVAILABLE, str(error)) from None
 
     def _refused(self, refusal: Refusal) -> None:
         log.warning("order refused", code=refusal.code.value, why=str(refusal))

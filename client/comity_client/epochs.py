@@ -36,11 +36,23 @@ class KeyEpochs:
         self._keys = keys
         self._me = me
 
-    def open(self, tx: sqlite3.Connection, agreement: Agreement, signed: Signed) -> Signed:
-        """Answer an invitation with a fresh public key."""
+    def open(
+        self,
+        tx: sqlite3.Connection,
+        agreement: Agreement,
+        signed: Signed,
+        gone: frozenset[InstitutionId] = frozenset(),
+    ) -> Signed:
+        """Answer an invitation with a fresh public key.
+
+        Args:
+            gone: who has left the agreement, and must not be a member.
+        """
         operator = agreement.operator.identity
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.EPOCH_OPEN, signed)
         opened = decode(EpochOpen, raw)
+        if gone & set(opened.members):
+            raise PeerError("expected members that have not left the agreement")
         check_open(agreement, opened, self._me, self._newest(tx, agreement.digest))
         tx.execute("delete from epochs where agreement = ?", (agreement.digest,))
         tx.execute("delete from chains where agreement = ?", (agreement.digest,))

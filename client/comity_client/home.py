@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comity_client.config import VaultConfig
+from comity_common.errors import Problem
 from comity_host import settings
 from comity_host.files import make_private
 
@@ -27,6 +28,11 @@ class Home:
     def policy(self) -> Path:
         """The institution's own rules, never sent."""
         return self.path / "policy.toml"
+
+    @property
+    def card(self) -> Path:
+        """Who the operator is, as it said when this institution joined."""
+        return self.path / "operator.card"
 
     @property
     def database(self) -> Path:
@@ -58,6 +64,11 @@ class Home:
         """What the daemons wrote."""
         return self.path / "logs"
 
+    @property
+    def run(self) -> Path:
+        """Sockets, and what says that the service runs."""
+        return self.path / "run"
+
     def create(self) -> None:
         """Make the directories, for the owner alone."""
         make_private(self.path, self.keys, self.outbox, self.models, self.flower, self.logs)
@@ -66,6 +77,9 @@ class Home:
         """Read the institution's settings.
 
         Raises:
-            LocalError: they are missing, no TOML, or have a wrong or unknown key.
+            Problem: they are missing, no TOML, or have a wrong or unknown key.
         """
-        return settings.load(self.config, VaultConfig)
+        if not self.config.exists():
+            raise Problem("COM-CLIENT-002", home=self.path)
+        found = settings.load(self.config, VaultConfig)
+        return found.model_copy(update={"sockets": found.sockets or self.run.absolute()})

@@ -1,5 +1,6 @@
 """One institution's parts, opened from its home: what vault and tools have in common."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable
@@ -15,17 +16,31 @@ from comity_client.keystore import Keystore
 from comity_client.ledger import Clock, Ledger, utc_now
 from comity_client.models import ModelFiles
 from comity_client.outbox import Outbox
+from comity_client.policy import Policy
 from comity_client.progress import ProgressTable
 from comity_client.registrations import Registrations
 from comity_client.rounds import Rounds
 from comity_client.store import Store
-from comity_common.agreement import Agreement
-from comity_common.errors import LocalError, Refusal
+from comity_client.uplink import Uplink
+from comity_common.crypto.sign import Signed
+from comity_common.errors import LocalError, Problem, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress, Genesis, Refused, Traffic
+from comity_common.membership import OperatorCard, check_card
 from comity_host import settings
+from comity_host.files import write_durably
 
 FEDERATED_TRAINING = "federated-training"
+PURPOSES = {
+    "greet": "enrolment",
+    "enrol": "enrolment",
+    "ask": "enrolment",
+    "fetch-agreements": "agreement",
+    "parcel_kind_signature": "agreement",
+    "parcel_kind_withdrawal": "agreement",
+    "probe": "connection-test",
+}
+"""What a message is for, by its name; anything else is training."""
 
 
 class Institution:
@@ -42,7 +57,7 @@ class Institution:
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:
         self.home = Home(path)
         self.config = self.home.settings()
-        self.policy = policy.load(self.home.policy)
+        policy.load(self.home.policy)  # a file that cannot be read is told at once
         self.clock = clock
         self.me = InstitutionId(self.config.id)
         self.keys = Keystore(self.home.keys)
@@ -76,17 +91,47 @@ class Institution:
             )
         return made
 
-    def recorder(self, agreement: Agreement) -> Callable[[str, int, Digest], None]:
-        """Return what writes a control message to the ledger before it leaves."""
+    @property
+    def card(self) -> OperatorCard:
+        """Who the operator is, as it said when this institution joined.
+
+        Raises:
+            Problem: this institution has not joined yet.
+        """
+        try:
+            kept = json.loads(self.home.card.read_bytes())
+            body, signature = (bytes.fromhex(kept[name]) for name in ("body", "signature"))
+        except (OSError, ValueError, KeyError):
+            raise Problem("COM-JOIN-001") from None
+        return check_card(Signed(body=body, signature=signature))
+
+    def keep_card(self, signed: Signed) -> None:
+        """Keep the operator's card; whose it is, a person has compared."""
+        kept = {"body": signed.body.hex(), "signature": signed.signature.hex()}
+        write_durably(self.home.card, json.dumps(kept).encode())
+
+    @property
+    def policy(self) -> Policy:
+        """The institution's own rules, as they are on disk now."""
+        return policy.load(self.home.policy)
+
+    def recorder(
+        self, receiver: InstitutionId, jurisdiction: str
+    ) -> Callable[[str, int, Digest], None]:
+        """Return what writes a control message to the ledger before it leaves.
+
+        Args:
+            receiver, jurisdiction: the operator and its country.
+        """
 
         def record(message: str, size: int, digest: Digest) -> None:
             with self.store.transaction() as tx:
                 self.ledger.append(
                     tx,
                     Egress(
-                        purpose=FEDERATED_TRAINING,
-                        receiver=agreement.operator.id,
-                        jurisdiction=agreement.operator.jurisdiction,
+                        purpose=PURPOSES.get(message, FEDERATED_TRAINING),
+                        receiver=receiver,
+                        jurisdiction=jurisdiction,
                         traffic=Traffic.CONTROL,
                         message=message,
                         size_bytes=size,
@@ -97,6 +142,21 @@ class Institution:
                 )
 
         return record
+
+    def uplink(self) -> Uplink:
+        """Return a way to the operator; nothing is opened yet.
+
+        Raises:
+            Problem: this institution has not joined yet.
+        """
+        operator = self.card.operator
+        return Uplink(
+            self.config.server,
+            operator.identity.tls,
+            self.keys.tls(),
+            self.recorder(operator.id, operator.jurisdiction),
+            self.config.proxy,
+        )
 
     def note_refusal(
         self, tx: sqlite3.Connection, refusal: Refusal, agreement: Digest, round: int | None

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from comity_common.agreement import PublicIdentity
 from comity_common.crypto.sign import SigningKeys
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, Problem
 from comity_host.files import write_secret
 
 SIGNING = "signing.key"
@@ -81,17 +81,16 @@ class Keystore:
         (self._directory / TLS_CERTIFICATE).write_bytes(certificate)
         (self._directory / AUTHORITY).write_bytes(authority)
 
-    def tls(self) -> tuple[bytes, bytes, bytes]:
-        """Return authority, private key and certificate as PEM.
+    def tls(self) -> tuple[bytes, bytes]:
+        """Return private key and certificate as PEM.
 
         Raises:
-            LocalError: the operator has not approved this institution yet.
+            Problem: the operator has not approved this institution yet.
         """
         try:
-            authority = (self._directory / AUTHORITY).read_bytes()
-            return authority, self._tls, (self._directory / TLS_CERTIFICATE).read_bytes()
+            return self._tls, (self._directory / TLS_CERTIFICATE).read_bytes()
         except OSError:
-            raise LocalError("expected a certificate from the operator; join first") from None
+            raise Problem("COM-JOIN-001") from None
 
     def _private_tls(self) -> ec.EllipticCurvePrivateKey:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key

@@ -1,15 +1,9 @@
-"""What the operator's parcels set off, one at a time and each exactly once.
-
-A parcel is done with when its effect and then its place in the mailbox are stored; one that came
-before is passed over. A parcel that is wrong is noted in the log and passed over too: it must not
-keep the vault from the next one.
-"""
+"""What the operator's parcels set off in the rounds of one agreement."""
 
 from typing import Protocol
 
-import structlog
-
 from comity.v1 import transfer_pb2 as pb
+from comity_client.correspondence import Correspondence
 from comity_client.institution import Institution
 from comity_client.releases import accept_certificate, is_over
 from comity_client.uplink import Delivery, Uplink
@@ -21,10 +15,6 @@ from comity_common.ids import Digest
 from comity_common.optimizer import ModelState
 from comity_common.vectors import Vector
 from comity_common.wire import digest_of
-
-LAST_PLACE = 2**63 - 1  # that the store can hold
-
-log = structlog.get_logger()
 
 
 class Looks(Protocol):
@@ -43,47 +33,25 @@ class Mailroom:
         agreement: Agreement,
         vault: Vault,
         uplink: Uplink,
+        correspondence: Correspondence,
         eyes: Looks,
     ) -> None:
         self._inst = institution
         self._agreement = agreement
         self._vault = vault
         self._uplink = uplink
+        self._correspondence = correspondence
         self._eyes = eyes
 
-    def cursor(self) -> int:
-        """Return the place of the last parcel that is done with."""
-        row = self._inst.store.reading().execute("select cursor from mailbox").fetchone()
-        return int(row[0])
-
     def deliver(self, delivery: Delivery) -> None:
-        """Take one parcel.
+        """Take one parcel of this agreement.
 
         Raises:
+            PeerError: it is wrong.
             Unreachable: it needs the operator, who is away; take it again.
         """
-        if not self.cursor() < delivery.sequence <= LAST_PLACE:
-            return
-        try:
-            if digest_of(delivery.agreement) == self._agreement.digest:
-                self._handle(delivery)
-        except PeerError as error:
-            log.warning("parcel refused", kind=int(delivery.kind), why=str(error))
-        with self._inst.store.transaction() as tx:
-            tx.execute("update mailbox set cursor = ?", (delivery.sequence,))
-
-    def send_waiting(self) -> None:
-        """Send what waits in the outbox, in order.
-
-        Raises:
-            Unreachable: the operator is away; the rest waits on.
-        """
-        for waiting in self._inst.outbox.waiting():
-            try:
-                self._uplink.send(waiting.agreement, waiting.kind, waiting.message)
-            except PeerError as error:
-                log.warning("message refused", why=str(error))
-            self._inst.outbox.delivered(waiting)
+        if digest_of(delivery.agreement) == self._agreement.digest:
+            self._handle(delivery)
 
     def _handle(self, delivery: Delivery) -> None:
         match delivery.kind:
@@ -109,7 +77,8 @@ class Mailroom:
                 case pb.PARCEL_KIND_EPOCH_OPEN:
                     if len(messages) != 1:
                         raise PeerError("expected one invitation to a key epoch")
-                    answer = inst.epochs.open(tx, self._agreement, messages[0])
+                    gone = inst.agreements.withdrawn(self._agreement.digest)
+                    answer = inst.epochs.open(tx, self._agreement, messages[0], gone)
                     kind = pb.PARCEL_KIND_EPOCH_KEYS
                 case pb.PARCEL_KIND_EPOCH_KEYS:
                     answer = inst.epochs.take_keys(tx, self._agreement, messages)
@@ -126,7 +95,7 @@ class Mailroom:
         inst, agreement = self._inst, self._agreement
         state = accept_certificate(inst, agreement, self._uplink, delivery.messages)
         over = is_over(agreement, inst.progress.get(agreement.digest))
-        self.send_waiting()  # others may wait for this endorsement
+        self._correspondence.send_waiting()  # others may wait for this endorsement
         if state is not None:
             self._look(agreement.digest, state)
         self._vault.rest("done" if over else "up to date")

@@ -1,23 +1,65 @@
 """Registering a data file for training, with the ceiling of its privacy budget.
 
-The ledger gets a random id and a salted commitment: neither content nor size. Where the file lies
-and the salt stay in the store.
+The ledger gets a random id and a salted commitment: neither name nor content nor size. Where the
+file lies, what it is called and the salt stay in the store.
+
+* The same bytes are one data set with one budget, whatever they are called and wherever they lie.
+* Its ceiling is for life, also after it was removed and added again.
+* It has no budget before the first agreement on it is signed: only that says at which order the
+  ceiling is counted, and what has no grant cannot be reserved.
 """
 
 import os
+import re
+import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 
+from comity_client.agreements import Agreements, AgreementState
 from comity_client.ledger import Ledger
 from comity_client.store import Store
+from comity_common.agreement import TaskKind
+from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
-from comity_common.dp.terms import Guarantee
-from comity_common.errors import LocalError
+from comity_common.dp.accountant import allowance
+from comity_common.dp.terms import MAX_ORDER, Guarantee
+from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister
 
 RECORD = "record"
 SALT_BYTES = 32
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+IN_USE = (AgreementState.SIGNED, AgreementState.IN_FORCE)
+
+
+class FileState(StrEnum):
+    """How a data set's file is now."""
+
+    AS_REGISTERED = "as registered"
+    CHANGED = "changed"
+    UNREADABLE = "cannot be read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A registered data set.
+
+    Attributes:
+        name: what the institution calls it.
+        path: where its rows lie; None once it is removed.
+        ceiling: the most that all agreements together may spend, for life.
+    """
+
+    id: DatasetId
+    name: str
+    task: TaskKind
+    path: Path | None
+    ceiling: Guarantee
+    removed: bool
 
 
 class Registrations:
@@ -26,73 +68,202 @@ class Registrations:
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
         self._ledger = ledger
+        self._agreements = Agreements(store, ledger)
 
-    def register(self, file: Path, *, ceiling: Guarantee, order: int) -> DatasetId:
-        """Register a file and grant it a budget for its lifetime; the same bytes are one data set.
-
-        Args:
-            ceiling: the most that all agreements together may spend.
-            order: α of the Rényi filter, fixed from now on.
+    def register(self, file: Path, *, name: str, task: TaskKind, ceiling: Guarantee) -> DatasetId:
+        """Register a file; the same bytes are the same data set, a removed one comes back.
 
         Raises:
-            LocalError: the file is registered with another ceiling or order.
+            Problem: the file cannot be read, the name is taken or cannot be one, the data has
+                another name or ceiling already, or no agreement could be within the ceiling.
         """
-        content = file.read_bytes()
-        for row in self._store.reading().execute("select * from datasets").fetchall():
-            if self._commitment(row["salt"], content) == row["commitment"]:
-                granted = self._ledger.budget().grant(DatasetId(row["id"]))
-                if (granted.ceiling, granted.order) != (ceiling, order):
-                    raise LocalError(
-                        f"expected the ceiling ε = {_plain(granted.ceiling.epsilon)} at order "
-                        f"{granted.order} that this data was registered with; it is for life"
-                    )
-                with self._store.transaction() as tx:
-                    tx.execute(
-                        "update datasets set path = ? where id = ?",
-                        (str(file.resolve()), granted.dataset),
-                    )
-                return granted.dataset
-        dataset = DatasetId(os.urandom(16).hex())
-        salt = os.urandom(SALT_BYTES)
-        commitment = self._commitment(salt, content)
+        check_name(name)
+        check_ceiling(ceiling)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise Problem("COM-DATA-001", file=file.name, why=error.strerror) from None
+        path = str(file.resolve())
         with self._store.transaction() as tx:
+            known = self._with_content(content)
+            self._check_free(name, known)
+            if known is not None:
+                _check_same(known, name, ceiling)
+                tx.execute(
+                    "update datasets set name = ?, task = ?, path = ?, removed = 0 where id = ?",
+                    (name, task.value, path, known.id),
+                )
+                return known.id
+            dataset, salt = DatasetId(os.urandom(16).hex()), os.urandom(SALT_BYTES)
+            commitment = _commitment(salt, content)
+            budget = f"{ceiling.epsilon:f}", f"{ceiling.delta:f}"
             tx.execute(
-                "insert into datasets values (?, ?, ?, ?)",
-                (dataset, str(file.resolve()), salt, commitment),
+                "insert into datasets values (?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                (dataset, name, task.value, path, salt, commitment, *budget),
             )
             self._ledger.append(
                 tx, DatasetRegister(dataset=dataset, commitment=commitment, unit=RECORD)
             )
-            self._ledger.append(tx, BudgetGrant(dataset=dataset, ceiling=ceiling, order=order))
-            self._ledger.budget()  # a grant that affords nothing would spoil the ledger for good
         return dataset
+
+    def grant(self, dataset: DatasetId, order: int) -> None:
+        """Grant a data set its ceiling, at the order of the first agreement on it.
+
+        A grant that is there already stays; whether an agreement fits is then asked at its order.
+
+        Args:
+            order: α of the Rényi filter, 2 to 256.
+
+        Raises:
+            Refusal: BUDGET: at this order the ceiling affords nothing.
+            LocalError: no such data set, or it is removed.
+        """
+        with self._store.transaction() as tx:
+            known = self._get(dataset)
+            if known.removed:
+                raise Problem("COM-DATA-019", name=known.name)
+            if self._is_granted(dataset):
+                return
+            # On the ledger, a grant that affords nothing would spoil it for good.
+            if allowance(known.ceiling, order) <= 0:
+                raise Refusal(
+                    RefusalCode.BUDGET, f"expected an order that can afford something, got {order}"
+                )
+            self._ledger.append(
+                tx, BudgetGrant(dataset=dataset, ceiling=known.ceiling, order=order)
+            )
+
+    def remove(self, name: str) -> None:
+        """Forget where a data set lies; what it has spent is kept, and its file left alone.
+
+        Raises:
+            Problem: there is none of this name, or an agreement uses it.
+        """
+        with self._store.transaction() as tx:
+            dataset = self.find(name)
+            for known in self._agreements.known():
+                if known.dataset == dataset and known.state in IN_USE:
+                    federation = known.agreement.federation
+                    raise Problem("COM-DATA-017", name=name, federation=federation)
+            tx.execute("update datasets set removed = 1, path = '' where id = ?", (dataset,))
+
+    def find(self, name: str) -> DatasetId:
+        """Look up a data set by its name.
+
+        Raises:
+            Problem: there is none.
+        """
+        for dataset in self.all():
+            if dataset.name == name and not dataset.removed:
+                return dataset.id
+        raise Problem("COM-DATA-016", name=name[:40])
+
+    def all(self) -> list[Dataset]:
+        """List every data set, those that are removed too, in the order of their coming."""
+        rows = self._store.reading().execute("select * from datasets order by rowid")
+        return [_dataset(row) for row in rows]
 
     def file(self, dataset: DatasetId) -> Path:
         """Return where the rows lie, once they are found to be those that were registered.
 
         Raises:
-            LocalError: no such data set, or the file is missing or was changed.
+            LocalError: no such data set, or it is removed, or its file is missing or was changed.
         """
-        row = (
-            self._store.reading()
-            .execute("select * from datasets where id = ?", (dataset,))
-            .fetchone()
-        )
-        if row is None:
-            raise LocalError("expected a registered data set")
-        path = Path(row["path"])
+        known = self._get(dataset)
+        if known.path is None:
+            raise Problem("COM-DATA-019", name=known.name)
         try:
-            content = path.read_bytes()
+            content = known.path.read_bytes()
         except OSError as error:
-            raise LocalError(f"cannot read {path.name}: {error.strerror}") from None
-        if self._commitment(row["salt"], content) != row["commitment"]:
-            raise LocalError(f"expected {path.name} as it was registered; register the new rows")
-        return path
+            raise Problem("COM-DATA-001", file=known.path.name, why=error.strerror) from None
+        if not self._has_content(dataset, content):
+            raise Problem("COM-DATA-018", file=known.path.name, name=known.name)
+        return known.path
 
-    @staticmethod
-    def _commitment(salt: bytes, content: bytes) -> Digest:
-        return Digest(digest("dataset", salt, content).hex())
+    def file_state(self, dataset: DatasetId) -> FileState:
+        """Look at the file of a data set that is not removed."""
+        try:
+            self.file(dataset)
+        except Problem as problem:
+            changed = problem.code == "COM-DATA-018"
+            return FileState.CHANGED if changed else FileState.UNREADABLE
+        return FileState.AS_REGISTERED
+
+    def _is_granted(self, dataset: DatasetId) -> bool:
+        with suppress(LocalError):
+            self._ledger.budget().grant(dataset)
+            return True
+        return False
+
+    def _get(self, dataset: DatasetId) -> Dataset:
+        for known in self.all():
+            if known.id == dataset:
+                return known
+        raise LocalError("expected a registered data set")
+
+    def _with_content(self, content: bytes) -> Dataset | None:
+        for known in self.all():
+            if self._has_content(known.id, content):
+                return known
+        return None
+
+    def _has_content(self, dataset: DatasetId, content: bytes) -> bool:
+        select = "select salt, commitment from datasets where id = ?"
+        row = self._store.reading().execute(select, (dataset,)).fetchone()
+        return bool(_commitment(row["salt"], content) == row["commitment"])
+
+    def _check_free(self, name: str, known: Dataset | None) -> None:
+        for other in self.all():
+            if other.name == name and not other.removed and other != known:
+                raise Problem("COM-DATA-014", name=name)
 
 
-def _plain(number: Decimal) -> str:
-    return format(number.normalize(), "f")
+def check_name(name: str) -> None:
+    """Check what a data set is to be called.
+
+    Raises:
+        Problem: it cannot be a name.
+    """
+    if not NAME.fullmatch(name):
+        raise Problem("COM-DATA-013")
+
+
+def check_ceiling(ceiling: Guarantee) -> None:
+    """Check that a ceiling can be written down and some agreement can be within it.
+
+    Raises:
+        LocalError: it has too many digits.
+        Problem: it affords nothing, not even at the highest order.
+    """
+    encode(ceiling)
+    if allowance(ceiling, MAX_ORDER) <= 0:  # where an ε near zero affords most
+        epsilon, delta = _plain(ceiling)
+        raise Problem("COM-DATA-020", epsilon=epsilon, delta=delta)
+
+
+def _check_same(known: Dataset, name: str, ceiling: Guarantee) -> None:
+    """Refuse another ceiling for the same bytes, and another name before they are removed."""
+    if known.ceiling != ceiling:
+        epsilon, delta = _plain(known.ceiling)
+        raise Problem("COM-DATA-015", name=known.name, epsilon=epsilon, delta=delta)
+    if known.name != name and not known.removed:
+        raise Problem("COM-DATA-021", name=known.name)
+
+
+def _dataset(row: sqlite3.Row) -> Dataset:
+    return Dataset(
+        id=DatasetId(row["id"]),
+        name=row["name"],
+        task=TaskKind(row["task"]),
+        path=Path(row["path"]) if row["path"] else None,
+        ceiling=Guarantee(epsilon=Decimal(row["epsilon"]), delta=Decimal(row["delta"])),
+        removed=bool(row["removed"]),
+    )
+
+
+def _commitment(salt: bytes, content: bytes) -> Digest:
+    return Digest(digest("dataset", salt, content).hex())
+
+
+def _plain(ceiling: Guarantee) -> tuple[str, str]:
+    return f"{ceiling.epsilon.normalize():f}", f"{ceiling.delta.normalize():f}"

@@ -13,15 +13,21 @@ from pathlib import Path
 
 from comity_common.errors import LocalError
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 create table entries (sequence integer primary key, raw blob not null);
 create table agreements (
-    digest text primary key, raw blob not null, dataset text not null, active integer not null
+    digest text primary key, raw blob not null, state text not null, dataset text
+);
+create table withdrawals (
+    agreement text not null, institution text not null, body blob not null,
+    signature blob not null, primary key (agreement, institution)
 );
 create table datasets (
-    id text primary key, path text not null, salt blob not null, commitment text not null
+    id text primary key, name text not null, task text not null, path text not null,
+    salt blob not null, commitment text not null, epsilon text not null, delta text not null,
+    removed integer not null default 0
 );
 create table mailbox (only_row integer primary key check (only_row = 1), cursor integer not null);
 insert into mailbox values (1, 0);

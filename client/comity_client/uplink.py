@@ -4,28 +4,46 @@ Before any byte is written, the message is on the ledger (`record`), so what lef
 is never more than that. Calls are repeated by the caller; each is idempotent at the operator.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 import grpc
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferStub
 from comity_client.rounds import StoredUpload
+from comity_client.tls import pinned_certificate
 from comity_common import chunks
 from comity_common.canonical import decode
 from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Signed
-from comity_common.errors import PeerError
-from comity_common.ids import Digest
+from comity_common.errors import PeerError, Problem
+from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
 from comity_common.wire import MAX_MESSAGE_BYTES, ParcelKind, envelope, parcel, signed
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
+POLL_S = 0.3  # a little more than gRPC's own pause
 STREAM_TIMEOUT_S = 3600.0
+
+TLS_NAME = "localhost"  # in every operator's certificate; whose it is, the pin decides
+OPTIONS = (
+    ("grpc.ssl_target_name_override", TLS_NAME),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
 
 Record = Callable[[str, int, Digest], None]
 """Told the name, size and digest of a message before it leaves."""
@@ -46,43 +64,72 @@ class Delivery:
     boxes: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementState:
+    """What the operator says about an agreement; nothing in it is checked yet.
+
+    Attributes:
+        raw: the agreement's bytes.
+        state: the operator's word for where it is.
+        signatures: by party.
+        withdrawals: of institutions that left.
+    """
+
+    raw: bytes
+    state: str
+    signatures: Mapping[InstitutionId, bytes]
+    withdrawals: tuple[Signed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """The answer to a probe.
+
+    Attributes:
+        seconds: how long it took.
+        now: the operator's clock, seconds since 1970.
+        version: of the operator's protocol.
+    """
+
+    seconds: float
+    now: float
+    version: int
+
+
 class Uplink:
     """The vault's connection to one operator.
 
     Args:
         server: `host:port`.
-        tls: authority, private key and certificate, PEM.
+        pin: SHA-256 of the SubjectPublicKeyInfo of the operator's TLS key, 32 bytes.
+        tls: own private key and certificate, PEM.
         record: writes the ledger.
+        proxy: of HTTP, `http://host:port`; empty for none.
 
     Attributes:
         sent, received: payload bytes so far.
     """
 
-    def __init__(self, server: str, tls: tuple[bytes, bytes, bytes], record: Record) -> None:
-        authority, key, certificate = tls
-        self._channel = grpc.secure_channel(
-            server,
-            grpc.ssl_channel_credentials(authority, key, certificate),
-            options=[
-                ("grpc.enable_http_proxy", 0),  # an environment leads no vault elsewhere
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.keepalive_time_ms", 10_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.min_reconnect_backoff_ms", 500),
-                ("grpc.initial_reconnect_backoff_ms", 500),
-                ("grpc.max_reconnect_backoff_ms", 5_000),
-            ],
-        )
-        self._stub = TransferStub(self._channel)
+    def __init__(
+        self, server: str, pin: bytes, tls: tuple[bytes, bytes], record: Record, proxy: str = ""
+    ) -> None:
+        self._server = server
+        self._pin = pin
+        self._key, self._certificate = tls
         self._record = record
+        self._proxy = proxy
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
         self.sent = 0
         self.received = 0
 
     def close(self) -> None:
         """End all calls."""
-        self._channel.close()
+        with self._lock:
+            if self._channel is not None:
+                sleep(POLL_S)  # gRPC still looks at the channel's state, and must find it open
+                self._channel.close()
+                self._channel = None
 
     def follow(self, after: int) -> Iterator[Delivery]:
         """Receive the mailbox from a place on, until the connection ends.
@@ -91,9 +138,9 @@ class Uplink:
             Unreachable: it ended.
         """
         request = pb.FollowRequest(after=after)
-        self._leave("follow", request.SerializeToString())
+        stub = self._leave("follow", request.SerializeToString())
         try:
-            for item in self._stub.Follow(request):
+            for item in stub.Follow(request):
                 self.received += item.ByteSize()
                 yield Delivery(
                     sequence=item.sequence,
@@ -114,18 +161,18 @@ class Uplink:
             PeerError: the operator refuses it, for good.
         """
         request = parcel(agreement, kind, [message])
-        self._leave(pb.ParcelKind.Name(kind).lower(), request.SerializeToString())
+        stub = self._leave(pb.ParcelKind.Name(kind).lower(), request.SerializeToString())
         try:
-            self._stub.Send(request, timeout=CALL_TIMEOUT_S)
+            stub.Send(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
             raise _translated(error) from None
 
     def fetch_plan(self, agreement: Digest, plan: Digest) -> Signed:
         """Ask for the plan that an order names."""
         request = pb.FetchPlanRequest(agreement=agreement, plan=plan)
-        self._leave("fetch-plan", request.SerializeToString())
+        stub = self._leave("fetch-plan", request.SerializeToString())
         try:
-            answer = self._stub.FetchPlan(request, timeout=CALL_TIMEOUT_S)
+            answer = stub.FetchPlan(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
             raise _translated(error) from None
         self.received += answer.ByteSize()
@@ -149,15 +196,14 @@ class Uplink:
             boxes=stored.boxes,
             leaves=stored.leaves,
         )
+        stub = self._connect()
         try:
             self.sent += begin.ByteSize()
-            state = self._stub.BeginUpload(begin, timeout=CALL_TIMEOUT_S)
+            state = stub.BeginUpload(begin, timeout=CALL_TIMEOUT_S)
             if state.committed < header.size:
                 pieces = self._chunks(name, file, state.committed)
-                self._stub.PutChunks(pieces, timeout=STREAM_TIMEOUT_S)
-            receipt = self._stub.FinishUpload(
-                pb.FinishUploadRequest(header=name), timeout=CALL_TIMEOUT_S
-            )
+                stub.PutChunks(pieces, timeout=STREAM_TIMEOUT_S)
+            receipt = stub.FinishUpload(pb.FinishUploadRequest(header=name), timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
             raise _translated(error) from None
         self.received += receipt.ByteSize()
@@ -173,11 +219,11 @@ class Uplink:
             PeerError: it has more or fewer.
         """
         request = pb.FetchTotalRequest(agreement=agreement, round=round, offset=0)
-        self._leave("fetch-total", request.SerializeToString())
+        stub = self._leave("fetch-total", request.SerializeToString())
         total = bytearray(size)
         filled = 0
         try:
-            for chunk in self._stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S):
+            for chunk in stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S):
                 if chunk.offset != filled or filled + len(chunk.data) > size:
                     raise PeerError(f"expected {size} bytes of a sum, in order")
                 total[filled : filled + len(chunk.data)] = chunk.data
@@ -189,17 +235,71 @@ class Uplink:
             raise PeerError(f"expected a sum of {size} bytes, got {filled}")
         return total
 
-    def _leave(self, name: str, payload: bytes) -> None:
+    def fetch_agreements(self) -> list[AgreementState]:
+        """Receive every agreement that names this institution."""
+        request = pb.FetchAgreementsRequest()
+        stub = self._leave("fetch-agreements", request.SerializeToString())
+        states = []
+        try:
+            for item in stub.FetchAgreements(request, timeout=CALL_TIMEOUT_S):
+                self.received += item.ByteSize()
+                states.append(
+                    AgreementState(
+                        raw=item.agreement,
+                        state=item.state,
+                        signatures={InstitutionId(s.party): s.signature for s in item.signatures},
+                        withdrawals=tuple(signed(each) for each in item.withdrawals),
+                    )
+                )
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        return states
+
+    def probe(self, size: int) -> Echo:
+        """Send bytes that say nothing, to see how fast the way is and what time it is there."""
+        data = os.urandom(size)
+        requests = [
+            pb.ProbeRequest(data=data[start : start + chunks.CHUNK_BYTES])
+            for start in range(0, size, chunks.CHUNK_BYTES)
+        ]
+        stub = self._leave("probe", data)
+        began = monotonic()
+        try:
+            answer = stub.Probe(iter(requests), timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        self.received += answer.ByteSize()
+        return Echo(seconds=monotonic() - began, now=answer.now, version=answer.version)
+
+    def _leave(self, name: str, payload: bytes) -> TransferStub:
         """Write a message to the ledger, once there is a connection that it can leave by."""
-        self._connect()
+        stub = self._connect()
         self._record(name, len(payload), Digest(digest("egress", payload).hex()))
         self.sent += len(payload)
+        return stub
 
-    def _connect(self) -> None:
+    def _connect(self) -> TransferStub:
+        """Return a way to the operator's own key and no other."""
+        with self._lock:
+            if self._channel is None:
+                self._channel = self._open()
+            channel = self._channel
         try:
-            grpc.channel_ready_future(self._channel).result(timeout=CONNECT_TIMEOUT_S)
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_TIMEOUT_S)
         except grpc.FutureTimeoutError:
+            self.close()  # perhaps the operator has another certificate for its key by now
             raise Unreachable(f"no connection within {CONNECT_TIMEOUT_S:g} s") from None
+        return TransferStub(channel)
+
+    def _open(self) -> grpc.Channel:
+        try:
+            root = pinned_certificate(self._server, self._pin, self._proxy)
+        except Problem as problem:
+            raise Unreachable(str(problem)) from None
+        credentials = grpc.ssl_channel_credentials(root, self._key, self._certificate)
+        return grpc.secure_channel(
+            self._server, credentials, options=[*OPTIONS, *proxy_options(self._proxy)]
+        )
 
     def _chunks(self, header: Digest, file: Path, offset: int) -> Iterator[pb.Chunk]:
         with file.open("rb") as source:
@@ -209,6 +309,13 @@ class Uplink:
                 self.sent += chunk.ByteSize()
                 yield chunk
                 offset += len(data)
+
+
+def proxy_options(proxy: str) -> list[tuple[str, str | int]]:
+    """Say which proxy a channel uses: the one of the settings, never one of the environment."""
+    if not proxy:
+        return [("grpc.enable_http_proxy", 0)]
+    return [("grpc.http_proxy", proxy)]
 
 
 def upload_size(stored: StoredUpload) -> tuple[int, Digest]:

@@ -109,6 +109,17 @@ class Vault:
             if file not in wanted:
                 file.unlink()
 
+    def leave(self) -> None:
+        """Give up every round that is open: this institution is out of the agreement."""
+        inst = self._inst
+        for round in inst.rounds.open(self._agreement.digest):
+            if round.phase is Phase.JOINED:
+                self._forfeit(round, RefusalCode.UNKNOWN_AGREEMENT)
+                continue
+            with inst.store.erasing() as tx:
+                inst.rounds.close(tx, round, RefusalCode.UNKNOWN_AGREEMENT.value)
+            self._masked_file(round).unlink(missing_ok=True)
+
     def accept_order(self, agreement: Digest, number: int, plan: Digest) -> None:
         """Decide about an order that Flower brought; the same order again is the same answer.
 
@@ -312,6 +323,8 @@ class Vault:
             model=progress.model,
         )
         check_plan(terms, standing, plan)
+        if gone := inst.agreements.withdrawn(terms.digest) & set(plan.participants):
+            raise Refusal(RefusalCode.PLAN, f"expected a plan without {', '.join(sorted(gone))}")
         return plan
 
     def _reserve(self, round: Round, plan: Plan) -> BudgetReserve:

@@ -1,7 +1,8 @@
-"""The three kinds of error, by who must act.
+"""The kinds of error, by who must act.
 
 * `LocalError`: we called something wrongly; the caller in this process must change.
 * `PeerError`: the other side sent something wrong; hostile bytes raise only this.
+* `Problem`: a `LocalError` that a person meets, with a code of the catalogue.
 * `Refusal`: nothing is broken, a rule says no. Its code comes from a closed list, so that
   both sides may see it: a code is a function of agreement, policy and ledger, never of rows.
 
@@ -10,6 +11,8 @@ a row or a whole message.
 """
 
 from enum import StrEnum
+
+from comity_common.catalogue import ENGLISH
 
 
 class ComityError(Exception):
@@ -49,3 +52,19 @@ class Refusal(ComityError):
     def __init__(self, code: RefusalCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Problem(LocalError):
+    """Something that a person must mend: a code of the catalogue and the facts of the case.
+
+    `raise Problem("COM-NET-001", address="operator.example:7443", why="connection refused")`
+
+    Attributes:
+        code: in `comity_common.catalogue`.
+        facts: what its sentences name; never a secret, a row or a whole message.
+    """
+
+    def __init__(self, code: str, **facts: object) -> None:
+        super().__init__(ENGLISH[code].cause.format(**facts))
+        self.code = code
+        self.facts = facts

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from comity_common.errors import LocalError
+from comity_common.errors import Problem
 
 
 class Settings(BaseModel):
@@ -25,21 +25,23 @@ def load(path: Path, kind: type[S]) -> S:
     """Read settings.
 
     Raises:
-        LocalError: the file is missing, no TOML, or has a wrong or unknown key.
+        Problem: the file is missing, no TOML, or has a wrong or unknown key.
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
         return kind.model_validate(content)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LocalError(f"cannot read {path.name}: {error}") from None
+        raise Problem("COM-CONF-003", file=path.name, why=error) from None
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        wrong = error.errors(include_input=False, include_url=False)
+        unknown = (one for one in wrong if one["type"] == "extra_forbidden")
+        first = next(unknown, wrong[0])
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             meant = get_close_matches(str(first["loc"][-1]), _keys(kind, first["loc"][:-1]), n=1)
             hint = f"; did you mean {meant[0]}?" if meant else ""
-            raise LocalError(f"{path.name}: unknown key {key}{hint}") from None
-        raise LocalError(f"{path.name}: {key}: {first['msg']}") from None
+            raise Problem("COM-CONF-001", file=path.name, key=key, hint=hint) from None
+        raise Problem("COM-CONF-002", file=path.name, key=key, why=first["msg"]) from None
 
 
 def write(path: Path, settings: Settings) -> None:

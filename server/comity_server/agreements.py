@@ -4,12 +4,17 @@ The operator proposes exact bytes; every institution signs them with both its ke
 before all signatures are here and every approved TLS key is the one that the agreement names.
 
     proposed ─start→ running ─→ finished
-                     ↑     └─→ stopped (with a reason)
-                     └─start──────┘
+       │             ↑     └─→ stopped (with a reason) ─withdraw─┐
+       │             └─start──────┘                              ↓
+       └─withdraw────────────────────────────────────────→ withdrawn
+
+Every institution that is named hears of each change by a parcel in its mailbox that says no more
+than that something moved; it then fetches what there is.
 """
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -18,13 +23,16 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 from comity_common.agreement import Agreement, Party
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
-from comity_common.errors import LocalError, PeerError
+from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.membership import check_withdrawal
 from comity_common.vectors import Vector
+from comity_server import parcels
 from comity_server.errors import Stranger
+from comity_server.mailbox import Mailbox
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store, agreements, signatures
+from comity_server.store import Store, agreements, signatures, withdrawals
 
 
 class AgreementState(StrEnum):
@@ -34,15 +42,44 @@ class AgreementState(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
+    WITHDRAWN = "withdrawn"
+
+
+OVER = (AgreementState.FINISHED, AgreementState.WITHDRAWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementRecord:
+    """An agreement and what became of it.
+
+    Attributes:
+        reason: why it stopped, empty otherwise.
+        signatures: by party, the operator's included.
+        withdrawals: the words of those who left, or of the operator about them.
+    """
+
+    agreement: Agreement
+    state: AgreementState
+    reason: str
+    signatures: Mapping[InstitutionId, bytes]
+    withdrawals: tuple[Signed, ...]
 
 
 class Agreements:
     """The agreements in the operator's store."""
 
-    def __init__(self, store: Store, registry: Registry, models: Models) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, models: Models, mailbox: Mailbox | None = None
+    ) -> None:
+        """Open the agreements.
+
+        Args:
+            mailbox: the daemon's, whose readers are to be woken; None in a tool beside it.
+        """
         self._store = store
         self._registry = registry
         self._models = models
+        self._mailbox = mailbox or Mailbox(store, lambda: None)
         self._decoded: dict[Digest, Agreement] = {}
 
     def propose(self, agreement: Agreement, keys: SigningKeys, parameters: Vector) -> Signed:
@@ -72,9 +109,12 @@ class Agreements:
                     state=AgreementState.PROPOSED,
                     reason="",
                     started=0.0,
+                    proposed=time.time(),
                 )
             )
             _keep_signature(tx, agreement.digest, agreement.operator.id, signed.signature)
+            self._ring(tx, agreement)
+        self._mailbox.announce()
         return signed
 
     def sign(self, digest: Digest, institution: InstitutionId, signature: bytes) -> None:
@@ -88,6 +128,90 @@ class Agreements:
         _check_signature(agreement, agreement.party(institution), signature)
         with self._store.write() as tx:
             _keep_signature(tx, digest, institution, signature)
+            self._ring(tx, agreement)
+        self._mailbox.announce()
+
+    def withdraw(self, digest: Digest) -> None:
+        """Take a proposal back, for good.
+
+        Raises:
+            LocalError: it is unknown, runs, or is over.
+        """
+        agreement = self.get(digest)
+        with self._store.write() as tx:
+            state = tx.execute(_state(digest)).scalar_one()
+            if state not in (AgreementState.PROPOSED, AgreementState.STOPPED):
+                raise LocalError(f"expected an agreement that does not run, it is {state}")
+            _move(tx, digest, AgreementState.WITHDRAWN, "")
+            self._ring(tx, agreement)
+        self._mailbox.announce()
+
+    def leave(self, digest: Digest, signed: Signed) -> InstitutionId:
+        """Take an institution out of an agreement, by its own word or the operator's.
+
+        Returns:
+            who left.
+
+        Raises:
+            PeerError: nobody who may has signed it.
+            LocalError: the agreement is unknown.
+        """
+        agreement = self.get(digest)
+        gone = check_withdrawal(agreement, signed).institution
+        same = (withdrawals.c.agreement == digest) & (withdrawals.c.institution == gone)
+        with self._store.write() as tx:
+            if tx.execute(select(withdrawals).where(same)).first() is None:
+                tx.execute(
+                    insert(withdrawals).values(
+                        agreement=digest,
+                        institution=gone,
+                        body=signed.body,
+                        signature=signed.signature,
+                    )
+                )
+                self._ring(tx, agreement)
+        self._mailbox.announce()
+        return gone
+
+    def withdrawals(self, digest: Digest) -> Mapping[InstitutionId, Signed]:
+        """Return who left an agreement, with the word of who said so."""
+        query = select(withdrawals).where(withdrawals.c.agreement == digest)
+        with self._store.read() as tx:
+            rows = tx.execute(query).all()
+        return {
+            InstitutionId(row.institution): Signed(body=row.body, signature=row.signature)
+            for row in rows
+        }
+
+    def records(self) -> list[AgreementRecord]:
+        """List every agreement, oldest first."""
+        with self._store.read() as tx:
+            rows = tx.execute(select(agreements).order_by(agreements.c.proposed)).all()
+        return [
+            AgreementRecord(
+                agreement=self.get(Digest(row.digest)),
+                state=AgreementState(row.state),
+                reason=row.reason,
+                signatures=self.signatures(Digest(row.digest)),
+                withdrawals=tuple(self.withdrawals(Digest(row.digest)).values()),
+            )
+            for row in rows
+        ]
+
+    def find(self, name: str) -> AgreementRecord:
+        """Look up an agreement by its digest, the beginning of it, or its federation's name.
+
+        Raises:
+            Problem: there is none, or several.
+        """
+        every = self.records()
+        found = [one for one in every if name and one.agreement.digest.startswith(name)]
+        found = found or [one for one in every if one.agreement.federation == name]
+        if len(found) > 1:
+            found = [one for one in found if one.state not in OVER]
+        if len(found) != 1:
+            raise Problem("COM-AGREE-003", name=name[:64], count=len(found) or "no")
+        return found[0]
 
     def start(self, digest: Digest) -> None:
         """Let a signed agreement run, or go on after it was stopped.
@@ -102,16 +226,17 @@ class Agreements:
             if party.id not in given:
                 raise PeerError(f"expected a signature of {party.id}")
             _check_signature(agreement, party, given[party.id])
-        approved = self._registry.fingerprints()
+        approved, gone = self._registry.fingerprints(), self.withdrawals(digest)
         for party in agreement.institutions:
-            if approved.get(party.id) != party.identity.tls:
+            if party.id not in gone and approved.get(party.id) != party.identity.tls:
                 raise LocalError(f"expected {party.id} to be approved with the agreement's TLS key")
         with self._store.write() as tx:
             running = agreements.c.state == AgreementState.RUNNING
             if tx.execute(select(agreements.c.digest).where(running)).first() is not None:
                 raise LocalError("expected no other agreement to run")
-            if tx.execute(_state(digest)).scalar_one() == AgreementState.FINISHED:
-                raise LocalError("expected an agreement that is not finished")
+            state = tx.execute(_state(digest)).scalar_one()
+            if state in OVER:
+                raise LocalError(f"expected an agreement that is open, this one is {state}")
             this = agreements.c.digest == digest
             tx.execute(update(agreements).where(this).values(started=time.time()))
             _move(tx, digest, AgreementState.RUNNING, "")
@@ -158,7 +283,7 @@ class Agreements:
 
     def latest(self) -> tuple[Agreement, AgreementState, str] | None:
         """Return the agreement that was started last, with its state and reason."""
-        query = select(agreements).where(agreements.c.state != AgreementState.PROPOSED)
+        query = select(agreements).where(agreements.c.started > 0)
         with self._store.read() as tx:
             row = tx.execute(query.order_by(agreements.c.started.desc())).first()
         if row is None:
@@ -185,6 +310,10 @@ class Agreements:
             tx.execute(
                 update(agreements).where(agreements.c.digest == digest).values(flower_run=run)
             )
+
+    def _ring(self, tx: Connection, agreement: Agreement) -> None:
+        for institution in agreement.roster:
+            self._mailbox.post(tx, institution, parcels.agreement_moved(agreement.digest))
 
 
 def _move(tx: Connection, digest: Digest, state: AgreementState, reason: str) -> None:

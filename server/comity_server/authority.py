@@ -90,18 +90,7 @@ class Authority:
         Raises:
             PeerError: it is malformed, not signed with its own key, or for no proper id.
         """
-        try:
-            asked = x509.load_pem_x509_csr(request)
-            valid = asked.is_signature_valid
-            public = asked.public_key()
-            names = asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        except (ValueError, InvalidSignature, UnsupportedAlgorithm):
-            raise PeerError("expected a certificate request in PEM") from None
-        if not valid or not isinstance(public, PublicKey):
-            raise PeerError("expected a request signed with its own key, of a usual kind")
-        if len(names) != 1 or not ID_PATTERN.fullmatch(str(names[0].value)):
-            raise PeerError("expected an institution's id as the request's common name")
-        id = InstitutionId(str(names[0].value))
+        id, public = _read_request(request)
         return Certified(
             id=id,
             fingerprint=fingerprint(public),
@@ -125,6 +114,31 @@ class Authority:
         if names is not None:
             draft = draft.add_extension(names, critical=False)
         return draft.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def read_request(request: bytes) -> tuple[InstitutionId, bytes]:
+    """Read for whom a certificate is asked: the id, and the fingerprint of the key.
+
+    Raises:
+        PeerError: it is malformed, not signed with its own key, or for no proper id.
+    """
+    id, public = _read_request(request)
+    return id, fingerprint(public)
+
+
+def _read_request(request: bytes) -> tuple[InstitutionId, PublicKey]:
+    try:
+        asked = x509.load_pem_x509_csr(request)
+        valid = asked.is_signature_valid
+        public = asked.public_key()
+        names = asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+        raise PeerError("expected a certificate request in PEM") from None
+    if not valid or not isinstance(public, PublicKey):
+        raise PeerError("expected a request signed with its own key, of a usual kind")
+    if len(names) != 1 or not ID_PATTERN.fullmatch(str(names[0].value)):
+        raise PeerError("expected an institution's id as the request's common name")
+    return InstitutionId(str(names[0].value)), public
 
 
 def fingerprint(public: PublicKey) -> bytes:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from comity_host.settings import Settings
+
+ADDRESS = r"^[^:/]+:\d{1,5}$"
 
 
 class Deadlines(Settings):
@@ -47,16 +49,34 @@ class ServerConfig(Settings):
 
     Attributes:
         id, name, jurisdiction: as in the agreement.
+        host: name or address by which institutions reach this machine; empty: the one at which
+            the listeners listen.
         transfer: `host:port` of the listener for the vaults.
         socket: of the daemon, for Flower's ServerApp and the operator's tools; None for the one in
             the operator's directory. Its directory must be the operator's alone.
+        gate: `host:port` where the institutions' SuperNodes reach Flower; empty: nowhere.
+        enrolment: `host:port` of the listener for those who join; empty: nobody can.
+        metrics_port: loopback port of the figures for Prometheus; None: no figures.
         flower: absent where something else carries the orders.
     """
 
     id: str
     name: str
     jurisdiction: str
-    transfer: str = Field(pattern=r"^[^:/]+:\d{1,5}$")
+    host: str = ""
+    transfer: str = Field(pattern=ADDRESS)
+    gate: str = Field(default="", pattern=rf"{ADDRESS}|^$")
+    enrolment: str = Field(default="", pattern=rf"{ADDRESS}|^$")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
     socket: Path | None = None
-    flower: FlowerSettings | None = None
+    flower: FlowerSettings | None = Field(default=None, validate_default=True)
     deadlines: Deadlines = Deadlines()
+
+    @field_validator("flower")
+    @classmethod
+    def _stands_behind_the_gate(
+        cls, flower: FlowerSettings | None, info: ValidationInfo
+    ) -> FlowerSettings | None:
+        if flower is None and info.data.get("gate"):
+            raise ValueError("expected a section [flower], which a gate leads to")
+        return flower

@@ -79,7 +79,7 @@ class Coordinator:
         self._desk = desk
         self._deadlines = deadlines
         self._clock = clock
-        self._waiting = Waiting(desk, deadlines, clock)
+        self._waiting = Waiting(desk, deadlines, clock, self._check_on)
         self._epochs = EpochSetup(store, keys, mailbox, desk, deadlines, self._waiting)
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
 
@@ -156,10 +156,24 @@ class Coordinator:
         self.resume(agreement)
         try:
             while self.step(agreement):
-                pass
+                self._check_runs(agreement)
         except Stopped as stopped:
             log.warning("stopped", agreement=agreement.digest, reason=str(stopped))
-            self._agreements.end(agreement.digest, AgreementState.STOPPED, str(stopped))
+            if self._agreements.running() == agreement:
+                self._agreements.end(agreement.digest, AgreementState.STOPPED, str(stopped))
+
+    def _check_on(self) -> None:
+        if (agreement := self._desk.agreement) is not None:
+            self._check_runs(agreement)
+
+    def _check_runs(self, agreement: Agreement) -> None:
+        """Notice that the operator's own tools ended the run.
+
+        Raises:
+            Stopped: they did.
+        """
+        if self._agreements.running() != agreement:
+            raise Stopped("the operator ended the run")
 
     def _go_on(self, agreement: Agreement) -> bool:
         head = self._history.head(agreement)
@@ -187,7 +201,7 @@ class Coordinator:
 
     def _begin(self, agreement: Agreement, epoch: KeyEpoch, head: Head) -> None:
         """Choose the participants and write the plan."""
-        members = frozenset(epoch.opened.members)
+        members = frozenset(epoch.opened.members) & self._desk.remaining(agreement)
         participants = self._waiting.for_enough(
             agreement,
             members,

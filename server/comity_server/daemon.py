@@ -21,10 +21,12 @@ from comity_server.agreements import Agreements
 from comity_server.coordination import CoordinationService, coordination_server
 from comity_server.coordinator import Coordinator
 from comity_server.desk import Desk, OnPhase
+from comity_server.enrolment import EnrolmentService, enrolment_server
 from comity_server.flowerruns import FlowerRuns
 from comity_server.history import History
 from comity_server.home import Home
 from comity_server.mailbox import Mailbox
+from comity_server.metrics import Metrics
 from comity_server.models import Models
 from comity_server.orders import Orders
 from comity_server.registry import Registry
@@ -43,7 +45,7 @@ class Daemon:
         on_phase: told each boundary of a run after it is on disk.
 
     Attributes:
-        port: of the transfer listener.
+        port, enrolment_port: of the two listeners.
 
     Raises:
         LocalError: the directory is not an operator's, or another daemon runs on it.
@@ -58,10 +60,10 @@ class Daemon:
         self._store = Store(home.database)
         registry = Registry(self._store)
         models = Models(home.models)
-        agreements = Agreements(self._store, registry, models)
+        self._mailbox = Mailbox(self._store, lambda: self._desk.notify())
+        agreements = Agreements(self._store, registry, models, self._mailbox)
         history = History(self._store)
         uploads = Uploads(self._store, home.uploads)
-        self._mailbox = Mailbox(self._store, lambda: self._desk.notify())
         self._desk = Desk(
             keys=keys,
             registry=registry,
@@ -92,11 +94,23 @@ class Daemon:
             key=home.tls_key.read_bytes(),
             certificate=home.certificate.read_bytes(),
         )
+        self.enrolment = EnrolmentService(home, registry, keys, time.time)
+        self._enrolment = None
+        if settings.enrolment:
+            self._enrolment, self.enrolment_port = enrolment_server(
+                self.enrolment,
+                settings.enrolment,
+                key=home.tls_key.read_bytes(),
+                certificate=home.certificate.read_bytes(),
+            )
         report = StatusReport(registry, agreements, history, self._mailbox, uploads, self._desk)
         self._coordination = coordination_server(
             CoordinationService(self._desk, settings.deadlines.acknowledge_s, report.read),
             home.socket,
         )
+        self._metrics = None
+        if settings.metrics_port is not None:
+            self._metrics = Metrics(settings.metrics_port, report.read)
         self._flower_runs = None
         if settings.flower is not None:
             self._flower_runs = FlowerRuns(
@@ -113,6 +127,8 @@ class Daemon:
         if self._desk.agreement is not None:
             self._coordinator.resume(self._desk.agreement)
         self._transfer.start()
+        if self._enrolment is not None:
+            self._enrolment.start()
         self._coordination.start()
         self._coordinator.start()
         if self._flower_runs is not None:
@@ -122,10 +138,13 @@ class Daemon:
         """End all parts; what is under way goes on at the next start."""
         if self._flower_runs is not None:
             self._flower_runs.close()
+        if self._metrics is not None:
+            self._metrics.close()
         self._coordinator.close()
         self._mailbox.close()
-        for server in (self._transfer, self._coordination):
-            server.stop(GRACE_S).wait()
+        for server in (self._transfer, self._enrolment, self._coordination):
+            if server is not None:
+                server.stop(GRACE_S).wait()
         self._store.close()
         self._lock.close()
 

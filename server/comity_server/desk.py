@@ -16,11 +16,12 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
+from comity_common.membership import Withdrawal
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Decline, Header, Receipt, Reveal
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.round import Stage
-from comity_server.agreements import Agreements
+from comity_server.agreements import AgreementRecord, Agreements
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.errors import WrongTime
 from comity_server.history import History
@@ -131,6 +132,30 @@ class Desk:
         number = self._history.endorse(terms, sender, signed)
         self.notify()
         self.on_phase("endorsed", sender, number)
+
+    def take_signature(self, sender: InstitutionId, agreement: Digest, signed: Signed) -> None:
+        """Take an institution's signature under the exact bytes of an agreement."""
+        terms = self._agreements.get_for(sender, agreement)
+        if signed.body != encode(terms):
+            raise PeerError("expected the bytes of the agreement that was proposed")
+        self._agreements.sign(agreement, sender, signed.signature)
+
+    def take_withdrawal(self, sender: InstitutionId, agreement: Digest, signed: Signed) -> None:
+        """Take an institution's word that it is out of an agreement."""
+        self._agreements.get_for(sender, agreement)
+        if decode(Withdrawal, signed.body).institution != sender:
+            raise PeerError("expected the sender's own withdrawal")
+        self._agreements.leave(agreement, signed)
+        self.notify()
+
+    def agreements_of(self, sender: InstitutionId) -> list[AgreementRecord]:
+        """List the agreements that name an institution."""
+        return [one for one in self._agreements.records() if sender in one.agreement.roster]
+
+    def remaining(self, agreement: Agreement) -> frozenset[InstitutionId]:
+        """Return who is still in an agreement."""
+        gone = self._agreements.withdrawals(agreement.digest)
+        return frozenset(agreement.roster) - gone.keys()
 
     def plan(self, sender: InstitutionId, agreement: Digest, plan: Digest) -> Signed:
         """Return the plan that an order names."""

@@ -69,7 +69,7 @@ class EpochSetup:
         """
         members = self._waiting.for_enough(
             agreement,
-            frozenset(agreement.roster),
+            self._desk.remaining(agreement),
             lambda: self._present(agreement),
             "connected",
             self._deadlines.gather_s,
@@ -99,10 +99,11 @@ class EpochSetup:
 
     def _present(self, agreement: Agreement) -> frozenset[InstitutionId]:
         """Return who is connected, without those of whom nothing was heard since they failed."""
+        remaining = self._desk.remaining(agreement)
         return frozenset(
             institution
             for institution, sign in self._signs_of_life().items()
-            if institution in agreement.roster and sign != self._silent.get(institution)
+            if institution in remaining and sign != self._silent.get(institution)
         )
 
     def _signs_of_life(self) -> dict[InstitutionId, tuple[int, int]]:

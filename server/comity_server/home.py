@@ -12,9 +12,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from comity_common.agreement import Party, PublicIdentity
-from comity_common.crypto.sign import SigningKeys
-from comity_common.errors import LocalError
+from comity_common.canonical import encode
+from comity_common.crypto.sign import Purpose, Signed, SigningKeys
+from comity_common.errors import LocalError, Problem
 from comity_common.ids import InstitutionId
+from comity_common.membership import PROTOCOL_VERSION, OperatorCard
 from comity_host import settings
 from comity_host.files import check_socket_path, make_private, sync_directory, write_secret
 from comity_server.authority import Authority, certificate_fingerprint, private_pem
@@ -113,9 +115,37 @@ class Home:
         """Read the operator's settings.
 
         Raises:
-            LocalError: they are missing, no TOML, or have a wrong or unknown key.
+            Problem: they are missing, no TOML, or have a wrong or unknown key.
         """
+        if not self.config.exists():
+            raise Problem("COM-SERVER-002", home=self.path)
         return settings.load(self.config, ServerConfig)
+
+    def reachable(self, address: str) -> str:
+        """Return by which `host:port` institutions reach a listener; empty if there is none."""
+        host, _, port = address.rpartition(":")
+        return f"{self.settings().host or host}:{port}" if address else ""
+
+    def sign_card(
+        self, institution: InstitutionId, jurisdiction: str, expires: int = 0, now: float = 0.0
+    ) -> Signed:
+        """Say who the operator is and where its listeners are, to one institution.
+
+        Args:
+            expires, now: of the invitation and by the operator's clock, seconds since 1970.
+        """
+        found = self.settings()
+        card = OperatorCard(
+            version=PROTOCOL_VERSION,
+            operator=self.party(),
+            transfer=self.reachable(found.transfer),
+            gate=self.reachable(found.gate),
+            institution=institution,
+            jurisdiction=jurisdiction,
+            expires=expires,
+            now=int(now),
+        )
+        return self.signing_keys().sign(Purpose.CARD, encode(card))
 
     def signing_keys(self) -> SigningKeys:
         """Read the operator's private signing keys.
@@ -185,6 +215,10 @@ def init(
     flower_port: int | None = None,
     deadlines: Deadlines | None = None,
     socket: Path | None = None,
+    host: str = "",
+    enrolment: str = "",
+    gate: str = "",
+    metrics_port: int | None = None,
 ) -> Party:
     """Make an operator: directory, keys, authority, settings.
 
@@ -194,6 +228,9 @@ def init(
         hosts: names and addresses of this machine that institutions use, besides loopback.
         flower_port: of the SuperLink on loopback; None if Flower is not used.
         socket: where the daemon's own socket is to be; None for the directory itself.
+        host: name or address by which institutions reach this machine.
+        enrolment, gate: `host:port` of the other listeners; empty for none.
+        metrics_port: of the figures for Prometheus, on loopback.
 
     Raises:
         LocalError: there is an operator already, or a value is not allowed.
@@ -204,7 +241,11 @@ def init(
         id=id,
         name=name,
         jurisdiction=jurisdiction,
+        host=host,
         transfer=transfer,
+        enrolment=enrolment,
+        gate=gate,
+        metrics_port=metrics_port,
         socket=socket,
         flower=None if flower_port is None else FlowerSettings(port=flower_port),
         deadlines=deadlines or Deadlines(),
@@ -213,7 +254,7 @@ def init(
     authority = Authority.create(home._authority_key, home.authority, name)
     key = ec.generate_private_key(ec.SECP256R1())
     write_secret(home.tls_key, private_pem(key))
-    names = tuple(dict.fromkeys((*hosts, *LOOPBACK)))
+    names = tuple(dict.fromkeys((*filter(None, (host, *hosts)), *LOOPBACK)))
     home.certificate.write_bytes(authority.sign_server(key.public_key(), names))
     settings.write(home.config, operator)
     sync_directory(home.keys)

@@ -53,3 +53,8 @@ def certificate(
 ) -> pb.Parcel:
     """Tell how a round ended; with endorsements to those who were not among the survivors."""
     return parcel(agreement, pb.PARCEL_KIND_CERTIFICATE, [body, plan, *endorsements])
+
+
+def agreement_moved(agreement: Digest) -> pb.Parcel:
+    """Say that something about an agreement moved, and no more."""
+    return parcel(agreement, pb.PARCEL_KIND_AGREEMENT_MOVED, [])

@@ -71,7 +71,7 @@ class StatusReport:
                 "finished": state is AgreementState.FINISHED,
                 "failure": reason if state is AgreementState.STOPPED else None,
                 "institutions": self._institutions(agreement, round),
-                "rounds": [_round(record) for record in records if record.certificate is not None],
+                "rounds": [round_summary(one) for one in records if one.certificate is not None],
             }
 
     def _stage(self, state: AgreementState, round: Round | None) -> str:
@@ -120,7 +120,8 @@ class StatusReport:
         return "ordered" if id in round.plan.participants else ""
 
 
-def _round(record: RoundRecord) -> dict[str, Any]:
+def round_summary(record: RoundRecord) -> dict[str, Any]:
+    """Tell how a round ended, in JSON's types."""
     assert record.certificate is not None
     return {
         "n": record.number,

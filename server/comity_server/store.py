@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from comity_common.errors import LocalError
 
-VERSION = 1
+VERSION = 2
 CONNECTIONS = 16
 BUSY_TIMEOUT_MS = 30_000
 
@@ -59,11 +59,22 @@ def _blob(name: str) -> Column[bytes]:
 
 schema = _table("schema", _number("version"))
 
+invitations = _table(
+    "invitations",
+    _key("token"),  # digest
+    _text("institution"),
+    _text("jurisdiction"),
+    _number("expires"),  # seconds since 1970
+    Column("request", String),  # digest of the one request that used it
+)
 institutions = _table(
     "institutions",
     _key("id"),
+    _text("state"),
+    _blob("party"),
+    _text("request"),  # for a certificate, PEM
     Column("tls", String, nullable=False, unique=True),  # fingerprint, hexadecimal
-    _blob("certificate"),
+    Column("certificate", LargeBinary),  # once it is approved
     _text("flower_key"),
     Column("flower_node", String),  # unsigned 64 bits, more than an SQL integer holds
 )
@@ -73,10 +84,14 @@ agreements = _table(
     _blob("body"),
     _text("state"),
     _text("reason"),
-    Column("started", Float, nullable=False),  # seconds since 1970; the latest is shown
+    Column("proposed", Float, nullable=False),  # seconds since 1970
+    Column("started", Float, nullable=False),  # the same; the latest is shown
     Column("flower_run", String),
 )
 signatures = _table("signatures", _key("agreement"), _key("party"), _blob("signature"))
+withdrawals = _table(
+    "withdrawals", _key("agreement"), _key("institution"), _blob("body"), _blob("signature")
+)
 epochs = _table(
     "epochs",
     _key("agreement"),

@@ -8,6 +8,7 @@ the vault tries again.
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,11 @@ from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
 from comity_common import chunks, wire
 from comity_common.agreement import MAX_INSTITUTIONS
-from comity_common.errors import LocalError, PeerError
+from comity_common.canonical import encode
+from comity_common.errors import PeerError, Problem
 from comity_common.ids import InstitutionId
+from comity_common.membership import PROTOCOL_VERSION
+from comity_server.agreements import AgreementRecord
 from comity_server.authority import certificate_fingerprint
 from comity_server.desk import Desk
 from comity_server.epochs import EpochStep
@@ -32,6 +36,7 @@ from comity_server.registry import Registry
 from comity_server.uploads import Declared
 
 CALLS_PER_INSTITUTION = 16
+MAX_PROBE_BYTES = 16 << 20
 THREADS = MAX_INSTITUTIONS + 64  # one per open mailbox, and those that work
 OPTIONS = (
     ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
@@ -95,6 +100,10 @@ class TransferService(TransferServicer):
                 self._desk.take_decline(sender, agreement, message)
             elif request.kind == pb.PARCEL_KIND_ENDORSEMENT:
                 self._desk.take_endorsement(sender, agreement, message)
+            elif request.kind == pb.PARCEL_KIND_SIGNATURE:
+                self._desk.take_signature(sender, agreement, message)
+            elif request.kind == pb.PARCEL_KIND_WITHDRAWAL:
+                self._desk.take_withdrawal(sender, agreement, message)
             else:
                 raise PeerError(f"expected a kind that institutions send, got {request.kind}")
         return pb.SendReply()
@@ -157,6 +166,25 @@ class TransferService(TransferServicer):
                     yield pb.Chunk(offset=offset, data=data)
                     offset += len(data)
 
+    def FetchAgreements(
+        self, request: pb.FetchAgreementsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.AgreementState]:
+        """Stream every agreement that names the caller."""
+        with self._answering(context) as sender:
+            yield from map(_agreement_state, self._desk.agreements_of(sender))
+
+    def Probe(
+        self, request_iterator: Iterator[pb.ProbeRequest], context: grpc.ServicerContext
+    ) -> pb.ProbeReply:
+        """Count bytes and throw them away."""
+        with self._answering(context):
+            received = 0
+            for request in request_iterator:
+                received += len(request.data)
+                if received > MAX_PROBE_BYTES:
+                    raise PeerError(f"expected at most {MAX_PROBE_BYTES} bytes")
+        return pb.ProbeReply(received=received, now=time.time(), version=PROTOCOL_VERSION)
+
     @contextmanager
     def _answering(self, context: grpc.ServicerContext) -> Iterator[InstitutionId]:
         """Identify the caller, and turn what goes wrong into one status and one sentence."""
@@ -206,7 +234,7 @@ def transfer_server(
         the server and its port.
 
     Raises:
-        LocalError: the address is taken or not this machine's.
+        Problem: the address is taken or not this machine's.
     """
     credentials = grpc.ssl_server_credentials(
         [(key, certificate)], root_certificates=authority, require_client_auth=True
@@ -217,7 +245,19 @@ def transfer_server(
     try:
         return server, server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise LocalError(f"expected to listen at {address}, it is taken or not ours") from None
+        raise Problem("COM-SERVER-003", address=address) from None
+
+
+def _agreement_state(one: AgreementRecord) -> pb.AgreementState:
+    return pb.AgreementState(
+        agreement=encode(one.agreement),
+        state=one.state.value,
+        signatures=[
+            pb.PartySignature(party=party, signature=signature)
+            for party, signature in one.signatures.items()
+        ],
+        withdrawals=[wire.envelope(signed) for signed in one.withdrawals],
+    )
 
 
 def _pieces(first: pb.Chunk, rest: Iterator[pb.Chunk]) -> Iterator[tuple[int, bytes]]:

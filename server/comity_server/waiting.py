@@ -25,10 +25,18 @@ class Waiting:
 
     Args:
         clock: seconds, never going back.
+        check: called again and again while something is waited for; may raise `Stopped`.
     """
 
-    def __init__(self, desk: Desk, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        deadlines: Deadlines,
+        clock: Callable[[], float],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._desk = desk
+        self._check = check
         self._deadlines = deadlines
         self._clock = clock
         self._closing = False
@@ -43,6 +51,7 @@ class Waiting:
         """Wait until something is true, for so many seconds at most; return whether it is.
 
         Raises:
+            Stopped: the run was ended.
             Closing: the daemon ends.
         """
         end = self._clock() + seconds
@@ -50,6 +59,7 @@ class Waiting:
             while True:
                 if self._closing:
                     raise Closing
+                self._check()
                 if true():
                     return True
                 left = end - self._clock()

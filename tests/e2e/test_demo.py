@@ -54,7 +54,7 @@ def demo(workdir: Path, data: Path, *options: str, succeeds: bool = True) -> dic
     """Run a demo and return its envelope."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "comity_common.cli", "demo", "--json"),
+            *(sys.executable, "-m", "comity_host.cli", "demo", "--json"),
             *("--workdir", str(workdir), "--data", str(data), "--no-baselines", *options),
         ],
         capture_output=True,
@@ -163,7 +163,7 @@ def test_ctrl_c_ends_every_process_that_it_started(tmp_path, data):
     log = (tmp_path / "demo.log").open("w")
     running = subprocess.Popen(
         [
-            *(sys.executable, "-m", "comity_common.cli", "demo", "--no-baselines"),
+            *(sys.executable, "-m", "comity_host.cli", "demo", "--no-baselines"),
             *("--workdir", str(workdir), "--data", str(data)),
         ],
         stdout=log,
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_every_process_that_it_started(tmp_path, data):
     ]
     assert left == []
     clean = subprocess.run(
-        [sys.executable, "-m", "comity_common.cli", "demo", "--clean", "--workdir", str(workdir)],
+        [sys.executable, "-m", "comity_host.cli", "demo", "--clean", "--workdir", str(workdir)],
         capture_output=True,
         timeout=60,
     )

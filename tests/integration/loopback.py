@@ -32,7 +32,7 @@ from comity_client.daemon import Daemon
 from comity_client.institution import Institution
 from comity_client.rounds import StoredUpload
 from comity_common import chunks
-from comity_common.agreement import Agreement, Tune
+from comity_common.agreement import Agreement, TaskKind, Tune
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
@@ -42,12 +42,13 @@ from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress
 from comity_common.ledger.entries import Entry, read
+from comity_common.membership import PROTOCOL_VERSION, OperatorCard
 from comity_common.optimizer import first_state, state_digest
 from comity_common.secagg.messages import Header, Plan
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_common.wire import envelope, parcel
-from comity_server.authority import Authority
+from comity_server.authority import Authority, fingerprint
 
 PATIENCE_S = 60.0
 LABELS = ("card", "loan", "fraud")
@@ -105,6 +106,7 @@ class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
         self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[self])
         add_TransferServicer_to_server(self, self._server)
         self.port = self._server.add_secure_port("127.0.0.1:0", authority.server_credentials())
+        self.certificate = authority.server
         self._server.start()
 
     def close(self) -> None:
@@ -240,13 +242,15 @@ class Ca:
         self._file = path / "authority.pem"
         self._authority = Authority.create(path / "authority.key", self._file, "loopback")
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._server = self._authority.sign_server(self._key.public_key(), ["127.0.0.1"])
+        names = ["127.0.0.1", "localhost"]
+        self.server = self._authority.sign_server(self._key.public_key(), names)
+        self.pin = fingerprint(self._key.public_key())
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Ask every caller for a certificate of this authority."""
         key = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return grpc.ssl_server_credentials(
-            [(key, self._server)], self._file.read_bytes(), require_client_auth=True
+            [(key, self.server)], self._file.read_bytes(), require_client_auth=True
         )
 
     def approve(self, institution: Institution) -> None:
@@ -285,6 +289,7 @@ class Federation:
             self.listeners[id] = listener
             ca.approve(self.parts[id])
         operator = SigningKeys.generate()
+        self._pin = ca.pin
         base = save_tiny_bert(path / "base", WORDS, hidden=32, positions=32, seed=7)
         self.agreement, state = self._write_agreement(operator, base, tune)
         self.operator = self.board.operator = Operator(self.agreement, operator, state)
@@ -314,8 +319,10 @@ class Federation:
             draft.privacy.epsilon,
             draft.privacy.delta,
         )
+        identity = replace(draft.operator.identity, tls=self._pin)
         agreement = replace(
             draft,
+            operator=replace(draft.operator, identity=identity),
             task=task,
             institutions=tuple(
                 replace(party, identity=self.parts[party.id].keys.identity)
@@ -340,11 +347,27 @@ class Federation:
                 for k, text in enumerate(rows[id])
             ]
             file.write_text("\n".join(lines) + "\n")
-            dataset = part.data.register(file, ceiling=ceiling, order=privacy.order)
+            dataset = part.data.register(
+                file, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+            )
+            part.data.grant(dataset, privacy.order)
             signed = part.agreements.sign(raw, part.keys, id, part.policy, dataset)
             signatures[id] = signed.signature
         for part in self.parts.values():
             part.agreements.activate(raw, signatures)
+            part.keep_card(operator.sign(Purpose.CARD, encode(self._card(part))))
+
+    def _card(self, part: Institution) -> OperatorCard:
+        return OperatorCard(
+            version=PROTOCOL_VERSION,
+            operator=self.agreement.operator,
+            transfer=part.config.server,
+            gate="",
+            institution=part.me,
+            jurisdiction="DE",
+            expires=0,
+            now=0,
+        )
 
     def close(self) -> None:
         """Stop everything that was started here."""

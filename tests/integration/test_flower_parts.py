@@ -34,8 +34,8 @@ from comity.v1.coordination_pb2_grpc import (
 )
 from comity_client.flower.supernode import SuperNode, make_node_key
 from comity_common.errors import LocalError
-from comity_local.ports import HeldPorts
-from comity_local.supervisor import Process, Supervisor
+from comity_host.ports import HeldPorts
+from comity_host.supervisor import Process, Supervisor
 from comity_server.flower.gate import GateTerms
 from comity_server.flower.superlink import SuperLink
 

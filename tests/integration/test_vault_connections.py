@@ -1,7 +1,7 @@
 """Whom a vault's process speaks to, as the kernel saw it.
 
-One of three vaults runs as `comity client run` under strace, from its start through following its
-mailbox and the key epoch to the end of one order. It may connect to the operator's listener and
+One of three vaults runs as `comity client daemon` under strace, from its start through following
+its mailbox and the key epoch to the end of one order. It may connect to the operator's listener and
 to its own unix sockets, and bind these sockets; every other address is listed and is a failure.
 """
 
@@ -79,9 +79,9 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             "trace=connect,sendto,bind,listen",
             sys.executable,
             "-m",
-            "comity_common.cli",
+            "comity_host.cli",
         ]
-        command += ["client", "run", "--home", str(path / TRACED)]
+        command += ["client", "daemon", "--home", str(path / TRACED)]
         log = (path / "log").open("w")
         vault = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -150,11 +150,14 @@ def test_a_proxy_in_the_environment_does_not_lead_a_vault_elsewhere(
 ) -> None:
     """Whoever sets a variable of the vault's process would see when and how much it sends."""
     monkeypatch.setattr(comity_client.uplink, "CONNECT_TIMEOUT_S", 0.5)
+    root = next(iter(traced.federation.listeners.values())).certificate
+    monkeypatch.setattr(comity_client.uplink, "pinned_certificate", lambda *_: root)
     with listening() as operator, listening() as proxy:
         for name in ("grpc_proxy", "https_proxy", "http_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         uplink = Uplink(
             f"127.0.0.1:{operator.getsockname()[1]}",
+            bytes(32),
             traced.federation.parts[TRACED].keys.tls(),
             lambda *message: None,
         )

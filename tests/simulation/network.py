@@ -37,6 +37,7 @@ from comity_common.crypto.stream import Keystream
 from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import quantise
 from comity_common.ids import Digest, InstitutionId
+from comity_common.membership import PROTOCOL_VERSION, EnrolmentRequest, token_digest
 from comity_common.optimizer import ModelState, first_state, next_state, state_digest
 from comity_common.secagg.keyepoch import (
     PairChain,
@@ -71,7 +72,7 @@ from comity_common.secagg.participant import (
 )
 from comity_common.secagg.plan import Standing, check_plan
 from comity_server.agreements import Agreements
-from comity_server.authority import fingerprint
+from comity_server.authority import Certified, fingerprint
 from comity_server.config import Deadlines
 from comity_server.home import Home, init
 from comity_server.models import Models
@@ -100,6 +101,24 @@ class Identity:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.id)])
         request = x509.CertificateSigningRequestBuilder().subject_name(name)
         return request.sign(self.tls, SHA256()).public_bytes(Encoding.PEM)
+
+    def enrolment(self, token: bytes, flower_key: str = "") -> Signed:
+        """Ask to be approved, under an invitation's token."""
+        asked = EnrolmentRequest(
+            version=PROTOCOL_VERSION,
+            invitation=token_digest(token),
+            party=self.party(),
+            certificate_request=self.request().decode(),
+            flower_key=flower_key,
+        )
+        return self.signing.sign(Purpose.ENROLMENT, encode(asked))
+
+    def admit(self, registry: Registry, home: Home, flower_key: str = "") -> Certified:
+        """Let this institution in: invited, enrolled, approved."""
+        now = time.time()
+        token = registry.invite(self.id, "DE", int(now) + 60)
+        registry.enrol(token, self.enrolment(token, flower_key), now)
+        return registry.approve(home.certificate_authority(), self.id)
 
     def party(self) -> Party:
         """Return what the agreement calls it."""
@@ -155,7 +174,7 @@ class Federation:
         ids = [InstitutionId(f"inst-{k:02d}") for k in range(n)]
         identities = {id: Identity(id) for id in ids}
         for node, identity in enumerate(identities.values(), start=1):
-            certified = registry.approve(home.certificate_authority(), identity.request(), "")
+            certified = identity.admit(registry, home)
             registry.set_node(identity.id, node)
             identity.certificate = certified.certificate
             identity.authority = home.authority.read_bytes()

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from comity_client.config import VaultConfig
+from comity_client.correspondence import Correspondence
 from comity_client.institution import Institution
+from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Mailroom
+from comity_client.uplink import Delivery
 from comity_client.vault import Vault
-from comity_common.agreement import Agreement
+from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.dp.accountant import calibrate
@@ -81,8 +84,16 @@ class Seat:
             self.inst.progress.begin(tx, self.agreement)
         self.line = Line(self.operator, self.inst.me)
         self.vault = Vault(self.inst, standing, self.bench, self.line, self._at)
-        self.mailroom = Mailroom(self.inst, self.agreement, self.vault, self.line, self.bench)
+        letters = Correspondence(self.inst, self.line)
+        self.mailbox, self.letters = Mailbox(self.inst.store), letters
+        self.mailroom = Mailroom(
+            self.inst, self.agreement, self.vault, self.line, letters, self.bench
+        )
         self.vault.recover()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take one parcel out of the mailbox."""
+        self.mailbox.take(delivery, self.mailroom.deliver)
 
     def _at(self, name: str, round: int) -> None:
         if self.crash_at == (name, round):
@@ -94,10 +105,10 @@ class Seat:
         while True:
             try:
                 for delivery in list(self.operator.mail[self.inst.me]):
-                    self.mailroom.deliver(delivery)
+                    self.deliver(delivery)
                 while self.vault.go_on():
                     pass
-                self.mailroom.send_waiting()
+                self.letters.send_waiting()
                 return
             except Crash:
                 self.crashes += 1
@@ -138,7 +149,10 @@ class Federation:
         for id, inst in parts.items():
             rows = path / id / "rows.jsonl"
             rows.write_text(f"rows of {id}")
-            dataset = inst.data.register(rows, ceiling=ceiling, order=privacy.order)
+            dataset = inst.data.register(
+                rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+            )
+            inst.data.grant(dataset, privacy.order)
             signed = inst.agreements.sign(raw, inst.keys, id, inst.policy, dataset)
             signatures[id] = signed.signature
         for inst in parts.values():

@@ -15,9 +15,10 @@ from typer.main import get_command
 
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
-from comity_common.cli import GROUP
+from comity_common.agreement import TaskKind
 from comity_common.dp.terms import Guarantee
 from comity_common.ledger.bodies import EntryKind
+from comity_host.cli import GROUP
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -62,7 +63,7 @@ def check_comity(words: list[str]) -> None:
         return
     assert name in parts()
     command = parts()[name]
-    if rest and isinstance(command, click.Group) and command.commands:
+    while rest and isinstance(command, click.Group) and command.commands:
         assert rest[0] in command.commands
         command = command.commands[rest.pop(0)]
     assert {word for word in rest if word.startswith("--")} <= options_of(command) | {"--help"}
@@ -154,7 +155,10 @@ def test_the_auditors_lines_of_the_readme_read_a_ledger(tmp_path, monkeypatch, c
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a", "label": "b"}\n')
     ceiling = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
-    dataset = institution.data.register(rows, ceiling=ceiling, order=4)
+    dataset = institution.data.register(
+        rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+    )
+    institution.data.grant(dataset, 4)
     lines = re.search(r"<!-- snippet:audit -->\n```python\n(.*?)```", README, re.DOTALL)
     assert lines is not None
     monkeypatch.chdir(institution.home.path)

@@ -53,6 +53,8 @@ class SuperNode:
         key: OpenSSH private key made by `make_node_key`.
         vault: unix socket of the vault.
         port: loopback port between the SuperNode and its ClientApps.
+        proxy: `http://host:port` of the way out of the institution's network; empty for what our
+            own environment says.
     """
 
     home: Path
@@ -61,6 +63,7 @@ class SuperNode:
     key: Path
     vault: Path
     port: int
+    proxy: str = ""
 
     def prepare(self) -> None:
         """Make Flower's directory and a configuration that names no server."""
@@ -78,6 +81,8 @@ class SuperNode:
             *("--node-config", f"vault={json.dumps(str(self.vault))}"),
         )
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        if self.proxy:
+            inherited |= {"HTTPS_PROXY": self.proxy, "https_proxy": self.proxy}
         env = inherited | {
             "PATH": os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath))),
             "HOME": str(self.home),

@@ -38,9 +38,24 @@ class Purpose(StrEnum):
     CERTIFICATE = "certificate"
     ENDORSEMENT = "endorsement"
     DECLINE = "decline"
+    ENROLMENT = "enrolment"
+    CARD = "card"
+    APPROVAL = "approval"
+    WITHDRAWAL = "withdrawal"
 
 
-HYBRID = frozenset({Purpose.AGREEMENT, Purpose.EPOCH_KEY, Purpose.EPOCH_HALVES, Purpose.EPOCH_VIEW})
+HYBRID = frozenset(
+    {
+        Purpose.AGREEMENT,
+        Purpose.ENROLMENT,
+        Purpose.CARD,
+        Purpose.APPROVAL,
+        Purpose.WITHDRAWAL,
+        Purpose.EPOCH_KEY,
+        Purpose.EPOCH_HALVES,
+        Purpose.EPOCH_VIEW,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

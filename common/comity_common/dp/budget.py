@@ -86,7 +86,12 @@ class Budget:
             raise Refusal(RefusalCode.BUDGET, "expected a data set with a granted budget")
         grant = account.grant
         if not fits((*account.spent, *account.reserved, event), grant.ceiling, grant.order):
-            raise Refusal(RefusalCode.BUDGET, "expected a mechanism within the granted budget")
+            reserved = self.epsilon_reserved(dataset)
+            raise Refusal(
+                RefusalCode.BUDGET,
+                f"expected a mechanism within what is left of ε = {grant.ceiling.epsilon:f}, "
+                f"of which {reserved:.2f} is spent or reserved",
+            )
 
     def grant(self, dataset: DatasetId) -> BudgetGrant:
         """Look up a data set's grant.

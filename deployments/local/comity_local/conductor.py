@@ -11,15 +11,15 @@ from typing import Any
 
 from comity_common.errors import LocalError
 from comity_common.modelfile import read_state
+from comity_host.ports import HeldPorts
+from comity_host.supervisor import Supervisor
 from comity_local import processes
 from comity_local.asking import Operator, vault_status
 from comity_local.founding import Founded, Ports
 from comity_local.layout import Workdir
 from comity_local.options import Fault, FaultKind
-from comity_local.ports import HeldPorts
 from comity_local.progress import InstitutionView, Progress, Snapshot
 from comity_local.results import RoundResult, Score
-from comity_local.supervisor import Supervisor
 from comity_local.yardstick import Yardstick
 from comity_server.home import Home as OperatorHome
 from comity_server.models import Models
@@ -77,7 +77,7 @@ class Conductor:
         """
         for port in (numbers.superlink, numbers.gate, numbers.transfer):
             ports.release(port)
-        for process in processes.operator(self._workdir, numbers, self._faults):
+        for process in processes.operator(self._workdir, self._faults):
             self._supervisor.start(process)
         for region in self._founded.regions:
             self._supervisor.start(processes.vault(self._workdir, region.id, self._faults))
@@ -89,10 +89,7 @@ class Conductor:
             while waiting:
                 for id in [id for id in registry.nodes() if id in waiting]:
                     port = ports.release(waiting.pop(id))
-                    sockets = self._sockets / str(self._number(id))
-                    self._supervisor.start(
-                        processes.supernode(self._workdir, id, numbers, port, sockets)
-                    )
+                    self._supervisor.start(processes.supernode(self._workdir, id, port))
                 if time.monotonic() > deadline:
                     raise LocalError(
                         f"expected Flower to come up within {REGISTER_WITHIN_S:g} s; "
@@ -120,6 +117,9 @@ class Conductor:
             time.sleep(LOOK_EVERY_S)
         self._say("waiting for every vault to hold the last model")
         self._wind_down()
+        for fault in self._faults:
+            if not self._struck(fault):
+                self._say(f"the fault {fault.name} never came about")
         if not status["finished"]:
             raise LocalError(f"the run ended early: {status['failure']}")
 
@@ -153,6 +153,11 @@ class Conductor:
                     accuracy=score.accuracy,
                     macro_f1=score.macro_f1,
                     reason=record["reason"] or None,
+                    faults=tuple(
+                        fault.name
+                        for fault in self._faults
+                        if fault.round == record["n"] and self._struck(fault)
+                    ),
                 )
             )
             if record["void"]:
@@ -230,8 +235,8 @@ class Conductor:
             )
         return tuple(views)
 
-    def _number(self, id: str) -> int:
-        return [region.id for region in self._founded.regions].index(id) + 1
+    def _struck(self, fault: Fault) -> bool:
+        return (self._workdir.faults / fault.name).exists()
 
     def _say(self, text: str) -> None:
         self._log.append(text)

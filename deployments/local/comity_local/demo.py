@@ -11,24 +11,26 @@ from pathlib import Path
 
 from comity_client.institution import Institution
 from comity_common.agreement import Tune
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, Refusal
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import DatasetId
 from comity_common.modelfile import read_state
+from comity_host.files import MAX_SOCKET_PATH, make_private
+from comity_host.ports import HeldPorts
+from comity_host.supervisor import Supervisor
 from comity_local import page
 from comity_local.conductor import Conductor
 from comity_local.founding import Founded, Ports, found
 from comity_local.layout import Workdir
-from comity_local.options import FaultKind, Options, parse_fault
-from comity_local.ports import HeldPorts
+from comity_local.options import Fault, FaultKind, Options, parse_fault
 from comity_local.progress import Progress
 from comity_local.results import DemoResult, InstitutionResult, Score
 from comity_local.samples import Samples, generate, into_institutions, read_folder, write_rows
-from comity_local.supervisor import Supervisor
-from comity_local.terms import task_of
+from comity_local.terms import model_seed, terms_of
 from comity_local.yardstick import Yardstick
 from comity_server.config import Deadlines
 
+FEW_ROWS = 10
 EVALUATION_ROWS = 300  # of the generated ones, where no features can be kept
 UPLOAD_WITH_SILENCE_S = {Tune.HEAD: 40.0, Tune.LORA: 150.0, Tune.FULL: 400.0}
 
@@ -46,20 +48,44 @@ def run(options: Options, progress: Progress) -> DemoResult:
     faults = tuple(parse_fault(text, ids) for text in options.faults)
     workdir = Workdir(options.workdir)
     _check_workdir(workdir)
+    fresh = not workdir.path.exists()
     workdir.create()
+    try:
+        return _run(options, samples, faults, workdir, progress, began)
+    except (LocalError, Refusal):
+        if fresh and not workdir.operator.exists():  # nothing was founded, so nothing stays
+            shutil.rmtree(workdir.path)
+        raise
+
+
+def _run(
+    options: Options,
+    samples: Samples,
+    faults: tuple[Fault, ...],
+    workdir: Workdir,
+    progress: Progress,
+    began: float,
+) -> DemoResult:
+    ids = tuple(region.id for region in samples.regions)
     write_rows(workdir.evaluation, samples.evaluation_rows)
     progress.say(_opening(options, samples))
+    for region in samples.regions:
+        if len(region.rows) < FEW_ROWS:
+            progress.say(f"{region.id} has so few rows ({len(region.rows)}) that it learns nothing")
     progress.say(f"everything is kept in {workdir.path}")
-    yardstick = Yardstick(options, task_of(samples.labels, options), workdir.evaluation)
+    terms = terms_of(options, samples.labels, ids, workdir.evaluation)
+    yardstick = Yardstick(terms, model_seed(options))
     baseline = yardstick.score(yardstick.initial())
 
-    sockets = Path(tempfile.mkdtemp(prefix="comity-"))
+    sockets = _sockets(workdir)
     try:
         with HeldPorts(3 + len(ids)) as ports, Supervisor() as supervisor:
             numbers = Ports(
                 transfer=ports.numbers[0], superlink=ports.numbers[1], gate=ports.numbers[2]
             )
-            founded = found(options, samples, yardstick, numbers, _deadlines(options), sockets)
+            founded = found(
+                options, samples, terms, yardstick, numbers, _deadlines(options), sockets
+            )
             digest = founded.agreement.digest
             progress.say(f"all {len(ids)} institutions signed agreement {digest[:16]}")
             conductor = Conductor(
@@ -75,17 +101,30 @@ def run(options: Options, progress: Progress) -> DemoResult:
     return _conclude(options, samples, yardstick, founded, conductor, baseline, progress, began)
 
 
-def clean(workdir: Path) -> None:
+def _sockets(workdir: Workdir) -> Path:
+    """Make a directory for unix sockets: in the workdir, unless its path is too long for them."""
+    here = workdir.path / "run"
+    if len(str(here / "00" / "control.sock").encode()) > MAX_SOCKET_PATH:
+        return Path(tempfile.mkdtemp(prefix="comity-"))
+    make_private(here)
+    return here
+
+
+def clean(workdir: Path) -> bool:
     """Remove what a demo made, and nothing else.
+
+    Returns:
+        whether there was anything.
 
     Raises:
         LocalError: the directory was not made by a demo.
     """
     if not workdir.exists():
-        return
+        return False
     if not Workdir(workdir).marker.exists():
         raise LocalError(f"expected a directory that a demo made, {workdir} is not")
     shutil.rmtree(workdir)
+    return True
 
 
 def _conclude(

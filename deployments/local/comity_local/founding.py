@@ -6,10 +6,14 @@ and budget and signs its exact bytes; only then may it run. In a workdir that wa
 parties are the same, and so are their data sets and budgets.
 """
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+from comity_client import joining
 from comity_client.config import VaultConfig
 from comity_client.flower.supernode import make_node_key
 from comity_client.institution import Institution
@@ -17,20 +21,22 @@ from comity_common.agreement import Agreement, Party
 from comity_common.canonical import encode
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
-from comity_common.ids import InstitutionId
+from comity_common.membership import token_digest
 from comity_host import settings
 from comity_local.layout import Workdir
 from comity_local.options import Options
 from comity_local.samples import Region, Samples, write_rows
-from comity_local.terms import aggregation_of, propose, task_of
+from comity_local.terms import model_seed
 from comity_local.yardstick import Yardstick
 from comity_server.agreements import Agreements, AgreementState
 from comity_server.config import Deadlines, FlowerSettings
+from comity_server.drafting import write_agreement
 from comity_server.home import Home as OperatorHome
 from comity_server.home import init
 from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.store import Store as OperatorStore
+from comity_server.terms import Terms
 
 OPERATOR = "Comity demo operator"
 OPERATOR_JURISDICTION = "CH"
@@ -60,6 +66,7 @@ class Founded:
 def found(
     options: Options,
     samples: Samples,
+    terms: Terms,
     yardstick: Yardstick,
     ports: Ports,
     deadlines: Deadlines,
@@ -79,7 +86,7 @@ def found(
     ]
     store = OperatorStore(OperatorHome(workdir.operator).database)
     try:
-        return _agree(options, samples, yardstick, operator, institutions, store)
+        return _agree(options, samples, terms, yardstick, operator, institutions, store)
     finally:
         store.close()
 
@@ -87,6 +94,7 @@ def found(
 def _agree(
     options: Options,
     samples: Samples,
+    terms: Terms,
     yardstick: Yardstick,
     operator: Party,
     institutions: Sequence[Institution],
@@ -96,15 +104,15 @@ def _agree(
     home = OperatorHome(workdir.operator)
     registry = Registry(store)
     agreements = Agreements(store, registry, Models(home.models))
-    _approve(home, registry, institutions)
-    agreement = propose(
-        options,
+    _admit(home, registry, institutions)
+    agreement = write_agreement(
+        terms,
         operator,
-        [_party(institution) for institution in institutions],
-        task_of(samples.labels, options),
-        yardstick.start(aggregation_of(options, len(institutions))),
+        [joining.party(institution) for institution in institutions],
+        yardstick.start(),
         yardstick.evaluation_set,
-        options.model,
+        nonce=os.urandom(16),
+        seed=model_seed(options),
     )
     privacy = agreement.privacy
     ceiling = Guarantee(epsilon=options.ceiling or options.epsilon, delta=options.delta)
@@ -115,7 +123,13 @@ def _agree(
     proposed = agreements.propose(agreement, home.signing_keys(), yardstick.initial())
     for institution in institutions:
         rows = workdir.rows(institution.me)
-        dataset = institution.data.register(rows, ceiling=ceiling, order=privacy.order)
+        dataset = institution.data.register(
+            rows,
+            name=f"rows-{sha256(rows.read_bytes()).hexdigest()[:8]}",
+            task=agreement.task.kind,
+            ceiling=ceiling,
+        )
+        institution.data.grant(dataset, privacy.order)
         signed = institution.agreements.sign(
             raw, institution.keys, institution.me, institution.policy, dataset
         )
@@ -134,18 +148,18 @@ def _operator(workdir: Workdir, ports: Ports, deadlines: Deadlines, socket: Path
     home = OperatorHome(workdir.operator)
     transfer = f"127.0.0.1:{ports.transfer}"
     if not home.config.exists():
-        return init(
+        init(
             workdir.operator,
             name=OPERATOR,
             jurisdiction=OPERATOR_JURISDICTION,
             transfer=transfer,
-            flower_port=ports.superlink,
-            deadlines=deadlines,
-            socket=socket,
         )
+    for file in home.flower.glob("superlink.db*"):
+        file.unlink()  # it still counts the nodes of the last run as online
     moved = home.settings().model_copy(
         update={
             "transfer": transfer,
+            "gate": f"127.0.0.1:{ports.gate}",
             "socket": socket,
             "flower": FlowerSettings(port=ports.superlink),
             "deadlines": deadlines,
@@ -166,6 +180,7 @@ def _institution(
         name=region.name,
         jurisdiction=region.jurisdiction,
         server=f"127.0.0.1:{ports.transfer}",
+        gate=f"127.0.0.1:{ports.gate}",
         sockets=sockets,
     )
     rows = workdir.rows(region.id)
@@ -180,27 +195,21 @@ def _institution(
     return institution
 
 
-def _approve(home: OperatorHome, registry: Registry, institutions: Sequence[Institution]) -> None:
+def _admit(home: OperatorHome, registry: Registry, institutions: Sequence[Institution]) -> None:
+    """Invite, enrol and approve every institution that is not in yet."""
     approved = registry.fingerprints()
     if approved and set(approved) != {institution.me for institution in institutions}:
         raise LocalError(
             f"expected the institutions of this workdir: {', '.join(sorted(approved))}; "
             "choose another --workdir"
         )
+    now = time.time()
+    registry.forget_nodes()
     for institution in institutions:
         if institution.me not in approved:
-            certified = registry.approve(
-                home.certificate_authority(),
-                institution.keys.certificate_request(institution.me),
-                (institution.home.flower / "node.pub").read_text(),
-            )
+            me, country = institution.me, institution.config.jurisdiction
+            token = registry.invite(me, country, int(now) + 60)
+            registry.enrol(token, joining.request(institution, token_digest(token)), now)
+            certified = registry.approve(home.certificate_authority(), me)
             institution.keys.install(certified.certificate, home.authority.read_bytes())
-
-
-def _party(institution: Institution) -> Party:
-    return Party(
-        id=InstitutionId(institution.config.id),
-        name=institution.config.name,
-        jurisdiction=institution.config.jurisdiction,
-        identity=institution.keys.identity,
-    )
+        institution.keep_card(home.sign_card(institution.me, institution.config.jurisdiction))

@@ -1,5 +1,6 @@
 """Where a demo keeps what it makes: one directory, with a directory of its own for every party."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +66,11 @@ class Workdir:
         return self.home(institution) / "data" / "rows.jsonl"
 
     def create(self) -> None:
-        """Make the directories, and forget the faults of an earlier run."""
+        """Make the directories; forget faults, page and model of an earlier run."""
         for directory in (self.institutions, self.evaluation.parent, self.logs, self.faults):
             directory.mkdir(parents=True, exist_ok=True)
         for marker in self.faults.iterdir():
             marker.unlink()
+        self.report.unlink(missing_ok=True)
+        shutil.rmtree(self.model, ignore_errors=True)
         self.marker.touch()

@@ -107,7 +107,12 @@ class Options:
             raise LocalError(f"expected no negative spare rounds, got {self.spare_rounds}")
         if self.institutions is not None and self.institutions < 3:
             raise LocalError(f"expected at least 3 institutions, got {self.institutions}")
-        if self.epsilon <= 0 or not 0 < self.delta < 1 or self.clip_norm <= 0:
-            raise LocalError("expected ε and clipping norm above 0 and δ between 0 and 1")
-        if self.ceiling is not None and self.ceiling < self.epsilon:
-            raise LocalError("expected a ceiling of at least ε")
+        for name, value in (("epsilon", self.epsilon), ("clip-norm", self.clip_norm)):
+            if not value.is_finite() or value <= 0:
+                raise LocalError(f"expected --{name} above 0, got {value}")
+        if not self.delta.is_finite() or not 0 < self.delta < 1:
+            raise LocalError(f"expected --delta between 0 and 1, got {self.delta}")
+        if self.ceiling is not None and not self.epsilon <= self.ceiling < Decimal("Infinity"):
+            raise LocalError(f"expected --ceiling of at least --epsilon, got {self.ceiling}")
+        for text in self.faults:
+            read_fault(text)

@@ -184,6 +184,17 @@ def _took_part(result: DemoResult) -> str:
         for one in result.rounds
         if one.void
     )
+    faults = "".join(
+        f"<li><b>Round {one.n}</b> {text(name)}</li>"
+        for one in result.rounds
+        for name in one.faults
+    )
+    asked = (
+        "<h3>Faults that were asked for</h3><p>An institution that dies in a round has paid for "
+        f'it: its budget for the round is gone.</p><ul class="facts">{faults}</ul>'
+        if faults
+        else ""
+    )
     why = (
         "<h3>Void rounds</h3><p>The model stayed as it was. What had been uploaded counts as "
         f'released, and its privacy as spent.</p><ul class="facts void">{voids}</ul>'
@@ -195,7 +206,8 @@ def _took_part(result: DemoResult) -> str:
         f'<figure class="wide">{picture}</figure>'
         '<ul class="legend"><li><i class="there"></i>in the sum</li>'
         '<li><i class="absent"></i>absent</li>'
-        f'<li><i class="voidcell"></i>uploaded, but the round is void</li></ul>{why}</section>'
+        '<li><i class="voidcell"></i>uploaded, but the round is void</li></ul>'
+        f"{why}{asked}</section>"
     )
 
 

@@ -38,6 +38,7 @@ class RoundResult:
         survivors: ids of the institutions in the sum; of a void round, of those that uploaded.
         accuracy, macro_f1: of the model after it; None where it was not measured.
         reason: why it is void, else None.
+        faults: that struck in it, as they were asked for.
     """
 
     n: int
@@ -47,6 +48,7 @@ class RoundResult:
     accuracy: float | None
     macro_f1: float | None
     reason: str | None = None
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

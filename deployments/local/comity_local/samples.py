@@ -204,7 +204,8 @@ def read_folder(path: Path) -> Samples:
 
     Raises:
         LocalError: a file is missing, empty or not lines of `{"id", "region", "text", "label"}`;
-            an id comes twice; a region's name is not fit for an institution; fewer than two labels.
+            an id comes twice; a region's name is not fit for an institution; a private row has a
+            label that no public row has; fewer than two labels.
     """
     private = _read_rows(path / "train.jsonl")
     evaluation = _read_rows(path / "test.jsonl")
@@ -223,9 +224,16 @@ def read_folder(path: Path) -> Samples:
                 f"expected regions of 1 to 40 lower-case letters, digits and hyphens, "
                 f"got {region.id!r} in {path / 'train.jsonl'}"
             )
-    labels = tuple(sorted({row.label for row in (*private, *evaluation)}))
+    # A label that stands in private rows alone would be published with the model.
+    labels = tuple(sorted({row.label for row in evaluation}))
     if len(labels) < 2:
-        raise LocalError(f"expected at least two labels in {path}, got {len(labels)}")
+        raise LocalError(f"expected at least two labels in {path / 'test.jsonl'}")
+    for row in private:
+        if row.label not in labels:
+            raise LocalError(
+                f"expected labels that stand in test.jsonl too, which is public; the row "
+                f"{row.id!r} of train.jsonl has another"
+            )
     return Samples(regions=regions, evaluation_rows=evaluation, labels=labels)
 
 

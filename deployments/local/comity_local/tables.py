@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from comity_local.results import DemoResult, InstitutionResult, Score
+from comity_local.results import DemoResult, InstitutionResult, RoundResult, Score
 from comity_local.wording import (
     change,
     delta,
@@ -40,9 +40,14 @@ def rounds(result: DemoResult) -> Table:
             in_time(one.seconds),
             score(one.accuracy),
             score(one.macro_f1),
-            _text(f"void: {one.reason or 'no reason given'}" if one.void else "", "yellow"),
+            _text(_note(one), "yellow"),
         )
     return table
+
+
+def _note(one: RoundResult) -> str:
+    void = [f"void: {one.reason or 'no reason given'}"] if one.void else []
+    return "; ".join([*void, *(f"fault {name}" for name in one.faults)])
 
 
 def institutions(result: DemoResult) -> Table:

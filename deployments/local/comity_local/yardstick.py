@@ -21,38 +21,42 @@ from comity_client.model.export import Provenance, export
 from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.trainer import Trainer
-from comity_common.agreement import Aggregation, Agreement, Pooling, Task
+from comity_common.agreement import Agreement
 from comity_common.dp.terms import Guarantee
 from comity_common.ids import Digest, InstitutionId
 from comity_common.optimizer import first_state, state_digest
 from comity_common.vectors import Vector
-from comity_local.options import Options
 from comity_local.results import InstitutionResult, RoundResult, Score
-from comity_local.terms import LORA_ALPHA, LORA_RANK, Start, model_seed
+from comity_server.drafting import Start, aggregation_of
+from comity_server.terms import Terms
 
 THREADS_BESIDE = 1  # while the vaults train on the same cores
 THREADS_ALONE = 2
 
 
 class Yardstick:
-    """Builds the classifier of a demo and scores parameters on the public evaluation set."""
+    """Builds the classifier of a demo and scores parameters on the public evaluation set.
 
-    def __init__(self, options: Options, task: Task, evaluation: Path) -> None:
+    Args:
+        seed: 32 bytes, from which new parameters are drawn.
+    """
+
+    def __init__(self, terms: Terms, seed: bytes) -> None:
         torch.set_num_threads(THREADS_BESIDE)
-        self._task = task
+        self._terms = terms
         self._known: dict[Path, tuple[Rows, Examples]] = {}
-        self._base = base_path(options.model)
+        self._base = base_path(terms.model.name)
         self.classifier: Classifier = build(
             self._base,
-            task,
-            pooling=Pooling.MEAN,
-            tune=options.tune,
-            lora_rank=LORA_RANK,
-            lora_alpha=LORA_ALPHA,
-            seed=model_seed(options),
+            terms.task.task(),
+            pooling=terms.model.pooling,
+            tune=terms.model.tune,
+            lora_rank=terms.model.lora_rank,
+            lora_alpha=terms.model.lora_alpha,
+            seed=seed,
         )
         self._initial = self.classifier.initial_vector()
-        self._rows = read_rows(evaluation, task.labels)
+        self._rows = read_rows(terms.evaluation_set, terms.task.labels)
         self._examples = self.classifier.prepare(self._rows.texts)
 
     @property
@@ -69,9 +73,9 @@ class Yardstick:
         """The parameters that training starts from."""
         return self._initial.copy()
 
-    def start(self, aggregation: Aggregation) -> Start:
+    def start(self) -> Start:
         """Return what the agreement says about the start."""
-        state = first_state(self._initial, aggregation)
+        state = first_state(self._initial, aggregation_of(self._terms))
         return Start(
             base=base_digest(self._base),
             parameters=self._initial.size,
@@ -125,7 +129,7 @@ class Yardstick:
         """Read and prepare a file once: with a frozen encoder that is most of the work."""
         if data not in self._known:
             torch.set_num_threads(THREADS_ALONE)
-            rows = read_rows(data, self._task.labels)
+            rows = read_rows(data, self._terms.task.labels)
             self._known[data] = rows, self.classifier.prepare(rows.texts)
         return self._known[data]
 

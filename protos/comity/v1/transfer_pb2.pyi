@@ -52,6 +52,12 @@ class _ParcelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParcelKind
     """Institution to operator: [Endorsement]."""
     PARCEL_KIND_DECLINE: _ParcelKind.ValueType  # 9
     """Institution to operator: [Decline]."""
+    PARCEL_KIND_AGREEMENT_MOVED: _ParcelKind.ValueType  # 10
+    """Operator to institution, without content: something about an agreement moved; fetch."""
+    PARCEL_KIND_SIGNATURE: _ParcelKind.ValueType  # 11
+    """Institution to operator: [Agreement], with the institution's signature."""
+    PARCEL_KIND_WITHDRAWAL: _ParcelKind.ValueType  # 12
+    """Institution to operator: [Withdrawal]."""
 
 class ParcelKind(_ParcelKind, metaclass=_ParcelKindEnumTypeWrapper): ...
 
@@ -78,6 +84,12 @@ PARCEL_KIND_ENDORSEMENT: ParcelKind.ValueType  # 8
 """Institution to operator: [Endorsement]."""
 PARCEL_KIND_DECLINE: ParcelKind.ValueType  # 9
 """Institution to operator: [Decline]."""
+PARCEL_KIND_AGREEMENT_MOVED: ParcelKind.ValueType  # 10
+"""Operator to institution, without content: something about an agreement moved; fetch."""
+PARCEL_KIND_SIGNATURE: ParcelKind.ValueType  # 11
+"""Institution to operator: [Agreement], with the institution's signature."""
+PARCEL_KIND_WITHDRAWAL: ParcelKind.ValueType  # 12
+"""Institution to operator: [Withdrawal]."""
 Global___ParcelKind: _TypeAlias = ParcelKind  # noqa: Y015
 
 @_typing.final
@@ -325,3 +337,120 @@ class FetchTotalRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchTotalRequest: _TypeAlias = FetchTotalRequest  # noqa: Y015
+
+@_typing.final
+class FetchAgreementsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchAgreementsRequest: _TypeAlias = FetchAgreementsRequest  # noqa: Y015
+
+@_typing.final
+class AgreementState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    agreement: _builtins.bytes
+    """Canonical bytes."""
+    state: _builtins.str
+    """proposed, running, finished, stopped or withdrawn: the operator's word."""
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartySignature]: ...
+    @_builtins.property
+    def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Envelope]:
+        """[Withdrawal] each."""
+
+    def __init__(
+        self,
+        *,
+        agreement: _builtins.bytes = ...,
+        state: _builtins.str = ...,
+        signatures: _abc.Iterable[Global___PartySignature] | None = ...,
+        withdrawals: _abc.Iterable[Global___Envelope] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "signatures", b"signatures", "state", b"state", "withdrawals", b"withdrawals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreementState: _TypeAlias = AgreementState  # noqa: Y015
+
+@_typing.final
+class PartySignature(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    party: _builtins.str
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        party: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["party", b"party", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartySignature: _TypeAlias = PartySignature  # noqa: Y015
+
+@_typing.final
+class ProbeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeRequest: _TypeAlias = ProbeRequest  # noqa: Y015
+
+@_typing.final
+class ProbeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    received: _builtins.int
+    now: _builtins.float
+    """The operator's clock, seconds since 1970."""
+    version: _builtins.int
+    """Of the operator's protocol."""
+    def __init__(
+        self,
+        *,
+        received: _builtins.int = ...,
+        now: _builtins.float = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "received", b"received", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeReply: _TypeAlias = ProbeReply  # noqa: Y015

@@ -69,6 +69,16 @@ class TransferStub:
                 request_serializer=comity_dot_v1_dot_transfer__pb2.FetchTotalRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_transfer__pb2.Chunk.FromString,
                 _registered_method=True)
+        self.FetchAgreements = channel.unary_stream(
+                '/comity.v1.Transfer/FetchAgreements',
+                request_serializer=comity_dot_v1_dot_transfer__pb2.FetchAgreementsRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_transfer__pb2.AgreementState.FromString,
+                _registered_method=True)
+        self.Probe = channel.stream_unary(
+                '/comity.v1.Transfer/Probe',
+                request_serializer=comity_dot_v1_dot_transfer__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_transfer__pb2.ProbeReply.FromString,
+                _registered_method=True)
 
 
 class TransferServicer:
@@ -125,6 +135,20 @@ class TransferServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchAgreements(self, request, context):
+        """Every agreement that names the institution, with the signatures and withdrawals that are there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Probe(self, request_iterator, context):
+        """Takes bytes and throws them away: how fast is the way, and what time is it there?
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TransferServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +186,16 @@ def add_TransferServicer_to_server(servicer, server):
                     servicer.FetchTotal,
                     request_deserializer=comity_dot_v1_dot_transfer__pb2.FetchTotalRequest.FromString,
                     response_serializer=comity_dot_v1_dot_transfer__pb2.Chunk.SerializeToString,
+            ),
+            'FetchAgreements': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchAgreements,
+                    request_deserializer=comity_dot_v1_dot_transfer__pb2.FetchAgreementsRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_transfer__pb2.AgreementState.SerializeToString,
+            ),
+            'Probe': grpc.stream_unary_rpc_method_handler(
+                    servicer.Probe,
+                    request_deserializer=comity_dot_v1_dot_transfer__pb2.ProbeRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_transfer__pb2.ProbeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -353,6 +387,60 @@ class Transfer:
             '/comity.v1.Transfer/FetchTotal',
             comity_dot_v1_dot_transfer__pb2.FetchTotalRequest.SerializeToString,
             comity_dot_v1_dot_transfer__pb2.Chunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchAgreements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/comity.v1.Transfer/FetchAgreements',
+            comity_dot_v1_dot_transfer__pb2.FetchAgreementsRequest.SerializeToString,
+            comity_dot_v1_dot_transfer__pb2.AgreementState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Probe(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/comity.v1.Transfer/Probe',
+            comity_dot_v1_dot_transfer__pb2.ProbeRequest.SerializeToString,
+            comity_dot_v1_dot_transfer__pb2.ProbeReply.FromString,
             options,
             channel_credentials,
             insecure,

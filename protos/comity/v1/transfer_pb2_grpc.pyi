@@ -53,6 +53,10 @@ class TransferStub:
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]
     """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+    FetchAgreements: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchAgreementsRequest, _transfer_pb2.AgreementState]
+    """Every agreement that names the institution, with the signatures and withdrawals that are there."""
+    Probe: _grpc.StreamUnaryMultiCallable[_transfer_pb2.ProbeRequest, _transfer_pb2.ProbeReply]
+    """Takes bytes and throws them away: how fast is the way, and what time is it there?"""
 
 @_typing.type_check_only
 class TransferAsyncStub(TransferStub):
@@ -75,6 +79,10 @@ class TransferAsyncStub(TransferStub):
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]  # type: ignore[assignment]
     """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+    FetchAgreements: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchAgreementsRequest, _transfer_pb2.AgreementState]  # type: ignore[assignment]
+    """Every agreement that names the institution, with the signatures and withdrawals that are there."""
+    Probe: _aio.StreamUnaryMultiCallable[_transfer_pb2.ProbeRequest, _transfer_pb2.ProbeReply]  # type: ignore[assignment]
+    """Takes bytes and throws them away: how fast is the way, and what time is it there?"""
 
 class TransferServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -136,5 +144,21 @@ class TransferServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfer_pb2.Chunk], _abc.AsyncIterator[_transfer_pb2.Chunk]]:
         """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+
+    @_abc_1.abstractmethod
+    def FetchAgreements(
+        self,
+        request: _transfer_pb2.FetchAgreementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_transfer_pb2.AgreementState], _abc.AsyncIterator[_transfer_pb2.AgreementState]]:
+        """Every agreement that names the institution, with the signatures and withdrawals that are there."""
+
+    @_abc_1.abstractmethod
+    def Probe(
+        self,
+        request_iterator: _MaybeAsyncIterator[_transfer_pb2.ProbeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfer_pb2.ProbeReply, _abc.Awaitable[_transfer_pb2.ProbeReply]]:
+        """Takes bytes and throws them away: how fast is the way, and what time is it there?"""
 
 def add_TransferServicer_to_server(servicer: TransferServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

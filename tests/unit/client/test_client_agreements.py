@@ -13,7 +13,7 @@ from comity_client.agreements import check_expiry, schedule_event
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_client.policy import Policy
-from comity_common.agreement import Agreement
+from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import ED25519_BYTES, Purpose, Signed, SigningKeys, verify
 from comity_common.dp.accountant import calibrate
@@ -74,8 +74,12 @@ def founding(tmp_path: Path) -> Founding:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("rows")
     dataset = inst.data.register(
-        rows, ceiling=Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001")), order=order
+        rows,
+        name="rows",
+        task=TaskKind.SEQUENCE_CLASSIFICATION,
+        ceiling=Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001")),
     )
+    inst.data.grant(dataset, order)
     return Founding(inst, dataset, agreement, raw, signatures, keys | {"operator": operator})
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from comity_client.config import VaultConfig
 from comity_client.home import Home
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, Problem
 from comity_host.settings import write
 
 GOOD = """
@@ -42,7 +42,7 @@ def test_an_unknown_key_is_refused_and_its_value_not_shown(tmp_path: Path, line:
     assert "hunter2" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["id", "name", "jurisdiction", "server", "sockets"])
+@pytest.mark.parametrize("key", ["id", "name", "jurisdiction", "server"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     lines = [line for line in GOOD.splitlines() if not line.startswith(f"{key} ")]
     with pytest.raises(LocalError, match=f": {key}: "):
@@ -53,6 +53,43 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
 def test_a_server_is_a_host_and_a_port(tmp_path: Path, server: str) -> None:
     with pytest.raises(LocalError, match=": server: "):
         load(config(tmp_path, GOOD.replace("operator.example:7001", server)))
+
+
+def test_without_a_directory_of_their_own_the_sockets_lie_in_the_institutions(
+    tmp_path: Path,
+) -> None:
+    settings = load(config(tmp_path, GOOD.replace('sockets = "/run/comity"', "")))
+    assert settings.orders == tmp_path / "run" / "orders.sock"
+    assert settings.control == tmp_path / "run" / "control.sock"
+
+
+def test_a_socket_that_is_too_deep_for_the_system_is_a_problem_with_a_way_out(
+    tmp_path: Path,
+) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    settings = load(config(deep, GOOD.replace('sockets = "/run/comity"', "")))
+    with pytest.raises(Problem, match="the path of a socket is too long") as error:
+        _ = settings.control
+    assert error.value.code == "COM-SERVICE-005"
+    assert error.value.facts["setting"] == "sockets in vault.toml"
+
+
+def test_other_users_need_a_directory_that_they_can_enter(tmp_path: Path) -> None:
+    alone = GOOD.replace('sockets = "/run/comity"', "")
+    assert load(config(tmp_path, GOOD + "flower_uids = [1234]")).flower_uids == (1234,)
+    with pytest.raises(LocalError, match=r"flower_uids: .*a directory that these users can enter"):
+        load(config(tmp_path, alone + "flower_uids = [1234]"))
+
+
+@pytest.mark.parametrize("key", ["gate", "proxy"])
+@pytest.mark.parametrize("value", ["operator", "a:1:2", "http://name:hunter2@way-out:3128"])
+def test_gate_and_proxy_are_addresses_without_a_password(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    with pytest.raises(LocalError, match=f": {key}: ") as error:
+        load(config(tmp_path, GOOD + f'{key} = "{value}"'))
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize("threads", ["0", "257", '"many"'])
@@ -69,7 +106,7 @@ def test_what_is_no_toml_is_a_local_error(tmp_path: Path, raw: bytes) -> None:
 
 
 def test_a_missing_file_is_a_local_error(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match=r"cannot read vault\.toml"):
+    with pytest.raises(LocalError, match="there is no institution in"):
         load(tmp_path / "vault.toml")
 
 

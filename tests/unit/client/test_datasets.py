@@ -4,8 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comity_client.datasets import Rows, evaluation_set_digest, read_rows
-from comity_common.errors import LocalError
+from comity_client.datasets import (
+    MAX_LINE_BYTES,
+    Rows,
+    evaluation_set_digest,
+    read_labelled,
+    read_rows,
+)
+from comity_common.errors import LocalError, Problem
 
 LABELS = ("card", "loan")
 SECRET = "account 4711 of Ada Lovelace"
@@ -44,36 +50,159 @@ def test_rows_show_neither_content_nor_count(show, tmp_path: Path) -> None:  # t
 @pytest.mark.parametrize(
     ("bad", "expected"),
     [
-        (json.dumps({"text": SECRET}), "column 'label'"),
-        (json.dumps({"label": SECRET}), "column 'text'"),
-        (json.dumps({"text": 3, "label": "card"}), "column 'text'"),
-        (json.dumps({"text": SECRET + "\ud800", "label": "card"}), "column 'text'"),
+        (json.dumps({"text": SECRET}), "the column label"),
+        (json.dumps({"label": SECRET}), "the column text"),
+        (json.dumps({"text": 3, "label": "card"}), "the column text with a string"),
+        (json.dumps({"text": SECRET + "\ud800", "label": "card"}), "expected UTF-8"),
         (json.dumps({"text": "  ", "label": "card"}), "not blank"),
         (_row(label=SECRET), "one of the 2 declared labels"),
-        (SECRET.encode() + b"\xff", "JSON object in UTF-8"),
-        ('{"text": "' + SECRET, "JSON object in UTF-8"),
-        (json.dumps([SECRET]), "JSON object in UTF-8"),
-        ("[" * 100_000, "JSON object in UTF-8"),
-        ("", "JSON object in UTF-8"),
+        (SECRET.encode() + b"\xff", "expected UTF-8"),
+        ('{"text": "' + SECRET, "a JSON object"),
+        (json.dumps([SECRET]), "a JSON object"),
+        ("[" * 100_000, "a JSON object"),
+        ("", "a JSON object"),
     ],
 )
 def test_a_bad_line_is_named_by_file_and_number_and_never_shown(
     bad: str | bytes, expected: str, tmp_path: Path
 ) -> None:
     path = _write(tmp_path / "rows.jsonl", _row(), bad, _row())
-    with pytest.raises(LocalError, match=r"rows\.jsonl line 2: expected") as caught:
-        read_rows(path, LABELS)
-    assert expected in str(caught.value)
-    error: BaseException | None = caught.value
-    while error is not None:  # nor in what the error was raised from
+    for problem in (_problem_of(path), _problem_of(path, declared=False)):
+        if problem is None:  # any label is one before it is declared
+            assert "declared" in expected
+            continue
+        assert str(problem).startswith("rows.jsonl line 2: expected")
+        assert expected in str(problem)
+        _check_nothing_is_shown(problem)
+
+
+CSV = "id,text,label"
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "expected"),
+    [
+        ((CSV, f"1,{SECRET},card,4711"), 2, "3 columns, as in the header"),
+        ((CSV, f"1,{SECRET}"), 2, "3 columns, as in the header"),
+        ((CSV, f"1,{SECRET},card", "", f"2,{SECRET},card"), 3, "3 columns, as in the header"),
+        ((CSV, f'1,"{SECRET}"x,card'), 2, "quotes that close"),
+        ((CSV, "1,fine,card", f'2,"{SECRET}\nand on,card', "3,fine,card"), 3, "quotes that close"),
+        ((CSV, f"1,{SECRET}\rand,card"), 2, "quotes that close"),
+        ((CSV, '1,"two\nlines",card', f"2,{SECRET},Karte 4711"), 4, "one of the 2 declared labels"),
+        ((CSV, f"1,{SECRET}, "), 2, "a label that is not blank"),
+        ((CSV, "1, ,card"), 2, "a text that is not blank"),
+        ((CSV, f"1,{SECRET},card".encode() + b"\xe4"), 2, "expected UTF-8"),
+        (("text", SECRET), 1, "the column label"),
+        (("text;label", f"{SECRET};card"), 1, "the column text"),
+        (("Text,Label", f"{SECRET},card"), 1, "the column text"),
+        (("text,label,text", f"{SECRET},card,x"), 1, "the column text"),
+        ((f"1,{SECRET},card",), 1, "the column text"),
+    ],
+)
+def test_a_bad_row_of_a_table_is_named_by_the_line_on_which_it_begins(
+    lines: tuple[str | bytes, ...], line: int, expected: str, tmp_path: Path
+) -> None:
+    problem = _problem_of(_write(tmp_path / "rows.csv", *lines))
+    assert problem is not None
+    assert str(problem).startswith(f"rows.csv line {line}: expected")
+    assert expected in str(problem)
+    _check_nothing_is_shown(problem)
+
+
+def _problem_of(path: Path, *, declared: bool = True) -> Problem | None:
+    try:
+        read_rows(path, LABELS) if declared else read_labelled(path)
+    except Problem as problem:
+        return problem
+    return None
+
+
+def _check_nothing_is_shown(problem: Problem) -> None:
+    """Look for content in an error, and in what it was raised from."""
+    error: BaseException | None = problem
+    while error is not None:
         assert "4711" not in str(error)
         assert "4711" not in repr(vars(error))
         error = error.__cause__ or error.__context__
 
 
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="at least one row"):
-        read_rows(_write(tmp_path / "rows.jsonl"), LABELS)
+def test_a_table_is_read_with_quotes_line_breaks_and_columns_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "rows.CSV"
+    path.write_bytes(
+        b'label,id,text\r\nloan,1,"a ""good"", large\r\nloan"\r\ncard,"2,3",Stra\xc3\x9fe'
+    )
+    rows = read_rows(path, LABELS)
+    assert rows.texts == ('a "good", large\r\nloan', "Straße")
+    assert rows.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("d.csv", "text,label\nhello,card\n"), ("d.jsonl", '{"text": "hello", "label": "card"}')],
+)
+def test_a_byte_order_mark_is_no_part_of_the_rows(name: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content, "utf-8-sig")
+    assert read_rows(path, LABELS).texts == ("hello",)
+
+
+def test_labels_that_are_not_all_strings_are_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "rows.jsonl", _row(label="1"), json.dumps({"text": "a", "label": 1}))
+    with pytest.raises(Problem, match=r"rows.jsonl line 2: expected the column label with a str"):
+        read_labelled(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("rows.jsonl", '{"text": "%s", "label": "card"}'),
+        ("rows.csv", "%s,card"),
+    ],
+)
+def test_a_line_of_a_mebibyte_is_read_and_a_longer_one_is_not(
+    name: str, line: str, tmp_path: Path
+) -> None:
+    longest = line % ("x" * (MAX_LINE_BYTES - len(line) + 1))  # with its line feed
+    path = _write(tmp_path / name, "text,label" if name.endswith("csv") else _row(), longest, "")
+    assert read_rows(path, LABELS).texts[-1].startswith("xxx")
+    _write(path, *path.read_text().splitlines()[:1], longest + " ", "")
+    with pytest.raises(Problem, match=f"{name} line 2: expected at most 1 MiB"):
+        read_rows(path, LABELS)
+
+
+def test_a_quote_that_never_closes_does_not_swallow_the_file(tmp_path: Path) -> None:
+    lines = [CSV, '1,"' + SECRET, *[f"{n},another row,card" for n in range(100_000)]]
+    problem = _problem_of(_write(tmp_path / "rows.csv", *lines))
+    assert str(problem).startswith("rows.csv line 2: expected comma-separated values")
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "rows", "rows.jsonl.gz", ".csv"])
+def test_a_file_of_another_kind_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
+    path = _write(tmp_path / name, _row())
+    with pytest.raises(Problem, match=r"ends in \.jsonl or \.csv"):
+        read_rows(path, LABELS)
+
+
+def test_labels_are_read_as_they_stand_before_they_are_declared(tmp_path: Path) -> None:
+    rows = read_labelled(_write(tmp_path / "d.jsonl", _row("a", "new"), _row("b", "card")))
+    assert (rows.texts, rows.labels, len(rows)) == (("a", "b"), ("new", "card"), 2)
+    assert repr(rows) == str(rows) == "Labelled(texts and labels)"
+
+
+def test_reading_says_how_far_it_is(tmp_path: Path) -> None:
+    parts: list[float] = []
+    read_labelled(_write(tmp_path / "d.jsonl", *[_row()] * 4000, ""), parts.append)
+    assert parts == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("rows.jsonl", ""), ("rows.csv", ""), ("rows.csv", CSV), ("rows.csv", CSV + "\n")],
+)
+def test_an_empty_file_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    for declared in (True, False):
+        problem = _problem_of(_write(tmp_path / name, content), declared=declared)
+        assert str(problem) == f"{name}: expected at least one row, got an empty file"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

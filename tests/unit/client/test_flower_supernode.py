@@ -1,6 +1,7 @@
 """The SuperNode's command, its environment and its key."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def test_telemetry_is_off_and_the_institutions_environment_stays_at_home(
     assert command.env["HTTPS_PROXY"] == "http://way-out:3128"
     assert "DATABASE_PASSWORD" not in command.env
     assert (tmp_path / "flower" / "config.toml").exists()
+    ours = replace(node, proxy="http://ours:8080").command().env
+    assert {ours["HTTPS_PROXY"], ours["https_proxy"]} == {"http://ours:8080"}
     config = command.argv[command.argv.index("--node-config") + 1]
     assert config == 'vault="/run/a vault.sock"'
     assert "--insecure" not in command.argv

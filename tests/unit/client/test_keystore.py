@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from comity_client.keystore import SIGNING, TLS_KEY, Keystore
+from comity_client.keystore import AUTHORITY, SIGNING, TLS_KEY, Keystore
 from comity_common.errors import LocalError
 
 SECRETS = (SIGNING, TLS_KEY)
@@ -78,7 +78,7 @@ def test_a_signing_key_of_another_size_is_an_error_that_does_not_show_it(
 
 
 def test_there_is_no_tls_before_the_operator_approved(keys: Keystore) -> None:
-    with pytest.raises(LocalError, match="join first"):
+    with pytest.raises(LocalError, match="not joined"):
         keys.tls()
 
 
@@ -86,11 +86,8 @@ def test_a_certificate_that_was_installed_is_given_with_the_key(
     keys: Keystore, tmp_path: Path
 ) -> None:
     keys.install(b"certificate", b"authority")
-    assert Keystore(tmp_path).tls() == (
-        b"authority",
-        (tmp_path / TLS_KEY).read_bytes(),
-        b"certificate",
-    )
+    assert Keystore(tmp_path).tls() == ((tmp_path / TLS_KEY).read_bytes(), b"certificate")
+    assert (tmp_path / AUTHORITY).read_bytes() == b"authority"
 
 
 def test_the_certificate_request_is_for_the_key_of_the_identity(keys: Keystore) -> None:

@@ -4,12 +4,16 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.simulation.federation import make_agreement
 
 from comity_client.ledger import Ledger
 from comity_client.registrations import Registrations
 from comity_client.store import Store
-from comity_common.dp.terms import Guarantee
-from comity_common.errors import LocalError
+from comity_common.agreement import TaskKind
+from comity_common.canonical import encode
+from comity_common.crypto.sign import SigningKeys
+from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.errors import LocalError, Problem, Refusal
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister, Genesis
 from comity_common.ledger.entries import read
@@ -30,6 +34,15 @@ class Vault:
                 self.ledger.append(tx, Genesis(nonce=bytes(16), software="test"))
         self.data = Registrations(self.store, self.ledger)
 
+    def register(
+        self, file: Path, ceiling: Guarantee = CEILING, name: str = "intents", order: int = 8
+    ) -> DatasetId:
+        dataset = self.data.register(
+            file, name=name, task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+        )
+        self.data.grant(dataset, order)
+        return dataset
+
     def bodies(self, kind: type) -> list:
         return [b for b in map(read, self.ledger.entries()) if isinstance(b, kind)]
 
@@ -47,36 +60,54 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_the_same_bytes_are_the_same_budget(vault: Vault, rows: Path, tmp_path: Path) -> None:
-    first = vault.data.register(rows, ceiling=CEILING, order=8)
+    first = vault.register(rows)
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(ROWS)
-    assert vault.data.register(rows, ceiling=CEILING, order=8) == first
-    assert vault.data.register(copy, ceiling=CEILING, order=8) == first
-    assert Vault(tmp_path / "home").data.register(copy, ceiling=CEILING, order=8) == first
+    assert vault.register(rows) == first
+    assert vault.register(copy) == first
+    assert Vault(tmp_path / "home").register(copy) == first
     assert len(vault.bodies(BudgetGrant)) == len(vault.bodies(DatasetRegister)) == 1
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "order"),
+    "ceiling",
     [
-        (Guarantee(epsilon=Decimal(9), delta=CEILING.delta), 8),
-        (Guarantee(epsilon=Decimal(1), delta=CEILING.delta), 8),
-        (Guarantee(epsilon=CEILING.epsilon, delta=Decimal("0.0001")), 8),
-        (CEILING, 9),
+        Guarantee(epsilon=Decimal(9), delta=CEILING.delta),
+        Guarantee(epsilon=Decimal(1), delta=CEILING.delta),
+        Guarantee(epsilon=CEILING.epsilon, delta=Decimal("0.0001")),
     ],
 )
-def test_another_ceiling_or_order_for_the_same_bytes_is_refused(
-    vault: Vault, rows: Path, ceiling: Guarantee, order: int
+def test_another_ceiling_for_the_same_bytes_is_refused(
+    vault: Vault, rows: Path, ceiling: Guarantee
 ) -> None:
-    dataset = vault.data.register(rows, ceiling=CEILING, order=8)
-    with pytest.raises(LocalError, match=r"ε = 8 at order 8 .* for life"):
-        vault.data.register(rows, ceiling=ceiling, order=order)
+    dataset = vault.register(rows)
+    with pytest.raises(Problem, match=r"ε = 8 at δ = 0.00001, for life"):
+        vault.register(rows, ceiling)
     (grant,) = vault.bodies(BudgetGrant)
     assert (grant.dataset, grant.ceiling, grant.order) == (dataset, CEILING, 8)
 
 
+def test_the_order_of_the_first_agreement_stays(vault: Vault, rows: Path) -> None:
+    dataset = vault.register(rows)
+    vault.data.grant(dataset, 4)
+    assert vault.ledger.budget().grant(dataset).order == 8
+
+
+def test_nothing_can_be_reserved_before_the_grant(vault: Vault, rows: Path) -> None:
+    dataset = vault.data.register(
+        rows, name="intents", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=CEILING
+    )
+    one = SampledGaussian(
+        sampling_probability=Decimal("0.01"), noise_multiplier=Decimal(5), steps=1
+    )
+    with pytest.raises(Refusal, match="granted budget"):
+        vault.ledger.budget().check_reserve(dataset, one)
+    vault.data.grant(dataset, 8)
+    vault.ledger.budget().check_reserve(dataset, one)
+
+
 def test_the_grant_is_on_the_ledger_after_the_registration(vault: Vault, rows: Path) -> None:
-    dataset = vault.data.register(rows, ceiling=CEILING, order=8)
+    dataset = vault.register(rows)
     bodies = [read(entry) for entry in vault.ledger.entries()]
     assert [type(body) for body in bodies] == [Genesis, DatasetRegister, BudgetGrant]
     assert vault.ledger.budget().grant(dataset).ceiling == CEILING
@@ -84,11 +115,10 @@ def test_the_grant_is_on_the_ledger_after_the_registration(vault: Vault, rows: P
 
 def test_a_grant_that_affords_nothing_leaves_no_trace(vault: Vault, rows: Path) -> None:
     tiny = Guarantee(epsilon=Decimal("0.0001"), delta=CEILING.delta)
-    with pytest.raises(LocalError, match="afford"):
-        vault.data.register(rows, ceiling=tiny, order=2)
+    with pytest.raises(LocalError, match="no noise keeps a ceiling"):
+        vault.register(rows, tiny, order=2)
     assert vault.bodies(DatasetRegister) == []
-    dataset = vault.data.register(rows, ceiling=CEILING, order=8)  # the ledger is still good
-    assert vault.ledger.budget().grant(dataset).order == 8
+    vault.ledger.budget()  # the ledger is still good
 
 
 def test_the_ledger_has_neither_path_nor_content_nor_a_digest_that_can_be_guessed(
@@ -96,7 +126,7 @@ def test_the_ledger_has_neither_path_nor_content_nor_a_digest_that_can_be_guesse
 ) -> None:
     other = Vault(tmp_path / "other")
     for each in (vault, other):
-        each.data.register(rows, ceiling=CEILING, order=8)
+        each.register(rows)
     written = b"".join(entry.body for entry in vault.ledger.entries())
     for trace in (b"rows", b"jsonl", str(tmp_path).encode(), b"417", str(len(ROWS)).encode()):
         assert trace not in written
@@ -106,7 +136,7 @@ def test_the_ledger_has_neither_path_nor_content_nor_a_digest_that_can_be_guesse
 
 
 def test_it_is_known_where_the_rows_lie(vault: Vault, rows: Path) -> None:
-    dataset = vault.data.register(rows, ceiling=CEILING, order=8)
+    dataset = vault.register(rows)
     assert vault.data.file(dataset) == rows.resolve()
     with pytest.raises(LocalError, match="registered data set"):
         vault.data.file(DatasetId("0" * 32))
@@ -115,22 +145,64 @@ def test_it_is_known_where_the_rows_lie(vault: Vault, rows: Path) -> None:
 def test_a_file_that_moved_is_found_where_it_was_registered_last(
     vault: Vault, rows: Path, tmp_path: Path
 ) -> None:
-    dataset = vault.data.register(rows, ceiling=CEILING, order=8)
+    dataset = vault.register(rows)
     moved = rows.rename(tmp_path / "moved.jsonl")
-    assert vault.data.register(moved, ceiling=CEILING, order=8) == dataset
+    assert vault.register(moved) == dataset
     assert vault.data.file(dataset) == moved.resolve()
 
 
 def test_a_file_that_was_changed_is_not_trained_on_under_the_old_budget(
     vault: Vault, rows: Path
 ) -> None:
-    dataset = vault.data.register(rows, ceiling=CEILING, order=8)
+    dataset = vault.register(rows)
     rows.write_bytes(ROWS + b'{"text": "one more", "label": "a"}\n')
     with pytest.raises(LocalError):
         vault.data.file(dataset)
 
 
 def test_a_missing_file_is_not_registered(vault: Vault, tmp_path: Path) -> None:
-    with pytest.raises(OSError):
-        vault.data.register(tmp_path / "none.jsonl", ceiling=CEILING, order=8)
+    with pytest.raises(LocalError, match=r"none\.jsonl: expected a readable file"):
+        vault.register(tmp_path / "none.jsonl")
     assert vault.bodies(DatasetRegister) == []
+
+
+def test_a_name_is_one_data_sets_and_well_formed(vault: Vault, rows: Path, tmp_path: Path) -> None:
+    vault.register(rows)
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(ROWS[:100])
+    with pytest.raises(Problem, match="taken"):
+        vault.register(other)
+    for name in ("", "Intents", "a b", "x" * 41, "../x"):
+        with pytest.raises(Problem, match="expected a name"):
+            vault.register(other, name=name)
+    assert [one.name for one in vault.data.all()] == ["intents"]
+
+
+def test_a_removed_data_set_is_not_trained_on_and_remembers_what_it_spent(
+    vault: Vault, rows: Path
+) -> None:
+    dataset = vault.register(rows)
+    vault.data.remove("intents")
+    with pytest.raises(LocalError, match="was removed"):
+        vault.data.file(dataset)
+    with pytest.raises(Problem, match="no data set intents"):
+        vault.data.find("intents")
+    assert rows.read_bytes() == ROWS
+    assert vault.register(rows, name="again") == dataset
+    assert vault.data.find("again") == dataset
+    assert len(vault.bodies(DatasetRegister)) == 1
+
+
+@pytest.mark.parametrize("state", ["signed", "in-force"])
+def test_a_data_set_that_an_agreement_holds_on_to_is_not_removed(
+    vault: Vault, rows: Path, state: str
+) -> None:
+    dataset = vault.register(rows)
+    keys = {InstitutionId(f"inst-{k}"): SigningKeys.generate() for k in range(3)}
+    agreement = make_agreement(keys, SigningKeys.generate())
+    row = (agreement.digest, encode(agreement), state, dataset)
+    with vault.store.transaction() as tx:
+        tx.execute("insert into agreements values (?, ?, ?, ?)", row)
+    with pytest.raises(Problem, match="trains on intents"):
+        vault.data.remove("intents")
+    assert vault.data.find("intents") == dataset

@@ -531,10 +531,10 @@ def trace(seat: Seat, agreement: Digest) -> list[Any]:
 def deliver(bench: Bench, kind: int, messages: tuple[Signed, ...], boxes: tuple[bytes, ...] = (),
             agreement: str | None = None) -> None:  # fmt: skip
     """Deliver a parcel that must change nothing and keep nobody from the next one."""
-    seat, mailroom = bench.seat, bench.seat.mailroom
-    before, place = trace(seat, bench.agreement.digest), mailroom.cursor() + 1
-    mailroom.deliver(Delivery(place, agreement or bench.agreement.digest, kind, messages, boxes))
-    assert mailroom.cursor() == place
+    seat, mailbox = bench.seat, bench.seat.mailbox
+    before, place = trace(seat, bench.agreement.digest), mailbox.cursor() + 1
+    seat.deliver(Delivery(place, agreement or bench.agreement.digest, kind, messages, boxes))
+    assert mailbox.cursor() == place
     assert trace(seat, bench.agreement.digest) == before
 
 
@@ -583,12 +583,12 @@ def test_a_parcel_of_another_agreement_is_passed_over(shared: Bench, agreement: 
 
 def test_a_parcel_whose_place_no_database_holds_harms_nobody(bench: Bench) -> None:
     before = trace(bench.seat, bench.agreement.digest)
-    cursor = bench.seat.mailroom.cursor()
-    bench.seat.mailroom.deliver(
+    cursor = bench.seat.mailbox.cursor()
+    bench.seat.deliver(
         Delivery(2**64 - 1, bench.agreement.digest, pb.PARCEL_KIND_SURVIVORS, (), ())
     )
     assert trace(bench.seat, bench.agreement.digest) == before
-    assert bench.seat.mailroom.cursor() == cursor
+    assert bench.seat.mailbox.cursor() == cursor
 
 
 @pytest.mark.parametrize(
@@ -626,9 +626,9 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
         "swapped boxes": (true.messages, (true.boxes[0], true.boxes[2], true.boxes[1])),
     }[mangle]
     before = trace(seat, federation.agreement.digest)
-    seat.mailroom.deliver(replace(true, messages=mangled[0], boxes=mangled[1]))
+    seat.deliver(replace(true, messages=mangled[0], boxes=mangled[1]))
     assert trace(seat, federation.agreement.digest) == before
     round = seat.inst.rounds.get(federation.agreement.digest, 1)
     assert (round.phase, round.survivors) == (Phase.UPLOADED, None)
-    seat.mailroom.deliver(replace(true, sequence=true.sequence + 1))
+    seat.deliver(replace(true, sequence=true.sequence + 1))
     assert seat.inst.rounds.get(federation.agreement.digest, 1).phase is Phase.REVEALED

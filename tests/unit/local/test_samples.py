@@ -177,7 +177,7 @@ def test_a_folder_becomes_regions_labels_and_an_evaluation_set(tmp_path: Path) -
     folder = write_folder(
         tmp_path,
         [a_row("1", "us"), a_row("2", "ng-pidgin", "b"), a_row("3", "us", "b", extra=1)],
-        [a_row("4", "us", "c")],
+        [a_row("4", "us", "c"), a_row("5", "us", "b"), a_row("6", "us", "a")],
     )
     samples = read_folder(folder)
     assert [(r.id, r.jurisdiction, len(r.rows)) for r in samples.regions] == [
@@ -185,7 +185,17 @@ def test_a_folder_becomes_regions_labels_and_an_evaluation_set(tmp_path: Path) -
         ("us", "US", 2),
     ]
     assert samples.labels == ("a", "b", "c")
-    assert [row.id for row in samples.evaluation_rows] == ["4"]
+    assert [row.id for row in samples.evaluation_rows] == ["4", "5", "6"]
+
+
+def test_a_label_that_stands_in_private_rows_alone_is_refused_and_not_shown(
+    tmp_path: Path,
+) -> None:
+    private = [a_row("1"), a_row("2", label="secret-diagnosis")]
+    folder = write_folder(tmp_path, private, [a_row("3"), a_row("4", label="b")])
+    with pytest.raises(LocalError, match=r"the row '2' of train\.jsonl") as error:
+        read_folder(folder)
+    assert "secret-diagnosis" not in str(error.value)
 
 
 def test_written_rows_are_read_back(tmp_path: Path) -> None:

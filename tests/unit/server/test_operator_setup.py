@@ -52,9 +52,7 @@ class Desk:
 
     def approve(self) -> None:
         for identity in self.identities.values():
-            self.registry.approve(
-                self.home.certificate_authority(), identity.request(), "ecdsa-sha2-nistp384 A"
-            )
+            identity.admit(self.registry, self.home, "ecdsa-sha2-nistp384 A")
 
     def sign(self, id: str, signer: str | None = None) -> None:
         signed = self.identities[signer or id].signing.sign(Purpose.AGREEMENT, self.body)
@@ -103,9 +101,7 @@ def test_settings_survive_writing_and_unknown_ones_are_refused(desk: Desk) -> No
 
 def test_an_approved_key_is_known_by_its_fingerprint_and_no_other_is(desk: Desk) -> None:
     identity = desk.identities["inst-0"]
-    certified = desk.registry.approve(
-        desk.home.certificate_authority(), identity.request(), "ecdsa-sha2-nistp384 AAAA"
-    )
+    certified = identity.admit(desk.registry, desk.home, "ecdsa-sha2-nistp384 AAAA")
     assert certified.fingerprint == identity.party().identity.tls
     assert certificate_fingerprint(certified.certificate) == certified.fingerprint
     assert desk.registry.identify(certified.fingerprint) == "inst-0"
@@ -119,11 +115,11 @@ def test_an_approved_key_is_known_by_its_fingerprint_and_no_other_is(desk: Desk)
 def test_an_id_or_a_key_is_approved_once(desk: Desk) -> None:
     desk.approve()
     again = Identity("inst-0")
-    with pytest.raises(LocalError, match="new id"):
-        desk.registry.approve(desk.home.certificate_authority(), again.request(), "")
+    with pytest.raises(LocalError, match="in already"):
+        again.admit(desk.registry, desk.home)
     again = Identity("inst-9", tls=desk.identities["inst-0"].tls)
-    with pytest.raises(LocalError, match="new id"):
-        desk.registry.approve(desk.home.certificate_authority(), again.request(), "")
+    with pytest.raises(PeerError, match="no other institution has"):
+        again.admit(desk.registry, desk.home)
 
 
 @pytest.mark.parametrize("request_", [b"", b"-----BEGIN", b"\xff" * 100])
@@ -185,7 +181,7 @@ def test_a_stopped_agreement_can_be_resumed_and_a_finished_one_cannot(desk: Desk
     assert desk.agreements.latest() == (desk.agreement, AgreementState.STOPPED, "nobody came")
     desk.agreements.start(digest)
     desk.agreements.end(digest, AgreementState.FINISHED)
-    with pytest.raises(LocalError, match="not finished"):
+    with pytest.raises(LocalError, match="this one is finished"):
         desk.agreements.start(digest)
 
 

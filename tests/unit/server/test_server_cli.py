@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.commands import comity
 from tests.simulation.network import Federation
-from typer.testing import CliRunner
 
-from comity_server.cli import app
 from comity_server.daemon import Daemon
 
 
@@ -17,8 +16,8 @@ def test_status_shows_the_run_in_words_and_as_json(tmp_path: Path) -> None:
     daemon = Daemon(federation.home.path)
     daemon.start()
     try:
-        words = CliRunner().invoke(app, ["status", "--home", str(federation.home.path)])
-        raw = CliRunner().invoke(app, ["status", "--home", str(federation.home.path), "--json"])
+        words = comity("server", "status", "--home", federation.home.path)
+        raw = comity("server", "status", "--home", federation.home.path, "--json")
     finally:
         daemon.close()
     assert words.exit_code == raw.exit_code == 0
@@ -28,31 +27,32 @@ def test_status_shows_the_run_in_words_and_as_json(tmp_path: Path) -> None:
     assert [one["id"] for one in state["institutions"]] == list(federation.agreement.roster)
     assert set(state) == {
         *("agreement", "stage", "round", "certified", "of_rounds", "attempts"),
-        *("finished", "failure", "institutions", "rounds"),
+        *("finished", "failure", "institutions", "rounds", "service"),
     }
 
 
 def test_status_of_a_daemon_that_is_away_says_try_later(tmp_path: Path) -> None:
-    found = CliRunner().invoke(app, ["status", "--home", str(tmp_path)])
+    Federation.make(tmp_path, 3)
+    found = comity("server", "status", "--home", tmp_path)
     assert found.exit_code == 75
-    assert found.stderr.startswith("COM-SERVER-002 no answer from the server: ")
+    assert found.error.startswith("COM-SERVER-001 the server does not answer")
 
 
 def test_a_directory_that_is_no_operators_is_one_sentence(tmp_path: Path) -> None:
-    found = CliRunner().invoke(app, ["run", "--home", str(tmp_path)])
+    found = comity("server", "daemon", "--home", tmp_path)
     assert found.exit_code == 1
-    assert found.stderr.startswith("COM-SERVER-001 the server cannot start: cannot read server")
+    assert found.error.startswith("COM-SERVER-002 there is no operator in ")
 
 
 def test_a_second_daemon_on_one_directory_is_refused(tmp_path: Path) -> None:
     federation = Federation.make(tmp_path / "operator", 3)
     daemon = Daemon(federation.home.path)
     try:
-        found = CliRunner().invoke(app, ["run", "--home", str(federation.home.path)])
+        found = comity("server", "daemon", "--home", federation.home.path)
     finally:
         daemon.close()
     assert found.exit_code == 1
-    assert found.stderr.endswith("expected no other daemon on this directory\n")
+    assert found.error.startswith("COM-ANY-001 expected no other daemon on this directory")
 
 
 def test_help_imports_no_server() -> None:

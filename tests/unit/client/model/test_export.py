@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from tests.commands import Outcome, comity
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from typer.testing import CliRunner
 
-from comity_client.model.cli import app
 from comity_client.model.export import Provenance, export
 from comity_common.agreement import Pooling, Tune
 from comity_common.dp.terms import Guarantee
@@ -95,8 +94,8 @@ def test_nothing_is_written_over(build_tiny, tmp_path: Path) -> None:  # type: i
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def _run(*arguments: object):  # type: ignore[no-untyped-def]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def _run(*arguments: object) -> Outcome:
+    return comity("model", *arguments)
 
 
 def test_predict_names_the_label_that_the_model_finds_likeliest(exported) -> None:  # type: ignore[no-untyped-def]

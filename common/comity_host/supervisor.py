@@ -1,4 +1,4 @@
-"""Starts the daemons of a federation on one machine, restarts them, and ends all of them.
+"""Starts daemons on one machine, restarts them, and ends all of them.
 
 The one hard rule: nothing that was started here, nor anything that those processes started,
 outlives this process, whether it ends in good order, by Ctrl-C or by kill -9. Therefore
@@ -9,7 +9,8 @@ outlives this process, whether it ends in good order, by Ctrl-C or by kill -9. T
   pipe closes because we are gone, however that happened, it ends what is left.
 
 A process that died is started again as its policy says, by one watching thread. Its session is
-cleared first, so a restart never meets its own past.
+cleared first, so a restart never meets its own past. One that dies again and again soon after its
+start is given longer and longer pauses.
 
     with Supervisor() as supervisor:
         supervisor.start(Process(name="superlink", argv=..., env=..., cwd=..., log=...,
@@ -37,6 +38,8 @@ from comity_common.errors import LocalError
 WATCH_EVERY_S = 0.1
 GRACE_S = 5.0  # between asking to end and killing
 SHORTEST_LIFE_S = 1.0  # a process that dies sooner is not restarted sooner than this
+QUICK_DEATH_S = 10.0  # a process that dies sooner, and again and again, is given pauses,
+LONGEST_PAUSE_S = 60.0  # up to this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,26 +61,47 @@ class Process:
     restart_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How a process does.
+
+    Attributes:
+        restarts: how often it was started again.
+        exit_code: how it ended last (negative: by that signal); None if it never did.
+    """
+
+    alive: bool
+    restarts: int
+    exit_code: int | None
+
+
 @dataclass(slots=True, kw_only=True)
 class _Running:
     process: Process
     popen: subprocess.Popen[bytes]
     started_at: float
     ended_at: float | None = None
+    exit_code: int | None = None
     restarts: int = 0
+    quick_deaths: int = 0
 
 
 class Supervisor:
-    """The processes of one demo, by name. Its methods may be called from any thread."""
+    """Processes by name. Its methods may be called from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        guard_holds: descriptors that the guard keeps open until it has ended everything.
+    """
+
+    def __init__(self, guard_holds: Collection[int] = ()) -> None:
         """Start the guard and the watching thread."""
         self._running: dict[str, _Running] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._guard = subprocess.Popen(
-            [sys.executable, "-m", "comity_local.supervisor"],
+            [sys.executable, "-m", "comity_host.supervisor"],
             stdin=subprocess.PIPE,
+            pass_fds=tuple(guard_holds),
             start_new_session=True,  # a Ctrl-C in the terminal is not for the guard
         )
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -117,6 +141,11 @@ class Supervisor:
         """Return how often a process has been started again."""
         with self._lock:
             return self._running[name].restarts
+
+    def conditions(self) -> dict[str, Condition]:
+        """Return how every process does, in the order in which they were started."""
+        with self._lock:
+            return {name: _condition(running) for name, running in self._running.items()}
 
     def kill(self, name: str) -> None:
         """Send SIGKILL to a process; its policy says what then."""
@@ -193,17 +222,23 @@ class Supervisor:
 
     def _look_after(self, running: _Running) -> None:
         if running.ended_at is None:
-            if running.popen.poll() is not None:
-                running.ended_at = time.monotonic()
+            if (code := running.popen.poll()) is not None:
+                _note_end(running, code)
                 self._end([running], grace_s=0.0)
             return
         wait_s = running.process.restart_after_s
         if wait_s is None:
             return
         now = time.monotonic()
+        wait_s = max(wait_s, pause_s(running.quick_deaths))
         if now >= max(running.ended_at + wait_s, running.started_at + SHORTEST_LIFE_S):
-            running.popen = self._spawn(running.process)
-            running.started_at, running.ended_at = now, None
+            running.started_at = now
+            try:
+                running.popen = self._spawn(running.process)
+            except OSError:  # a full disk, a program that is just being replaced: try again later
+                _note_end(running, running.exit_code)
+                return
+            running.ended_at = None
             running.restarts += 1
 
     def _end(self, running: Iterable[_Running], grace_s: float) -> None:
@@ -212,6 +247,26 @@ class Supervisor:
         for popen in popens:
             popen.wait()
             self._tell_guard(f"-{popen.pid}")
+
+
+def pause_s(quick_deaths: int) -> float:
+    """Return for how many seconds a process rests that died quickly so often in a row."""
+    return min(2.0 ** min(quick_deaths - 1, 10), LONGEST_PAUSE_S) if quick_deaths > 1 else 0.0
+
+
+def _note_end(running: _Running, code: int | None) -> None:
+    running.ended_at, running.exit_code = time.monotonic(), code
+    is_quick = running.ended_at - running.started_at < QUICK_DEATH_S
+    running.quick_deaths = running.quick_deaths + 1 if is_quick else 0
+
+
+def _condition(running: _Running) -> Condition:
+    ended = running.popen.poll()
+    return Condition(
+        alive=ended is None,
+        restarts=running.restarts,
+        exit_code=running.exit_code if ended is None else ended,
+    )
 
 
 def end_sessions(sessions: Collection[int], grace_s: float) -> None:

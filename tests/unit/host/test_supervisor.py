@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from comity_common.errors import LocalError
-from comity_local.supervisor import Process, Supervisor
+from comity_host.supervisor import LONGEST_PAUSE_S, Condition, Process, Supervisor, pause_s
 
 SLEEP = "import time; time.sleep(600)"
 # A parent that leaves its pid and a child's pid in files; the child is in its own process group.
@@ -31,7 +32,7 @@ DEMO = """
 import signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off
-from comity_local.supervisor import Process, Supervisor
+from comity_host.supervisor import Process, Supervisor
 here = Path(sys.argv[1])
 with Supervisor() as supervisor:
     supervisor.start(Process(name="family", argv=(sys.executable, "-c", sys.argv[2]), env={},
@@ -131,6 +132,49 @@ def test_a_process_that_must_wait_is_restarted_after_its_time_and_not_before(
     assert time.monotonic() - killed >= 1.4
 
 
+def test_pauses_grow_from_the_second_quick_death_on_and_have_an_end() -> None:
+    assert [pause_s(deaths) for deaths in range(5)] == [0.0, 0.0, 2.0, 4.0, 8.0]
+    assert pause_s(7) == pause_s(1_000_000) == LONGEST_PAUSE_S
+
+
+def test_a_process_that_dies_again_and_again_is_given_a_pause(
+    supervisor: Supervisor, process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comity_host.supervisor.SHORTEST_LIFE_S", 0.1)
+    began = time.monotonic()
+    supervisor.start(process("raise SystemExit(3)", 0.0))
+    until(lambda: supervisor.restarts("it") == 2)
+    assert time.monotonic() - began >= pause_s(2)
+    until(
+        lambda: supervisor.conditions() == {"it": Condition(alive=False, restarts=2, exit_code=3)}
+    )
+
+
+def test_a_process_that_lives_long_enough_comes_back_without_a_pause(
+    supervisor: Supervisor, process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comity_host.supervisor.SHORTEST_LIFE_S", 0.1)
+    monkeypatch.setattr("comity_host.supervisor.QUICK_DEATH_S", 0.0)
+    monkeypatch.setattr("comity_host.supervisor.pause_s", lambda deaths: 600.0 if deaths else 0.0)
+    supervisor.start(process("raise SystemExit(3)", 0.0))
+    until(lambda: supervisor.restarts("it") == 3)
+
+
+def test_a_program_that_is_away_for_a_while_is_tried_again(
+    supervisor: Supervisor, process: Callable[..., Process], tmp_path: Path
+) -> None:
+    program, away = tmp_path / "program", tmp_path / "away"
+    program.symlink_to(sys.executable)
+    supervisor.start(replace(process(SLEEP, 0.0), argv=(str(program), "-c", SLEEP)))
+    program.rename(away)
+    supervisor.kill("it")
+    until(lambda: not supervisor.conditions()["it"].alive)
+    time.sleep(1.5)  # it is tried in vain
+    away.rename(program)
+    until(lambda: supervisor.restarts("it") == 1)
+    assert supervisor.pid("it") is not None
+
+
 def test_what_a_killed_process_had_started_is_gone_before_it_is_restarted(
     supervisor: Supervisor, process: Callable[..., Process], tmp_path: Path
 ) -> None:
@@ -155,7 +199,7 @@ def test_pause_stops_a_process_and_resume_lets_it_go_on(
 def test_close_ends_grandchildren_in_other_groups_paused_processes_and_stubborn_ones(
     process: Callable[..., Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comity_local.supervisor.GRACE_S", 1.0)
+    monkeypatch.setattr("comity_host.supervisor.GRACE_S", 1.0)
     with Supervisor() as supervisor:
         pids = [
             supervisor.start(process(FAMILY, 0.0, name="family")),

@@ -15,7 +15,7 @@ import socket
 from types import TracebackType
 from typing import Self
 
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, Problem
 
 RANGE = range(20000, 30000)  # Linux's outgoing ports begin at 32768, macOS's at 49152
 _TRIES = 1000
@@ -68,6 +68,31 @@ class HeldPorts:
     ) -> None:
         """Give up all that are still held."""
         self.close()
+
+
+def free_port() -> int:
+    """Find a loopback port for a process that is started at once."""
+    with HeldPorts(1) as ports:
+        return ports.numbers[0]
+
+
+def check_free(address: str, setting: str) -> None:
+    """Check that a daemon can listen at `host:port`.
+
+    Args:
+        setting: which one says so, to be named if it cannot.
+
+    Raises:
+        Problem: it cannot.
+    """
+    host, port = address.rsplit(":", 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as daemons do
+        try:
+            probe.bind((host, int(port)))
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise Problem("COM-SERVICE-002", address=address, setting=setting, why=why) from None
 
 
 def _hold(port: int) -> socket.socket | None:

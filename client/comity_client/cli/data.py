@@ -1,0 +1,235 @@
+"""`comity client data`: which files this institution may train on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_host.cli import succeed
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from comity_client.datareport import Report
+    from comity_client.datasets import OnPart
+    from comity_client.institution import Institution
+    from comity_client.policy import Policy
+    from comity_client.registrations import Dataset
+    from comity_common.dp.budget import Budget
+    from comity_common.dp.terms import Guarantee
+
+app = typer.Typer(help="Which files may be trained on; nothing is sent.", no_args_is_help=True)
+
+TASKS = ("sequence-classification",)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="How you call the data set.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON Lines or CSV with text and label.")
+    ],
+    task: Annotated[
+        str, typer.Option(click_type=click.Choice(TASKS), help="What is to be learnt.")
+    ] = TASKS[0],
+    ceiling_epsilon: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER",
+            help="The most ε that all agreements together may ever spend, for life. "
+            "Default: the policy's ε.",
+        ),
+    ] = "",
+    ceiling_delta: Annotated[
+        str, typer.Option(metavar="NUMBER", help="The δ of that. Default: the policy's δ.")
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Count the tokens of this BERT: minilm, a directory, or a name on the hub that "
+            "was fetched before. Default: minilm, where it is installed."
+        ),
+    ] = "",
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Look at a file and register it, with the most privacy that it may ever spend."""
+    from dataclasses import asdict
+
+    from comity_client.institution import Institution
+    from comity_client.registrations import check_ceiling, check_name
+    from comity_common.agreement import TaskKind
+
+    institution = Institution(home)
+    check_name(name)
+    ceiling = _ceiling(institution.policy, ceiling_epsilon, ceiling_delta)
+    check_ceiling(ceiling)
+    report = _look(file, model)
+    dataset = institution.data.register(file, name=name, task=TaskKind(task), ceiling=ceiling)
+    (known,) = (one for one in institution.data.all() if one.id == dataset)
+    row = _row(institution, institution.ledger.budget(), known)
+    data = row | {"report": asdict(report) | {"warnings": report.warnings()}}
+    succeed(data, as_json=json_, text="\n".join(_added(row, report)))
+
+
+@app.command("list")
+def list_(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+    """List the data sets with what each has spent."""
+    from comity_client.institution import Institution
+
+    institution = Institution(home)
+    budget = institution.ledger.budget()
+    rows = [_row(institution, budget, one) for one in institution.data.all() if not one.removed]
+    succeed(rows, as_json=json_, text="\n".join(_table(rows)) or "No data set is registered.")
+
+
+@app.command()
+def remove(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+    """Train on a file no more; the file stays, and so does what it has spent."""
+    from comity_client.institution import Institution
+
+    Institution(home).data.remove(name)
+    text = f"{name} is trained on no more. Its file is untouched, and what it spent is kept."
+    succeed({"name": name}, as_json=json_, text=text)
+
+
+def _ceiling(policy: "Policy", epsilon: str, delta: str) -> "Guarantee":
+    from comity_common.dp.terms import Guarantee
+
+    return Guarantee(
+        epsilon=_number("--ceiling-epsilon", epsilon) if epsilon else policy.epsilon,
+        delta=_number("--ceiling-delta", delta, below=1) if delta else policy.delta,
+    )
+
+
+def _number(option: str, text: str, below: int | None = None) -> "Decimal":
+    from decimal import Decimal, InvalidOperation
+
+    from comity_common.errors import Problem
+
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal(0)
+    if not number.is_finite() or number <= 0 or (below is not None and number >= below):
+        expected = "a number above 0" + (f" and below {below}" if below is not None else "")
+        raise Problem("COM-DATA-022", option=option, expected=expected)
+    return number
+
+
+def _look(file: Path, model: str) -> "Report":
+    """Read the rows and count what is in them, before anything is registered."""
+    from comity_client.datareport import Report, count_tokens, default_model
+    from comity_client.datasets import read_labelled
+
+    model = model or default_model()
+    with _progress() as begin:
+        rows = read_labelled(file, begin("reading the rows"))
+        tokens = count_tokens(rows.texts, model, begin("counting tokens")) if model else None
+    return Report.of(rows, tokens)
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[str], OnPart]]":
+    """Show a bar with an estimate for what is begun; a plain line where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def say(doing: str) -> "OnPart":
+            console.print(doing, highlight=False)
+            return lambda part: None
+
+        yield say
+        return
+    with Progress(console=console, transient=True) as progress:
+
+        def begin(doing: str) -> "OnPart":
+            bar = progress.add_task(doing, total=1.0)
+            return lambda part: progress.update(bar, completed=part)
+
+        yield begin
+
+
+def _row(institution: "Institution", budget: "Budget", one: "Dataset") -> dict[str, Any]:
+    """Collect what there is to say about a data set; no ε before it is granted."""
+    from comity_client.registrations import FileState
+    from comity_common.errors import LocalError
+
+    charged: float | None = None
+    reserved: float | None = None
+    with suppress(LocalError):
+        charged, reserved = budget.epsilon_charged(one.id), budget.epsilon_reserved(one.id)
+    state = institution.data.file_state(one.id)
+    return {
+        "name": one.name,
+        "id": one.id,
+        "task": one.task.value,
+        "file": str(one.path),
+        "file_state": state.value,
+        "as_registered": state is FileState.AS_REGISTERED,
+        "epsilon_ceiling": f"{one.ceiling.epsilon:f}",
+        "delta": f"{one.ceiling.delta:f}",
+        "epsilon_charged": charged,
+        "epsilon_reserved": reserved,
+        "agreements": [
+            {
+                "federation": known.agreement.federation,
+                "digest": known.agreement.digest,
+                "state": known.state.value,
+            }
+            for known in institution.agreements.known()
+            if known.dataset == one.id
+        ],
+    }
+
+
+def _added(row: dict[str, Any], report: "Report") -> list[str]:
+    lines = [
+        f"{row['name']} is registered for {row['task']}: {row['file']}",
+        f"  ceiling     {_ceiling_of(row)} for any record, for life",
+    ]
+    if row["epsilon_charged"]:
+        lines.append(f"  spent       ε = {row['epsilon_charged']:.2f} before")
+    lines += ["For your own eyes, neither sent nor logged nor kept:", *report.in_words()]
+    return lines + [f"  note: {warning}" for warning in report.warnings()]
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Align the data sets in columns, under a heading; nothing for none."""
+    heading = ("name", "task", "ceiling", "spent", "with reserved", "agreements", "file")
+    table = [heading, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+        for cells in table
+    ]
+    return lines if rows else []
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    used = [f"{one['federation']} ({one['state']})" for one in row["agreements"]]
+    return (
+        row["name"],
+        row["task"],
+        _ceiling_of(row),
+        *(_epsilon(row[name]) for name in ("epsilon_charged", "epsilon_reserved")),
+        ", ".join(used) or "none",
+        f"{row['file']} ({row['file_state']})",
+    )
+
+
+def _ceiling_of(row: dict[str, Any]) -> str:
+    return f"ε = {row['epsilon_ceiling']} at δ = {row['delta']}"
+
+
+def _epsilon(value: float | None) -> str:
+    return "not granted yet" if value is None else f"ε = {value:.2f}"

@@ -1,0 +1,94 @@
+"""What this institution and the operator tell each other outside the rounds.
+
+Agreements come from the operator, signatures and withdrawals go back. Whatever is to be sent waits
+in the outbox until the operator has it, so it may be said while the operator is away.
+"""
+
+import structlog
+
+from comity.v1 import transfer_pb2 as pb
+from comity_client.agreements import AgreementState, Known
+from comity_client.institution import Institution
+from comity_client.uplink import AgreementState as Told
+from comity_client.uplink import Uplink
+from comity_common.canonical import encode
+from comity_common.crypto.sign import Purpose
+from comity_common.errors import ComityError, PeerError, Problem
+from comity_common.ids import Digest
+from comity_common.ledger.bodies import DatasetId
+from comity_common.membership import Withdrawal
+
+WITHDRAWN = "withdrawn"
+
+log = structlog.get_logger()
+
+
+class Correspondence:
+    """One institution's letters."""
+
+    def __init__(self, institution: Institution, uplink: Uplink) -> None:
+        self._inst = institution
+        self._uplink = uplink
+
+    def refresh(self) -> None:
+        """Learn what moved: new agreements, the signatures of all, withdrawals.
+
+        Raises:
+            Unreachable: the operator is away.
+        """
+        for told in self._uplink.fetch_agreements():
+            try:
+                self._take(told)
+            except ComityError as error:
+                log.warning("agreement refused", why=str(error))
+
+    def send_waiting(self) -> None:
+        """Send what waits in the outbox, in order.
+
+        Raises:
+            Unreachable: the operator is away; the rest waits on.
+        """
+        for waiting in self._inst.outbox.waiting():
+            try:
+                self._uplink.send(waiting.agreement, waiting.kind, waiting.message)
+            except PeerError as error:
+                log.warning("message refused", why=str(error))
+            self._inst.outbox.delivered(waiting)
+
+    def _take(self, told: Told) -> None:
+        inst, operator = self._inst, self._inst.card.operator
+        agreement = inst.agreements.offer(told.raw, told.signatures.get(operator.id, b""), operator)
+        for withdrawal in told.withdrawals:
+            inst.agreements.note_withdrawal(agreement, inst.me, withdrawal)
+        known = inst.agreements.find(agreement.digest)
+        if told.state == WITHDRAWN:
+            with inst.store.transaction() as tx:
+                inst.agreements.retire(tx, agreement.digest)
+        elif known.state is AgreementState.SIGNED and set(agreement.roster) <= set(told.signatures):
+            inst.agreements.activate(told.raw, told.signatures)
+
+
+def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
+    """Sign an agreement, and leave the signature for the operator in the outbox.
+
+    Raises:
+        Refusal: the policy or the budget does not allow it.
+        Problem: it is over.
+    """
+    inst = institution
+    if known.state not in (AgreementState.OFFERED, AgreementState.SIGNED):
+        raise Problem("COM-AGREE-002", agreement=known.agreement.federation, state=known.state)
+    inst.data.grant(dataset, known.agreement.privacy.order)
+    signed = inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
+    with inst.store.transaction() as tx:
+        inst.outbox.put(tx, known.agreement.digest, pb.PARCEL_KIND_SIGNATURE, signed)
+
+
+def refuse(institution: Institution, digest: Digest) -> None:
+    """Say no to an agreement, or leave it, for good; the operator tells the others."""
+    inst = institution
+    withdrawal = Withdrawal(agreement=digest, institution=inst.me, by=inst.me)
+    signed = inst.keys.signing.sign(Purpose.WITHDRAWAL, encode(withdrawal))
+    with inst.store.transaction() as tx:
+        inst.agreements.refuse(tx, digest)
+        inst.outbox.put(tx, digest, pb.PARCEL_KIND_WITHDRAWAL, signed)

@@ -1,0 +1,71 @@
+"""An agreement in plain words: what a person reads before signing it."""
+
+from comity_common.agreement import Agreement, Tune
+from comity_common.ids import InstitutionId
+from comity_common.secagg.masking import vector_bytes
+from comity_common.secagg.thresholds import thresholds
+from comity_common.words import agreement_words, party_words
+
+PARTS = {
+    Tune.HEAD: "a new classifier on top of the frozen BERT",
+    Tune.LORA: "small low-rank updates inside the BERT, and the classifier",
+    Tune.FULL: "every weight of the BERT, and the classifier",
+}
+
+
+def in_words(agreement: Agreement, me: InstitutionId) -> str:
+    """Say what is agreed, with whom, at what price, and what would leave."""
+    return "\n\n".join(
+        (_what(agreement), _who(agreement, me), _privacy(agreement), _leaves(agreement))
+    )
+
+
+def _what(agreement: Agreement) -> str:
+    model, task, schedule = agreement.model, agreement.task, agreement.schedule
+    labels = ", ".join(task.labels[:8]) + (", …" if len(task.labels) > 8 else "")
+    return (
+        f"{agreement.federation}: {agreement.purpose}\n"
+        f"  words      {agreement_words(agreement.digest)}\n"
+        f"  digest     {agreement.digest}\n"
+        f"  task       {task.kind.value}, {len(task.labels)} labels ({labels})\n"
+        f"  model      {model.name}; trained: {PARTS[model.tune]} "
+        f"({model.parameters:,} parameters)\n"
+        f"  schedule   {schedule.rounds} rounds, {schedule.spare_rounds} spare, "
+        f"until {schedule.expires}"
+    )
+
+
+def _who(agreement: Agreement, me: InstitutionId) -> str:
+    lines = ["Who takes part, with the words of their keys:"]
+    for party in (agreement.operator, *agreement.institutions):
+        role = "operator" if party is agreement.operator else "you" if party.id == me else ""
+        lines.append(f"  {party.jurisdiction}  {party.id:<24} {role:<9} {party.name}")
+        lines.append(f"      {party_words(party)}")
+    return "\n".join(lines)
+
+
+def _privacy(agreement: Agreement) -> str:
+    privacy, training = agreement.privacy, agreement.training
+    return (
+        f"Privacy: at most ε = {privacy.epsilon:f} at δ = {privacy.delta:f} for each single record,"
+        " all rounds and spare rounds together, whoever looks.\n"
+        f"  In each of {training.local_steps} steps a round, a record takes part with probability "
+        f"{training.sampling_probability:f}; its influence is clipped to {training.clip_norm:f}; "
+        f"your vault adds noise {training.noise_multiplier:f} times as large."
+    )
+
+
+def _leaves(agreement: Agreement) -> str:
+    n, c = len(agreement.institutions), agreement.aggregation.collusion
+    limits = thresholds(n, c)
+    size = vector_bytes(agreement.model.parameters)
+    operator = agreement.operator
+    fewest = agreement.aggregation.min_participants
+    return (
+        f"What leaves: one masked vector of {size:,} bytes a round, to {operator.name} in "
+        f"{operator.jurisdiction}; keys, signatures and acknowledgements of a few "
+        "kilobytes; nothing else.\n"
+        f"  The operator can open the sum of at least {limits.survivors} of {n} institutions, "
+        f"never yours alone, as long as at most {c} of the others stand with it. "
+        f"No round has fewer than {fewest}."
+    )

@@ -1,0 +1,455 @@
+"""Every problem that a person can meet, with its cause and what to do: the error catalogue.
+
+One entry a code, one sentence for the cause and one for the fix. `{names}` are facts that the place
+where it happened fills in. Nothing else in the project words an error for people, so a translation
+is another table with the same keys (`CATALOGUES`).
+
+A code is `COM-AREA-NNN`. It keeps its meaning for ever; a new problem gets a new number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FAILED, USAGE, FINDINGS, UNREADABLE, TRY_LATER = 1, 2, 3, 4, 75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What a person is told.
+
+    Attributes:
+        cause: what happened, a sentence without a full stop.
+        fix: what to do, often a command.
+        exit_code: 1 failed, 2 usage, 3 findings, 4 unreadable, 75 try later.
+    """
+
+    cause: str
+    fix: str
+    exit_code: int = FAILED
+
+
+ENGLISH: Mapping[str, Explanation] = {
+    # Without a place of their own
+    "COM-ANY-001": Explanation(
+        cause="{message}",
+        fix="change what the sentence names, and call again",
+    ),
+    "COM-ANY-002": Explanation(
+        cause="the other side sent something that may not be: {message}",
+        fix="nothing was changed here; ask the other side to look at its log",
+    ),
+    "COM-ANY-003": Explanation(
+        cause="something happened that nobody expected: {kind}",
+        fix="set COMITY_DEBUG=1, call again, and report what you see",
+    ),
+    "COM-ANY-004": Explanation(
+        cause="{message}",
+        fix="comity --help, or --help behind the command",
+        exit_code=USAGE,
+    ),
+    "COM-ANY-005": Explanation(
+        cause="stopped",
+        fix="call again when you like; what was begun is whole or not there",
+        exit_code=130,
+    ),
+    # The machine
+    "COM-HOST-001": Explanation(
+        cause="no space is left on the disk of {path}",
+        fix="free some space and call again; nothing was spent and nothing is damaged",
+    ),
+    "COM-HOST-002": Explanation(
+        cause="{path} cannot be used: {why}",
+        fix="look at its owner and permissions, or choose another place with --home",
+    ),
+    # Settings
+    "COM-CONF-001": Explanation(
+        cause="{file}: unknown key {key}{hint}",
+        fix="correct or remove the line",
+    ),
+    "COM-CONF-002": Explanation(
+        cause="{file}: {key}: {why}",
+        fix="correct the line",
+    ),
+    "COM-CONF-003": Explanation(
+        cause="cannot read {file}: {why}",
+        fix="correct the file, or restore it from a backup",
+    ),
+    # Daemons
+    "COM-CLIENT-001": Explanation(
+        cause="the vault does not answer ({why})",
+        fix="comity client start",
+        exit_code=TRY_LATER,
+    ),
+    "COM-SERVER-001": Explanation(
+        cause="the server does not answer ({why})",
+        fix="comity server start",
+        exit_code=TRY_LATER,
+    ),
+    "COM-CLIENT-002": Explanation(
+        cause="there is no institution in {home}",
+        fix="comity client join INVITATION, or name its directory with --home",
+    ),
+    "COM-SERVER-002": Explanation(
+        cause="there is no operator in {home}",
+        fix="comity server init, or name its directory with --home",
+    ),
+    # Services
+    "COM-SERVICE-001": Explanation(
+        cause="a service runs already for {home} (process {pid})",
+        fix="nothing is to be done; say status in place of start to see it, or stop to end it",
+    ),
+    "COM-SERVICE-002": Explanation(
+        cause="cannot listen on {address}, which is {setting} in server.toml: {why}",
+        fix="end what listens there (ss -ltnp shows it), or change {setting}",
+    ),
+    "COM-SERVICE-003": Explanation(
+        cause="the service ended: {why}",
+        fix="mend what the sentence names and call again; {log} says more",
+    ),
+    "COM-SERVICE-004": Explanation(
+        cause="the {name} does not answer yet; its log ends with: {why}",
+        fix="mend what the sentence names, the service goes on trying; {log} says more",
+        exit_code=TRY_LATER,
+    ),
+    "COM-SERVICE-005": Explanation(
+        cause="the path of a socket is too long for the system: {path}",
+        fix="choose a shorter --home, or a short directory with {setting}",
+    ),
+    "COM-SERVICE-006": Explanation(
+        cause="what ran for {home} does not end",
+        fix="wait a minute and call again; if it goes on, restart the machine",
+    ),
+    # The way to the operator
+    "COM-NET-001": Explanation(
+        cause="cannot reach {address}: {why}",
+        fix="check the network and the address; comity client doctor looks at each step of the way",
+        exit_code=TRY_LATER,
+    ),
+    "COM-NET-002": Explanation(
+        cause='{address} shows a certificate signed by "{issuer}" and not the operator\'s own key',
+        fix="ask your network team to let {address} pass without inspection; if nobody inspects, "
+        "ask the operator whether its key has changed",
+    ),
+    "COM-NET-003": Explanation(
+        cause="proxy {proxy} refuses the connection to {address}: {why}",
+        fix="ask your network team to allow the connection, or correct the proxy's address",
+    ),
+    "COM-NET-004": Explanation(
+        cause="{ahead} is {by} ahead of {behind}",
+        fix="set up time synchronisation where the time is wrong, as with: "
+        "timedatectl set-ntp true",
+    ),
+    "COM-SERVER-003": Explanation(
+        cause="the server cannot listen at {address}, it is taken or not this machine's",
+        fix="end what listens there, or correct the address in server.toml",
+    ),
+    "COM-SERVER-004": Explanation(
+        cause="there is an operator in {home} already",
+        fix="choose another directory with --home; keys are never overwritten",
+    ),
+    "COM-SERVER-005": Explanation(
+        cause="nobody can join here: server.toml names no enrolment listener",
+        fix='add a line like enrolment = "0.0.0.0:7444" and start the server again',
+    ),
+    "COM-SERVER-006": Explanation(
+        cause="nothing was approved",
+        fix="compare the words with the institution, then call again",
+    ),
+    "COM-RUN-001": Explanation(
+        cause="the run of {agreement} ended early: {why}",
+        fix="mend the cause; comity server run start {agreement} goes on where it was",
+    ),
+    "COM-RUN-002": Explanation(
+        cause="{agreement} cannot run: {why}",
+        fix="comity server agreement show {agreement} tells who has signed",
+    ),
+    "COM-RUN-003": Explanation(
+        cause="{agreement} does not run, {why}",
+        fix="comity server run list shows what does",
+    ),
+    # Joining
+    "COM-JOIN-001": Explanation(
+        cause="this institution has not joined a federation yet",
+        fix="comity client join INVITATION, and wait until the operator has approved it",
+    ),
+    "COM-JOIN-002": Explanation(
+        cause="that is no invitation: {why}",
+        fix="paste the line again, in quotation marks, just as the operator sent it",
+    ),
+    "COM-JOIN-003": Explanation(
+        cause="{home} is the home of {id} already",
+        fix="choose another directory with --home",
+    ),
+    "COM-JOIN-004": Explanation(
+        cause="the operator turns the invitation down: {why}",
+        fix="ask the operator for a new one (comity server invite); each is good once",
+    ),
+    "COM-JOIN-005": Explanation(
+        cause="{address} speaks another protocol: {why}",
+        fix="install the version of Comity that the operator names",
+    ),
+    "COM-JOIN-006": Explanation(
+        cause="the words were not the same, so nothing was sent about this institution",
+        fix="ask the operator for the right invitation; somebody may stand in between",
+    ),
+    "COM-JOIN-007": Explanation(
+        cause="the operator has not approved {id} yet",
+        fix="call comity client join with the same invitation again; nothing is lost",
+        exit_code=TRY_LATER,
+    ),
+    # Members
+    "COM-MEMBER-001": Explanation(
+        cause="an institution cannot be called {id}",
+        fix="choose 1 to 40 lower-case letters, digits and hyphens",
+    ),
+    "COM-MEMBER-002": Explanation(
+        cause="{jurisdiction} is no country code",
+        fix="give two capital letters of ISO 3166-1, as in --region DE",
+    ),
+    "COM-MEMBER-003": Explanation(
+        cause="{id} is in already, it is {state}",
+        fix="comity server institutions; comity server revoke {id} first if it is to join anew",
+    ),
+    "COM-MEMBER-004": Explanation(
+        cause="no institution {id} waits here",
+        fix="comity server institutions shows who does",
+    ),
+    # Data
+    "COM-DATA-001": Explanation(
+        cause="{file}: expected a readable file ({why})",
+        fix="correct the path or the file's permissions",
+    ),
+    "COM-DATA-002": Explanation(
+        cause="{file}: expected a name that ends in .jsonl or .csv",
+        fix="write the rows as JSON Lines or as CSV and name the file so",
+    ),
+    "COM-DATA-003": Explanation(
+        cause="{file} line {line}: expected UTF-8",
+        fix="save the file as UTF-8",
+    ),
+    "COM-DATA-004": Explanation(
+        cause="{file} line {line}: expected a JSON object",
+        fix="write one object a line, with text and label",
+    ),
+    "COM-DATA-005": Explanation(
+        cause="{file} line {line}: expected comma-separated values with quotes that close",
+        fix="correct the quotes of the line (RFC 4180)",
+    ),
+    "COM-DATA-006": Explanation(
+        cause="{file} line {line}: expected {count} columns, as in the header",
+        fix="correct the line; put texts with commas in quotes",
+    ),
+    "COM-DATA-007": Explanation(
+        cause="{file} line {line}: expected the column {column}",
+        fix="name the columns text and label",
+    ),
+    "COM-DATA-008": Explanation(
+        cause="{file} line {line}: expected the column {column} with a string",
+        fix="write labels as texts too, in quotes",
+    ),
+    "COM-DATA-009": Explanation(
+        cause="{file} line {line}: expected a {column} that is not blank",
+        fix="fill it in, or leave the row out",
+    ),
+    "COM-DATA-010": Explanation(
+        cause="{file} line {line}: expected one of the {count} declared labels",
+        fix="correct the label, or ask the operator to declare it in the terms",
+    ),
+    "COM-DATA-011": Explanation(
+        cause="{file}: expected at least one row, got an empty file",
+        fix="name the file with the rows",
+    ),
+    "COM-DATA-012": Explanation(
+        cause="{file} line {line}: expected at most 1 MiB",
+        fix="cut the text; a model reads no more than its first 512 tokens",
+    ),
+    "COM-DATA-013": Explanation(
+        cause="expected a name of 1 to 40 lower-case letters, digits and hyphens",
+        fix="choose another name",
+    ),
+    "COM-DATA-014": Explanation(
+        cause="the name {name} is taken",
+        fix="choose another name, or comity client data remove {name}",
+    ),
+    "COM-DATA-015": Explanation(
+        cause="these rows were registered as {name} with ε = {epsilon} at δ = {delta}, for life",
+        fix="call again with --ceiling-epsilon {epsilon} --ceiling-delta {delta}",
+    ),
+    "COM-DATA-016": Explanation(
+        cause="there is no data set {name}",
+        fix="comity client data list",
+    ),
+    "COM-DATA-017": Explanation(
+        cause="the agreement {federation} trains on {name}",
+        fix="comity client agreement refuse {federation} first",
+    ),
+    "COM-DATA-018": Explanation(
+        cause="{file} is not as it was registered as {name}",
+        fix="restore the file, or register the new rows under a new name",
+    ),
+    "COM-DATA-019": Explanation(
+        cause="the data set {name} was removed",
+        fix="comity client data add {name} FILE brings it back",
+    ),
+    "COM-DATA-020": Explanation(
+        cause="no noise keeps a ceiling of ε = {epsilon} at δ = {delta}",
+        fix="choose a higher ceiling",
+    ),
+    "COM-DATA-021": Explanation(
+        cause="these rows are registered as {name} already",
+        fix="use that name, or comity client data remove {name} first",
+    ),
+    "COM-DATA-022": Explanation(
+        cause="{option}: expected {expected}",
+        fix="nothing was registered; call again with such a value",
+        exit_code=USAGE,
+    ),
+    "COM-DATA-023": Explanation(
+        cause="cannot count the tokens of {model}: {why}",
+        fix="give --model a BERT that is on this machine: minilm, a directory, or a name on the "
+        "Hugging Face hub that was fetched before",
+    ),
+    # Agreements
+    "COM-AGREE-001": Explanation(
+        cause="{count} agreements are called {name}",
+        fix="comity client agreement list; name one by the beginning of its digest",
+    ),
+    "COM-AGREE-003": Explanation(
+        cause="{count} agreements are called {name}",
+        fix="comity server agreement list; name one by the beginning of its digest",
+    ),
+    "COM-AGREE-004": Explanation(
+        cause="nothing was signed or refused",
+        fix="call again when you have decided; comity client agreement show says what it is",
+    ),
+    "COM-AGREE-005": Explanation(
+        cause="{count} data sets could train under it",
+        fix="comity client data add NAME FILE, or name one with --data NAME",
+    ),
+    "COM-AGREE-002": Explanation(
+        cause="the agreement {agreement} cannot be signed, it is {state}",
+        fix="ask the operator to propose a new one",
+    ),
+    # Terms of an agreement
+    "COM-TERMS-001": Explanation(
+        cause="{file}: no approved institution is called {names}",
+        fix="comity server invite {first}, and approve it when it has joined; or correct the id",
+    ),
+    "COM-TERMS-002": Explanation(
+        cause="{file}: schedule.expires: {day} is in the past",
+        fix="write the last day on which anything may be trained",
+    ),
+    "COM-TERMS-003": Explanation(
+        cause="no noise is enough for ε = {epsilon} at δ = {delta}",
+        fix="write a larger epsilon or a larger delta under [privacy]",
+    ),
+    "COM-TERMS-004": Explanation(
+        cause="noise_multiplier {noise} is too little for ε = {epsilon} at δ = {delta}",
+        fix="write at least {least}, or leave noise_multiplier out so that it is worked out",
+    ),
+    "COM-TERMS-005": Explanation(
+        cause="{where}: expected {what}",
+        fix="correct the line, or the labels under [task]",
+    ),
+    "COM-TERMS-006": Explanation(
+        cause="cannot use the evaluation set {file}: {why}",
+        fix="name a file of JSON Lines with text and label in evaluation_set, relative to the "
+        "terms file",
+    ),
+    # The first model of an agreement
+    "COM-MODEL-001": Explanation(
+        cause="{model} cannot be trained: {why}",
+        fix="under [model], name a BERT with weights in safetensors: minilm, a directory, or a "
+        "name on the Hugging Face hub",
+    ),
+    "COM-MODEL-002": Explanation(
+        cause="the first model cannot be built here: PyTorch is not installed",
+        fix="comity model start {file} --out DIR on a machine with comity[client]; then give "
+        "--start DIR",
+    ),
+    "COM-MODEL-003": Explanation(
+        cause="the first model was not built: {why}",
+        fix="comity model start {file} --out DIR, and give --start DIR when it has ended well",
+    ),
+    "COM-MODEL-004": Explanation(
+        cause="the first model was not built: {why}",
+        fix="{fix}",
+    ),
+    "COM-MODEL-005": Explanation(
+        cause="{directory} cannot be used: {why}",
+        fix="comity model start {file} --out {directory}",
+    ),
+    # What the institution's own rules say
+    "COM-RULE-001": Explanation(
+        cause="refused ({reason}): {message}",
+        fix="{advice}",
+    ),
+    # What the institution permits
+    "COM-POLICY-001": Explanation(
+        cause="no rule is named that should change",
+        fix="name at least one, as in: comity client policy set --epsilon 8; "
+        "comity client policy show says what holds now",
+        exit_code=USAGE,
+    ),
+    "COM-POLICY-002": Explanation(
+        cause="{option}: expected {expected}",
+        fix="nothing was changed; call again with such a value",
+        exit_code=USAGE,
+    ),
+    # Backups
+    "COM-KEYS-001": Explanation(
+        cause="{file} holds no passphrase; expected one line of text in UTF-8",
+        fix="name another file with --passphrase-file, or leave the option out to be asked",
+        exit_code=USAGE,
+    ),
+    "COM-KEYS-002": Explanation(
+        cause="the passphrase is shorter than {least} characters",
+        fix="choose a longer one, such as five words that have nothing to do with each other",
+        exit_code=USAGE,
+    ),
+    "COM-KEYS-003": Explanation(
+        cause="{file} is no backup that this version can read",
+        fix="name a file that comity client keys backup wrote",
+        exit_code=UNREADABLE,
+    ),
+    "COM-KEYS-004": Explanation(
+        cause="{file} does not open: the passphrase is another one, or the file was damaged",
+        fix="call again with the right passphrase, or take another copy; nothing was written",
+        exit_code=UNREADABLE,
+    ),
+    "COM-KEYS-005": Explanation(
+        cause="{file} exists, and a backup is never overwritten",
+        fix="choose another name",
+    ),
+    "COM-KEYS-006": Explanation(
+        cause="there is something in {home} already",
+        fix="name an empty or a new directory with --home; nothing was changed",
+    ),
+    "COM-KEYS-007": Explanation(
+        cause="there is no terminal to ask for the passphrase",
+        fix="write it into a file that you alone can read, and name that with --passphrase-file",
+        exit_code=USAGE,
+    ),
+    # Rehearsals
+    "COM-REHEARSE-001": Explanation(
+        cause="there is no agreement to rehearse",
+        fix="wait until the operator proposes one; comity client agreement list shows it while the "
+        "vault runs",
+    ),
+    "COM-REHEARSE-002": Explanation(
+        cause="the model {model} cannot be used: {why}",
+        fix="put the very model that the agreement names on this machine; the operator knows where "
+        "it is from",
+    ),
+    "COM-REHEARSE-003": Explanation(
+        cause="a round needs {needed} bytes on the disk of {home}, and {free} are free",
+        fix="free some space and call again; nothing was spent",
+    ),
+    "COM-REHEARSE-004": Explanation(
+        cause="{count} data sets could be meant",
+        fix="comity client data list, and name one: comity client rehearse NAME; where there is "
+        "none: comity client data add",
+    ),
+}
+
+CATALOGUES: Mapping[str, Mapping[str, Explanation]] = {"en": ENGLISH}

@@ -1,0 +1,26 @@
+"""The public evaluation set: what its digest in the agreement is taken over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comity_common.canonical import encode
+from comity_common.crypto.derive import digest
+from comity_common.ids import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EvaluationSet:
+    """The canonical form of a public set, in the order of its rows."""
+
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+def evaluation_set_digest(texts: Sequence[str], labels: Sequence[int]) -> Digest:
+    """Hash a public evaluation set: its texts and labels, in their order.
+
+    Args:
+        labels: of each text, the place of its label among the task's.
+    """
+    canonical = _EvaluationSet(texts=tuple(texts), labels=tuple(labels))
+    return Digest(digest("evaluation-set", encode(canonical)).hex())

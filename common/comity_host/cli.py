@@ -1,0 +1,131 @@
+"""The one command, `comity`: its parts come from whatever is installed.
+
+Conventions of every subcommand, kept here for all of them:
+
+* `--json` prints one envelope `{"ok", "data", "error"}` as the last line of stdout;
+* exit codes: 0 done, 1 failed, 2 usage, 3 findings, 4 unreadable, 75 try later, 130 stopped;
+* a command raises, and what went wrong is told once, here: code, cause and fix in one line.
+"""
+
+import errno
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+import click
+import typer
+
+from comity_common.catalogue import CATALOGUES
+from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
+
+GROUP = "comity.commands"
+LANGUAGE_VARIABLE = "COMITY_LANGUAGE"
+DEBUG_VARIABLE = "COMITY_DEBUG"
+
+ADVICE = {
+    RefusalCode.UNKNOWN_AGREEMENT: "comity client agreement list",
+    RefusalCode.AGREEMENT_EXPIRED: "ask the operator to propose a new agreement",
+    RefusalCode.POLICY: "comity client policy show; comity client policy set changes it",
+    RefusalCode.BUDGET: "comity client data list; the ceiling of a data set is for life",
+    RefusalCode.RESTORED: "wait for the next key epoch; nothing is to be done",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code.
+    """
+    as_json = "--json" in arguments
+    try:
+        command = typer.main.get_command(_root())
+        outcome = command.main(arguments, prog_name="comity", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        if not as_json:
+            error.show()
+            return error.exit_code
+        return tell(Problem("COM-ANY-004", message=error.format_message()), as_json=True)
+    except (KeyboardInterrupt, click.Abort):
+        return tell(Problem("COM-ANY-005"), as_json=as_json)
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        return tell(_problem(error), as_json=as_json)
+
+
+def succeed(data: object, *, as_json: bool, text: str) -> None:
+    """Print a result for people, or its envelope for scripts."""
+    typer.echo(json.dumps({"ok": True, "data": data}) if as_json else text)
+
+
+def tell(problem: Problem, *, as_json: bool) -> int:
+    """Print a problem for people on stderr, or its envelope for scripts.
+
+    Returns:
+        The exit code that belongs to it.
+    """
+    language = os.environ.get(LANGUAGE_VARIABLE, "en")
+    explanation = CATALOGUES.get(language, CATALOGUES["en"])[problem.code]
+    cause = explanation.cause.format(**problem.facts)
+    fix = explanation.fix.format(**problem.facts)
+    if as_json:
+        error = {"code": problem.code, "message": cause, "fix": fix}
+        typer.echo(json.dumps({"ok": False, "error": error}))
+    else:
+        typer.echo(f"{problem.code} {cause}. Fix: {fix}", err=True)
+    return explanation.exit_code
+
+
+def _root() -> typer.Typer:
+    root = typer.Typer(
+        name="comity",
+        help="Federated, privacy-preserving, cross-border fine-tuning of BERT.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+    )
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            app = point.load()
+        except ModuleNotFoundError:  # a part whose extra is not installed
+            continue
+        root.add_typer(app, name=point.name)
+    return root
+
+
+def _problem(error: Exception) -> Problem:
+    """Find the code of whatever a command raised."""
+    match error:
+        case Problem():
+            return error
+        case Refusal():
+            advice = ADVICE.get(error.code, "nothing is to be done")
+            return Problem("COM-RULE-001", reason=error.code.value, message=error, advice=advice)
+        case LocalError():
+            return Problem("COM-ANY-001", message=error)
+        case PeerError():
+            return Problem("COM-ANY-002", message=error)
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Problem("COM-HOST-001", path=error.filename or "this directory")
+        case OSError() if error.filename is not None:
+            return Problem("COM-HOST-002", path=error.filename, why=error.strerror)
+        case sqlite3.OperationalError() if "full" in str(error):
+            return Problem("COM-HOST-001", path="the database")
+        case _:
+            return Problem("COM-ANY-003", kind=type(error).__name__)
+
+
+if __name__ == "__main__":
+    main()

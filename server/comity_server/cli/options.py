@@ -1,0 +1,26 @@
+"""Options that many commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_HOME = Path("~/.comity/server")
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        envvar="COMITY_SERVER_HOME",
+        help="The operator's directory.",
+        callback=_expanded,
+        show_default=str(DEFAULT_HOME),
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

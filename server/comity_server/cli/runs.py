@@ -1,0 +1,169 @@
+"""`comity server run start|list|show|stop`: the rounds of an agreement that all have signed."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from comity_common.errors import LocalError, PeerError, Problem
+from comity_host.cli import succeed
+from comity_server.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from comity_server.agreements import AgreementRecord
+    from comity_server.operator import Operator
+
+app = typer.Typer(help="Run the rounds of a signed agreement.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Federation, or the beginning of the digest.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Stay and show the rounds.")]
+
+LOOK_EVERY_S = 1.0
+
+
+@app.command()
+def start(
+    name: Name,
+    watch: WatchOption = False,
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Let an agreement run, or go on where it stopped."""
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        agreement = operator.agreements.find(name).agreement
+        try:
+            operator.agreements.start(agreement.digest)
+        except (PeerError, LocalError) as error:
+            raise Problem("COM-RUN-002", agreement=agreement.federation, why=error) from None
+        if watch:
+            _watch(operator, agreement.digest)
+        data = _summary(operator, operator.agreements.find(agreement.digest))
+    text = f"{data['federation']} runs; comity server run show {data['federation']} tells how it is"
+    if watch:
+        text = _in_words(data)
+        if data["state"] != "finished":
+            raise Problem("COM-RUN-001", agreement=data["federation"], why=data["reason"])
+    succeed(data, as_json=json_, text=text)
+
+
+@app.command("list")
+def list_(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+    """List the runs."""
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        rows = [
+            _summary(operator, record)
+            for record in operator.agreements.records()
+            if record.state.value not in ("proposed", "withdrawn")
+        ]
+    lines = [
+        f"{row['state']:<9} {row['federation']:<24} {row['certified']} of {row['of_rounds']} rounds"
+        for row in rows
+    ]
+    succeed(rows, as_json=json_, text="\n".join(lines) or "Nothing has run yet.")
+
+
+@app.command()
+def show(
+    name: Name,
+    watch: WatchOption = False,
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Show every round of a run."""
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        record = operator.agreements.find(name)
+        if watch:
+            _watch(operator, record.agreement.digest)
+        data = _summary(operator, operator.agreements.find(record.agreement.digest))
+    succeed(data, as_json=json_, text=_in_words(data))
+
+
+@app.command()
+def stop(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+    """Stop a run; what was certified stays, and start goes on from there."""
+    from comity_server.agreements import AgreementState
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        record = operator.agreements.find(name)
+        if record.state is not AgreementState.RUNNING:
+            why = f"it is {record.state.value}"
+            raise Problem("COM-RUN-003", agreement=record.agreement.federation, why=why)
+        operator.agreements.end(
+            record.agreement.digest, AgreementState.STOPPED, "the operator stopped it"
+        )
+        data = _summary(operator, operator.agreements.find(record.agreement.digest))
+    succeed(data, as_json=json_, text=f"{data['federation']} is stopped.")
+
+
+def _watch(operator: "Operator", digest: Any) -> None:
+    """Show each round as it ends, on stderr, until the run is over."""
+    import time
+
+    shown, before = 0, ""
+    while True:
+        record = operator.agreements.find(digest)
+        rounds = _rounds(operator, record)
+        for one in rounds[shown:]:
+            typer.echo(_round_in_words(one), err=True)
+        shown = len(rounds)
+        if record.state.value != "running":
+            return
+        if (doing := _doing(operator)) != before:
+            typer.echo(doing, err=True)
+            before = doing
+        time.sleep(LOOK_EVERY_S)
+
+
+def _doing(operator: "Operator") -> str:
+    from comity_server.coordination import ask_status
+
+    try:
+        status = ask_status(operator.home.socket)
+    except LocalError:
+        return "the server does not answer; comity server start"
+    phases = [f"{one['id']} {one['phase']}" for one in status["institutions"] if one["phase"]]
+    return f"{status['stage']}: {', '.join(phases)}" if phases else str(status["stage"])
+
+
+def _summary(operator: "Operator", record: "AgreementRecord") -> dict[str, Any]:
+    rounds = _rounds(operator, record)
+    return {
+        "federation": record.agreement.federation,
+        "agreement": record.agreement.digest,
+        "state": record.state.value,
+        "reason": record.reason or None,
+        "certified": sum(not one["void"] for one in rounds),
+        "of_rounds": record.agreement.schedule.rounds,
+        "attempts": record.agreement.schedule.attempts,
+        "rounds": rounds,
+        "model": str(operator.home.models / record.agreement.digest[:16]),
+    }
+
+
+def _rounds(operator: "Operator", record: "AgreementRecord") -> list[dict[str, Any]]:
+    from comity_server.status import round_summary
+
+    return [
+        round_summary(one)
+        for one in operator.history.rounds(record.agreement.digest)
+        if one.certificate is not None
+    ]
+
+
+def _round_in_words(one: dict[str, Any]) -> str:
+    end = f"void: {one['reason']}" if one["void"] else ", ".join(one["survivors"])
+    return f"round {one['n']:>4}  {one['seconds']:>8.1f} s  {end}"
+
+
+def _in_words(data: dict[str, Any]) -> str:
+    head = (
+        f"{data['federation']}: {data['state']}, {data['certified']} of {data['of_rounds']} rounds "
+        f"certified{': ' + data['reason'] if data['reason'] else ''}"
+    )
+    return "\n".join([head, *map(_round_in_words, data["rounds"]), f"models: {data['model']}"])

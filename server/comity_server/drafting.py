@@ -1,0 +1,155 @@
+"""From terms to an agreement: the defaults are settled and the noise is worked out.
+
+Nothing here touches a file, a clock or a key; `proposing` brings what is needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from comity_common.agreement import (
+    VERSION,
+    Aggregation,
+    Agreement,
+    Model,
+    ModelOptimizer,
+    Party,
+    Privacy,
+    Schedule,
+    Training,
+)
+from comity_common.dp.accountant import calibrate
+from comity_common.errors import LocalError, Problem
+from comity_common.fixedpoint import RING_WIDTH
+from comity_common.ids import Digest
+from comity_server.terms import Terms, fewest_participants
+
+MOMENTUM = {ModelOptimizer.FEDAVG: Decimal(0), ModelOptimizer.FEDAVGM: Decimal("0.9")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What building the model tells: the base's digest, d, and the first state's digest."""
+
+    base: Digest
+    parameters: int
+    initial_state: Digest
+
+
+def write_agreement(
+    terms: Terms,
+    operator: Party,
+    institutions: Sequence[Party],
+    start: Start,
+    evaluation_set: Digest,
+    nonce: bytes,
+    seed: bytes,
+) -> Agreement:
+    """Write the agreement that terms amount to.
+
+    Args:
+        institutions: those that the terms name, in any order.
+        nonce: 16 fresh bytes.
+        seed: 32 bytes, by which the model of `start` was built.
+
+    Raises:
+        Problem: no noise, or not the one that the terms ask for, keeps the promise.
+        LocalError: the parties are others than the terms name, or two have the same keys.
+    """
+    parties = tuple(sorted(institutions, key=lambda party: party.id))
+    if [party.id for party in parties] != sorted(terms.institutions):
+        raise LocalError("expected the institutions that the terms name")
+    noise, order = noise_of(terms)
+    return Agreement(
+        version=VERSION,
+        federation=terms.federation,
+        purpose=terms.purpose,
+        nonce=nonce,
+        operator=operator,
+        institutions=parties,
+        task=terms.task.task(),
+        model=Model(
+            name=terms.model.name,
+            base=start.base,
+            pooling=terms.model.pooling,
+            tune=terms.model.tune,
+            lora_rank=terms.model.lora_rank,
+            lora_alpha=terms.model.lora_alpha,
+            seed=seed,
+            parameters=start.parameters,
+            initial_state=start.initial_state,
+        ),
+        evaluation_set=evaluation_set,
+        training=_training(terms, noise),
+        privacy=Privacy(
+            unit="record",
+            adjacency="add-remove",
+            noise="full-in-each-vault",
+            gate="renyi",
+            order=order,
+            epsilon=terms.privacy.epsilon,
+            delta=terms.privacy.delta,
+        ),
+        aggregation=aggregation_of(terms),
+        schedule=_schedule(terms),
+    )
+
+
+def noise_of(terms: Terms) -> tuple[Decimal, int]:
+    """Work out the noise multiplier with which all attempts together keep the promise.
+
+    Returns:
+        the noise multiplier, the terms' own if they have one, and the order of the accountant.
+
+    Raises:
+        Problem: no noise keeps the promise, or the terms' own is too little.
+    """
+    epsilon, delta = terms.privacy.epsilon, terms.privacy.delta
+    # The noise does not matter for how often and how many.
+    training, attempts = _training(terms, Decimal(1)), _schedule(terms).attempts
+    steps = training.local_steps * attempts
+    try:
+        least, order = calibrate(training.sampling_probability, steps, epsilon, delta)
+    except LocalError:
+        raise Problem("COM-TERMS-003", epsilon=epsilon, delta=delta) from None
+    given = terms.training.noise_multiplier
+    if given is None:
+        return least, order
+    if given < least:
+        raise Problem("COM-TERMS-004", noise=given, epsilon=epsilon, delta=delta, least=least)
+    return given, order  # more noise costs less at every order
+
+
+def aggregation_of(terms: Terms) -> Aggregation:
+    """Settle how the deltas are summed and what moves the model."""
+    given, training = terms.aggregation, _training(terms, Decimal(1))
+    reach = terms.recipe.range_per_step * training.learning_rate * training.local_steps
+    return Aggregation(
+        collusion=given.collusion,
+        min_participants=given.min_participants or fewest_participants(len(terms.institutions)),
+        ring_width=RING_WIDTH,
+        range=given.range or reach,
+        optimizer=given.optimizer,
+        learning_rate=given.learning_rate,
+        momentum=MOMENTUM[given.optimizer] if given.momentum is None else given.momentum,
+    )
+
+
+def _training(terms: Terms, noise: Decimal) -> Training:
+    given, recipe = terms.training, terms.recipe
+    return Training(
+        learning_rate=given.learning_rate or recipe.learning_rate,
+        local_steps=given.local_steps or recipe.local_steps,
+        sampling_probability=given.sampling_probability or recipe.sampling_probability,
+        clip_norm=given.clip_norm,
+        noise_multiplier=noise,
+        divisor=given.divisor or recipe.divisor,
+    )
+
+
+def _schedule(terms: Terms) -> Schedule:
+    return Schedule(
+        rounds=terms.schedule.rounds or terms.recipe.rounds,
+        spare_rounds=terms.schedule.spare_rounds,
+        expires=terms.schedule.expires.isoformat(),
+    )

@@ -1,0 +1,221 @@
+"""The terms file: what an operator decides about an agreement, in one commented TOML file.
+
+A person writes what the federation is for, who takes part and what is promised; everything that is
+rarely changed has a default. Keys, fingerprints, digests and the noise are not in it: `drafting`
+makes an agreement of terms and these.
+
+`samples/terms.toml` is a whole terms file whose comments are the descriptions of the keys here.
+"""
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from comity_common.agreement import ID_PATTERN, MAX_INSTITUTIONS, ModelOptimizer
+from comity_common.errors import LocalError
+from comity_common.ids import InstitutionId
+from comity_common.secagg.thresholds import thresholds
+from comity_host.modelterms import Line, ModelTerms, TaskTerms, expected
+from comity_host.settings import Settings
+from comity_server.recipes import RECIPES, Recipe, by_tune
+
+SAMPLE = Path(__file__).with_name("samples") / "terms.toml"
+
+Amount = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=12)]
+
+
+def _roster(ids: tuple[str, ...]) -> tuple[str, ...]:
+    for id in ids:
+        if not ID_PATTERN.fullmatch(id):
+            raise expected(f"ids of 1 to 40 lower-case letters, digits and hyphens, got {id!r}")
+        if ids.count(id) > 1:
+            raise expected(f"every institution once, got {id} twice")
+    if not 3 <= len(ids) <= MAX_INSTITUTIONS:
+        raise expected(f"3 to {MAX_INSTITUTIONS} institutions, got {len(ids)}")
+    return ids
+
+
+Roster = Annotated[
+    tuple[InstitutionId, ...],
+    AfterValidator(_roster),
+    Field(json_schema_extra={"minItems": 3, "maxItems": MAX_INSTITUTIONS, "uniqueItems": True}),
+]
+
+
+class TrainingTerms(Settings):
+    """How each vault trains in a round: by constants that are the same for all."""
+
+    learning_rate: Amount | None = Field(
+        default=None,
+        description="Step size of Adam in the vaults, above 0. "
+        f"Left out: {by_tune('learning_rate')}.",
+    )
+    local_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Noisy steps that a vault takes in a round, 1 to 10000. "
+        f"Left out: {by_tune('local_steps')}.",
+    )
+    sampling_probability: Amount | None = Field(
+        default=None,
+        le=1,
+        description="Chance of each row to be in a step, above 0 and at most 1. "
+        f"Left out: {by_tune('sampling_probability')}.",
+    )
+    clip_norm: Amount = Field(
+        default=Decimal(1),
+        description="The most that one row may pull at the model in a step, as the 2-norm of its "
+        "gradient, above 0.",
+    )
+    divisor: Amount | None = Field(
+        default=None,
+        description="What the noisy sum of a step is divided by, above 0: about the number of rows "
+        f"that a step takes. Left out: {by_tune('divisor')}.",
+    )
+    noise_multiplier: Amount | None = Field(
+        default=None,
+        description="Noise of a step in units of clip_norm, above 0. Left out: the least with "
+        "which all rounds and spare rounds together keep the promise in [privacy].",
+    )
+
+
+class PrivacyTerms(Settings):
+    """What is promised to every single row, even if all others conspire."""
+
+    epsilon: Amount = Field(
+        description="ε: how much all rounds together may reveal about a row, above 0. Smaller is "
+        "more private and less accurate; 8 is a usual start."
+    )
+    delta: Amount = Field(
+        lt=1,
+        description="δ: the chance that ε does not hold, above 0 and below 1. It should be well "
+        "below one over the number of rows of any institution.",
+    )
+
+
+class AggregationTerms(Settings):
+    """The masked sum, and how the model moves by it."""
+
+    collusion: int = Field(
+        default=1,
+        ge=1,
+        description="How many institutions may conspire with the operator and still learn nothing "
+        "about a single contribution, at least 1.",
+    )
+    min_participants: int | None = Field(
+        default=None,
+        ge=3,
+        description="A round with fewer institutions is refused; at least 3 and two thirds of all. "
+        "Left out: just that many.",
+    )
+    range: Amount | None = Field(
+        default=None,
+        description="The most that one weight may change at one institution in a round, above 0; "
+        "a larger change is cut. Left out: 1.5 times learning_rate times local_steps.",
+    )
+    optimizer: ModelOptimizer = Field(
+        default=ModelOptimizer.FEDAVG,
+        description="How the model moves: fedavg (by the mean of the changes) or fedavgm (with "
+        "momentum).",
+    )
+    learning_rate: Amount = Field(
+        default=Decimal(1), description="How far it moves, above 0; 1 is the whole mean."
+    )
+    momentum: Decimal | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        decimal_places=12,
+        description="How much of the last movement is kept, from 0 to below 1; 0 for fedavg. "
+        "Left out: 0 for fedavg, 0.9 for fedavgm.",
+    )
+
+    @field_validator("momentum")
+    @classmethod
+    def _none_for_the_plain_mean(
+        cls, momentum: Decimal | None, others: ValidationInfo
+    ) -> Decimal | None:
+        if momentum and others.data.get("optimizer") is ModelOptimizer.FEDAVG:
+            raise expected("no momentum with fedavg; fedavgm has one")
+        return momentum
+
+
+class ScheduleTerms(Settings):
+    """How long the agreement runs."""
+
+    rounds: int | None = Field(
+        default=None,
+        ge=1,
+        le=900,
+        description=f"Rounds that shall succeed, 1 to 900. Left out: {by_tune('rounds')}.",
+    )
+    spare_rounds: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description="Extra attempts for rounds that fail, 0 to 100. They are paid for with noise "
+        "whether they are needed or not.",
+    )
+    expires: date = Field(
+        description="The last day on which anything may be trained, year-month-day in UTC."
+    )
+
+
+class Terms(Settings):
+    """The terms of one agreement, as the operator writes them."""
+
+    federation: Line = Field(description="What the federation is called.")
+    purpose: Line = Field(
+        description="What the model is for, in one line; every institution reads it before signing."
+    )
+    institutions: Roster = Field(
+        description="The ids of the institutions that take part, 3 to 255, as they were approved."
+    )
+    evaluation_set: Path = Field(
+        description="A public file on which every model is scored, relative to this file: one JSON "
+        "object a line, with text and label."
+    )
+    task: TaskTerms
+    model: ModelTerms = ModelTerms()
+    training: TrainingTerms = TrainingTerms()
+    privacy: PrivacyTerms
+    aggregation: AggregationTerms = AggregationTerms()
+    schedule: ScheduleTerms
+
+    @field_validator("aggregation")
+    @classmethod
+    def _fits_the_roster(
+        cls, aggregation: AggregationTerms, others: ValidationInfo
+    ) -> AggregationTerms:
+        count = len(others.data.get("institutions", ()))
+        if not count:  # refused already
+            return aggregation
+        fewest = fewest_participants(count)
+        if not fewest <= (aggregation.min_participants or fewest) <= count:
+            raise expected(
+                f"min_participants from {fewest} to {count}, got {aggregation.min_participants}"
+            )
+        try:
+            thresholds(count, aggregation.collusion)
+        except LocalError:
+            raise expected(f"a smaller collusion than {aggregation.collusion}") from None
+        return aggregation
+
+    @property
+    def recipe(self) -> Recipe:
+        """The defaults for what is trained."""
+        return RECIPES[self.model.tune]
+
+
+def fewest_participants(institutions: int) -> int:
+    """Return the smallest `min_participants`: two thirds of all, and never fewer than three."""
+    return max(3, -(-2 * institutions // 3))
+
+
+def terms_schema() -> dict[str, Any]:
+    """Return the JSON schema of a terms file, with a description of every key."""
+    return Terms.model_json_schema()

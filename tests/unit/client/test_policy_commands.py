@@ -1,0 +1,134 @@
+"""`comity client policy`: only what is named changes, the ledger knows, and words say it."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.commands import comity
+
+from comity_client.config import VaultConfig
+from comity_client.institution import Institution
+from comity_client.policy import Policy, load
+from comity_common.agreement import Tune
+from comity_common.ledger.bodies import PolicySet
+from comity_common.ledger.entries import read
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    settings = VaultConfig(
+        id="inst-00", name="A", jurisdiction="DE", server="127.0.0.1:1", sockets=tmp_path / "s"
+    )
+    Institution.create(tmp_path / "home", settings)
+    return tmp_path / "home"
+
+
+def policies_on_the_ledger(home: Path) -> list[PolicySet]:
+    bodies = [read(entry) for entry in Institution(home).ledger.entries()]
+    return [body for body in bodies if isinstance(body, PolicySet)]
+
+
+def test_only_what_is_named_changes(home: Path) -> None:
+    (home / "policy.toml").write_text('delta = 1e-7\ntune = ["head"]\noperators = ["FR"]\n')
+    comity("client", "policy", "set", "--epsilon", "0.5", "--min-participants", "4", "--home", home)
+    assert load(home / "policy.toml") == Policy(
+        epsilon=Decimal("0.5"),
+        delta=Decimal("0.0000001"),
+        min_participants=4,
+        tune=(Tune.HEAD,),
+        operators=("FR",),
+    )
+
+
+def test_a_repeated_option_adds_up_and_any_clears(home: Path) -> None:
+    name = home / "policy.toml"
+    words = ("--tune", "lora", "--tune", "head", "--operators", "fr", "--operators", "DE")
+    comity("client", "policy", "set", *words, "--home", home)
+    assert load(name).tune == (Tune.LORA, Tune.HEAD)
+    assert load(name).operators == ("DE", "FR")
+    comity("client", "policy", "set", "--operators", "any", "--home", home)
+    assert load(name) == Policy(tune=(Tune.LORA, Tune.HEAD))
+
+
+def test_the_ledger_names_the_rules_by_their_digest_and_nothing_else(home: Path) -> None:
+    assert policies_on_the_ledger(home) == []
+    comity("client", "policy", "set", "--epsilon", "2", "--home", home)
+    assert policies_on_the_ledger(home) == [PolicySet(policy=load(home / "policy.toml").digest)]
+
+
+def test_two_spellings_of_one_number_are_one_policy() -> None:
+    assert Policy(epsilon=Decimal("2.0")).digest == Policy(epsilon=Decimal(2)).digest
+    assert Policy(epsilon=Decimal(2)).digest != Policy(epsilon=Decimal("2.1")).digest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--epsilon", "0"), "--epsilon: expected a number above 0"),
+        (("--epsilon", "-1"), "--epsilon: expected a number above 0"),
+        (("--epsilon", "nan"), "--epsilon: expected a number above 0"),
+        (("--epsilon", "inf"), "--epsilon: expected a number above 0"),
+        (("--epsilon", "much"), "--epsilon: expected a number above 0"),
+        (("--epsilon", "1e60"), "40 digits"),
+        (("--delta", "1"), "--delta: expected a number above 0 and below 1"),
+        (("--min-participants", "2"), "--min-participants: expected a whole number of at least 3"),
+        (("--min-participants", "3.5"), "--min-participants: expected a whole number"),
+        (("--operators", "Germany"), "--operators: expected countries as two letters"),
+        (("--operators", "DE", "--operators", "any"), "--operators: expected countries"),
+        (("--tune", "everything"), "--tune: expected head, lora or full"),
+        ((), "no rule is named"),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_line_and_changes_nothing(
+    home: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = comity("client", "policy", "set", *words, "--home", home, "--json")
+    assert outcome.exit_code in (1, 2)
+    assert said in outcome.envelope["error"]["message"]
+    assert len(outcome.output.splitlines()) == 1
+    assert not (home / "policy.toml").exists()
+    assert policies_on_the_ledger(home) == []
+
+
+def test_a_file_that_cannot_be_read_is_not_overwritten(home: Path) -> None:
+    (home / "policy.toml").write_text("epsilonn = 1\n")
+    outcome = comity("client", "policy", "set", "--epsilon", "2", "--home", home)
+    assert outcome.exit_code == 1
+    assert "did you mean epsilon?" in outcome.error
+    assert (home / "policy.toml").read_text() == "epsilonn = 1\n"
+
+
+def test_the_ledger_stays_as_it_was_where_the_file_cannot_be_written(home: Path) -> None:
+    (home / "policy.toml.draft").mkdir()
+    assert comity("client", "policy", "set", "--epsilon", "2", "--home", home).exit_code == 1
+    assert policies_on_the_ledger(home) == []
+
+
+def test_words_say_what_is_permitted(home: Path) -> None:
+    words = ("--epsilon", "8", "--min-participants", "4", "--tune", "head", "--tune", "lora")
+    told = comity("client", "policy", "set", *words, "--operators", "DE", "--home", home).output
+    assert told.startswith("From now on:")
+    shown = comity("client", "policy", "show", "--home", home).output
+    assert told.splitlines()[1:] == shown.splitlines()[1:]
+    for sentence in (
+        "at most ε = 8 at δ = 0.00001 for any record",
+        "at least 4 institutions in every round",
+        "Only the classifier or LoRA (small updates inside the BERT) may be trained, "
+        "not the whole BERT.",
+        "The operator may sit in DE.",
+    ):
+        assert sentence in shown
+
+
+def test_without_a_file_the_defaults_are_shown(home: Path) -> None:
+    data = comity("client", "policy", "show", "--home", home, "--json").data
+    assert (data["epsilon"], data["min_participants"], data["operators"]) == ("8", 3, [])
+    assert "The operator may sit in any country." in data["words"]
+    assert any(line.startswith("Any part of the model may be trained") for line in data["words"])
+
+
+def test_where_there_is_no_institution_the_fix_says_how_to_make_one(tmp_path: Path) -> None:
+    for words in (("show",), ("set", "--epsilon", "1")):
+        outcome = comity("client", "policy", *words, "--home", tmp_path / "none", "--json")
+        assert outcome.envelope["error"]["code"] == "COM-CLIENT-002"
+        assert not (tmp_path / "none").exists()

@@ -1,0 +1,297 @@
+"""A terms file says everything that an operator decides, and nothing that is wrong gets further."""
+
+import re
+import textwrap
+import tomllib
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from comity_common.agreement import Agreement, ModelOptimizer, Party, PublicIdentity, Tune
+from comity_common.canonical import decode, encode
+from comity_common.dp.accountant import fits
+from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.errors import LocalError, Problem
+from comity_common.ids import Digest, InstitutionId
+from comity_host import settings
+from comity_server.drafting import Start, noise_of, write_agreement
+from comity_server.recipes import RECIPES
+from comity_server.terms import SAMPLE, Terms, terms_schema
+
+SAMPLE_TEXT = SAMPLE.read_text("utf-8")
+START = Start(base=Digest("ab" * 32), parameters=1155, initial_state=Digest("cd" * 32))
+REQUIRED = {
+    "federation": "card-desk",
+    "purpose": "sort the messages that customers send to their bank",
+    "institutions": ("berlin", "nairobi", "paris", "recife"),
+    "evaluation_set": "evaluation.jsonl",
+    "task": {"labels": ("card", "loan", "fraud")},
+    "privacy": {"epsilon": 8, "delta": Decimal("0.00001")},
+    "schedule": {"expires": "2030-12-31"},
+}
+
+
+def party(id: str) -> Party:
+    name = id.encode()
+    identity = PublicIdentity(ed25519=name.ljust(32), mldsa44=name.ljust(1312), tls=name.ljust(32))
+    return Party(id=InstitutionId(id), name=id.title(), jurisdiction="DE", identity=identity)
+
+
+def agreed(terms: Terms, nonce: bytes = bytes(16)) -> Agreement:
+    return write_agreement(
+        terms,
+        party("operator"),
+        [party(id) for id in reversed(terms.institutions)],
+        START,
+        Digest("ef" * 32),
+        nonce=nonce,
+        seed=bytes(32),
+    )
+
+
+def terms_with(**sections: dict[str, object]) -> Terms:
+    return Terms.model_validate(
+        REQUIRED | {name: {**REQUIRED.get(name, {}), **keys} for name, keys in sections.items()}  # type: ignore[dict-item]
+    )
+
+
+def keys_of_the_schema() -> dict[tuple[str, ...], dict[str, Any]]:
+    """Every key of a terms file by its path, with its schema; sections too."""
+    schema = terms_schema()
+    found = {}
+    for name, part in schema["properties"].items():
+        section = schema["$defs"].get(part.get("$ref", "").rpartition("/")[2], {})
+        found[(name,)] = part | section
+        for key, inner in section.get("properties", {}).items():
+            found[(name, key)] = inner
+    return found
+
+
+def explained() -> dict[tuple[str, ...], str]:
+    """The comment above every key and section of the sample, by its path."""
+    found, comment, section = {}, [], ()
+    for line in SAMPLE_TEXT.splitlines():
+        if line.startswith("# "):
+            comment.append(line[2:])
+            continue
+        if heading := re.fullmatch(r"\[(\w+)\]", line):
+            section = (heading[1],)
+            found[section] = " ".join(comment)
+        elif key := re.match(r"#?(\w+) = ", line):
+            found[(*section, key[1])] = " ".join(comment)
+        comment = []
+    return found
+
+
+def uncommented(*left: str) -> str:
+    """The sample with the keys that it shows in comments, but for some."""
+    return re.sub(rf"(?m)^#(?!{'|'.join(left) or '-'})(\w+ = )", r"\1", SAMPLE_TEXT)
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_the_sample_is_loaded_and_makes_an_agreement():
+    terms = settings.load(SAMPLE, Terms)
+    agreement = agreed(terms)
+    assert decode(Agreement, encode(agreement)) == agreement
+    assert agreement.roster == ("berlin", "nairobi", "paris", "recife")
+    assert agreement.schedule.expires == "2030-12-31"
+
+
+def test_every_key_of_the_schema_is_in_the_sample_with_its_description_above_it():
+    keys = keys_of_the_schema()
+    assert len(keys) > 30
+    assert {path: part["description"] for path, part in keys.items()} == explained()
+
+
+def test_what_the_sample_writes_out_is_what_holds_without_it():
+    assert settings.load(SAMPLE, Terms) == Terms.model_validate(REQUIRED)
+
+
+def test_what_the_sample_shows_in_comments_is_what_holds_without_it(tmp_path):
+    terms = settings.load(
+        written(tmp_path / "terms.toml", uncommented("seed", "noise_multiplier")), Terms
+    )
+    assert terms.training.local_steps == 20
+    assert agreed(terms) == agreed(settings.load(SAMPLE, Terms))
+
+
+def test_the_examples_that_the_sample_shows_in_comments_may_be_used(tmp_path):
+    terms = settings.load(written(tmp_path / "terms.toml", uncommented()), Terms)
+    assert terms.model.seed is not None
+    assert agreed(terms).training.noise_multiplier == Decimal(2)
+
+
+def test_the_sample_can_be_read_by_others():
+    assert set(tomllib.loads(SAMPLE_TEXT)) == {path[0] for path in keys_of_the_schema()}
+    assert max(len(line) for line in SAMPLE_TEXT.splitlines()) <= 100
+
+
+def test_a_day_may_be_written_as_toml_has_it(tmp_path):
+    text = SAMPLE_TEXT.replace('"2030-12-31"', "2030-12-31")
+    terms = settings.load(written(tmp_path / "terms.toml", text), Terms)
+    assert terms.schedule.expires == date(2030, 12, 31)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "told"),
+    [
+        ("max_tokens = 64", "max_token = 64", "unknown key task.max_token; did you mean max_tok"),
+        ('federation = "card-desk"', 'federation = "x"\nspeed = 1', "unknown key speed"),
+        ('"fraud"]', '"card"]', "task.labels: expected every label once, got 'card' twice"),
+        ('["card", "loan", "fraud"]', '["card"]', "task.labels: expected at least two labels"),
+        ('"nairobi", "paris", ', "", "institutions: expected 3 to 255 institutions, got 2"),
+        ('"nairobi"', '"Nairobi"', "institutions: expected ids of 1 to 40 lower-case letters"),
+        ('"nairobi"', '"paris"', "institutions: expected every institution once, got paris twice"),
+        ('purpose = "sort', 'purpose = "\\u001b[2Jsort', "purpose: expected one line of visible"),
+        ('purpose = "sort', 'purpose = "a\\nb', "purpose: expected one line of visible"),
+        ('"head"', '"heads"', "model.tune: Input should be 'head', 'lora' or 'full'"),
+        ("lora_rank = 4", "lora_rank = 0", "model.lora_rank: Input should be greater"),
+        ('#seed = "01', 'seed = "', "model.seed: String should match"),
+        ("max_tokens = 64", "max_tokens = 513", "task.max_tokens: Input should be less"),
+        ("#sampling_probability = 0.2", "sampling_probability = 1.1", "sampling_probability: "),
+        ("clip_norm = 1", "clip_norm = 0", "training.clip_norm: Input should be greater than 0"),
+        ("clip_norm = 1", "clip_norm = nan", "training.clip_norm: Input should be a finite"),
+        ("clip_norm = 1", "clip_norm = 1e-30", "training.clip_norm: Decimal input should have no"),
+        ("epsilon = 8", "", "privacy.epsilon: Field required"),
+        ("delta = 0.00001", "delta = 1", "privacy.delta: Input should be less than 1"),
+        ("#min_participants = 3", "min_participants = 5", "min_participants from 3 to 4, got 5"),
+        ("#min_participants = 3", "min_participants = 2", "aggregation.min_participants: "),
+        ("collusion = 1", "collusion = 4", "aggregation: expected a smaller collusion than 4"),
+        ("#momentum = 0", "momentum = 0.5", "aggregation.momentum: expected no momentum with fed"),
+        ("spare_rounds = 2", "spare_rounds = -1", "schedule.spare_rounds: Input should be"),
+        ("2030-12-31", "2030-02-30", "schedule.expires: Input should be a valid date"),
+    ],
+)
+def test_bad_terms_are_refused_in_one_line_that_names_the_key(line, instead, told, tmp_path):
+    assert line in SAMPLE_TEXT
+    file = written(tmp_path / "terms.toml", SAMPLE_TEXT.replace(line, instead, 1))
+    with pytest.raises(Problem) as caught:
+        settings.load(file, Terms)
+    assert str(caught.value).startswith("terms.toml: ")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tune", list(Tune))
+def test_what_is_left_out_follows_from_what_is_trained(tune):
+    agreement = agreed(terms_with(model={"tune": tune}))
+    recipe, training = RECIPES[tune], agreement.training
+    assert (training.learning_rate, training.local_steps) == (
+        recipe.learning_rate,
+        recipe.local_steps,
+    )
+    assert (training.sampling_probability, training.divisor) == (
+        recipe.sampling_probability,
+        recipe.divisor,
+    )
+    assert agreement.schedule.rounds == recipe.rounds
+    assert agreement.aggregation.range == (
+        Decimal("1.5") * recipe.learning_rate * recipe.local_steps
+    )
+
+
+@pytest.mark.parametrize(("count", "fewest"), [(3, 3), (4, 3), (5, 4), (6, 4), (7, 5), (10, 7)])
+def test_two_thirds_of_all_take_part_and_never_fewer_than_three(count, fewest):
+    ids = tuple(f"bank-{k}" for k in range(count))
+    terms = Terms.model_validate(REQUIRED | {"institutions": ids})
+    assert agreed(terms).aggregation.min_participants == fewest
+
+
+def test_fewer_than_two_thirds_are_refused():
+    seven = {"institutions": tuple(f"bank-{k}" for k in range(7))}
+    for least in (3, 4, 8):
+        with pytest.raises(ValidationError, match=f"min_participants from 5 to 7, got {least}"):
+            Terms.model_validate(REQUIRED | seven | {"aggregation": {"min_participants": least}})
+
+
+def test_momentum_follows_from_how_the_model_moves():
+    plain, moving = (
+        agreed(terms_with(aggregation={"optimizer": kind})).aggregation.momentum
+        for kind in ModelOptimizer
+    )
+    assert (plain, moving) == (0, Decimal("0.9"))
+    chosen = terms_with(aggregation={"optimizer": "fedavgm", "momentum": Decimal("0.5")})
+    assert agreed(chosen).aggregation.momentum == Decimal("0.5")
+
+
+def schedule_fits(agreement: Agreement, noise: Decimal) -> bool:
+    """Whether all attempts keep the promise, at the agreement's own order."""
+    whole = SampledGaussian(
+        sampling_probability=agreement.training.sampling_probability,
+        noise_multiplier=noise,
+        steps=agreement.training.local_steps * agreement.schedule.attempts,
+    )
+    promise = Guarantee(epsilon=agreement.privacy.epsilon, delta=agreement.privacy.delta)
+    return fits([whole], promise, agreement.privacy.order)
+
+
+@pytest.mark.parametrize("spare", [0, 2, 50])
+def test_the_noise_pays_for_all_rounds_and_spare_rounds_and_not_for_more(spare):
+    agreement = agreed(terms_with(schedule={"spare_rounds": spare}))
+    noise = agreement.training.noise_multiplier
+    assert schedule_fits(agreement, noise)
+    assert not schedule_fits(agreement, noise * Decimal("0.999"))
+
+
+def test_noise_that_is_given_is_kept_when_it_keeps_the_promise():
+    least, _ = noise_of(terms_with())
+    for noise in (least, least + Decimal("0.5"), Decimal(50)):
+        agreement = agreed(terms_with(training={"noise_multiplier": noise}))
+        assert agreement.training.noise_multiplier == noise
+        assert schedule_fits(agreement, noise)
+
+
+@pytest.mark.parametrize("part", [Decimal("0.9999"), Decimal("0.5"), Decimal("0.000001")])
+def test_noise_that_is_too_little_is_refused_with_what_would_be_enough(part):
+    least, _ = noise_of(terms_with())
+    noise = (least * part).quantize(Decimal("1e-10"))
+    with pytest.raises(Problem, match="is too little for ε = 8 at δ") as caught:
+        agreed(terms_with(training={"noise_multiplier": noise}))
+    assert caught.value.code == "COM-TERMS-004"
+    assert caught.value.facts["least"] == least
+
+
+@pytest.mark.parametrize("noise", [None, Decimal(1_000_000)])
+def test_a_promise_that_no_noise_keeps_is_refused(noise):
+    terms = terms_with(privacy={"epsilon": Decimal("0.001")}, training={"noise_multiplier": noise})
+    with pytest.raises(Problem, match=r"no noise is enough for ε = 0\.001") as caught:
+        agreed(terms)
+    assert caught.value.code == "COM-TERMS-003"
+
+
+def test_an_agreement_is_among_the_institutions_that_the_terms_name():
+    terms = terms_with()
+    for others in (("berlin", "nairobi", "paris"), ("berlin", "nairobi", "paris", "rome")):
+        with pytest.raises(LocalError, match="institutions that the terms name"):
+            write_agreement(
+                terms,
+                party("operator"),
+                [party(id) for id in others],
+                START,
+                Digest("ef" * 32),
+                nonce=bytes(16),
+                seed=bytes(32),
+            )
+
+
+def test_equal_terms_make_equal_agreements_apart_from_the_nonce():
+    assert agreed(terms_with()) == agreed(terms_with())
+    assert agreed(terms_with()).digest != agreed(terms_with(), nonce=bytes(15) + b"1").digest
+
+
+def test_a_description_says_what_the_schema_says_too():
+    """The bounds that a person reads are those that are checked."""
+    for path, part in keys_of_the_schema().items():
+        for kind in part.get("anyOf", [part]):
+            for bound in ("minimum", "maximum"):
+                if kind.get("type") == "integer" and bound in kind:
+                    shown = textwrap.shorten(part["description"], 1000)
+                    assert re.search(rf"\b{kind[bound]}\b", shown), (path, bound)
