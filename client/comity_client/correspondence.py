@@ -8,14 +8,16 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Known
+from comity_client.datasets import read_rows
 from comity_client.institution import Institution
 from comity_client.uplink import AgreementState as Told
 from comity_client.uplink import Uplink
+from comity_common.agreement import Agreement
 from comity_common.canonical import encode
-from comity_common.crypto.sign import Purpose
+from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import ComityError, PeerError, Problem
 from comity_common.ids import Digest
-from comity_common.ledger.bodies import DatasetId
+from comity_common.ledger.bodies import DatasetId, Restore
 from comity_common.membership import Withdrawal
 
 WITHDRAWN = "withdrawn"
@@ -61,11 +63,26 @@ class Correspondence:
         for withdrawal in told.withdrawals:
             inst.agreements.note_withdrawal(agreement, inst.me, withdrawal)
         known = inst.agreements.find(agreement.digest)
-        if told.state == WITHDRAWN:
+        if known.state is AgreementState.OFFERED and self._have_signed(agreement, told):
+            log.error("a signature that was forgotten: this vault was restored")
+            with inst.store.transaction() as tx:
+                inst.agreements.refuse(tx, agreement.digest)
+                inst.ledger.append(tx, Restore(agreement=agreement.digest, epoch=0, round=0))
+        elif told.state == WITHDRAWN:
             with inst.store.transaction() as tx:
                 inst.agreements.retire(tx, agreement.digest)
         elif known.state is AgreementState.SIGNED and set(agreement.roster) <= set(told.signatures):
             inst.agreements.activate(told.raw, told.signatures)
+
+    def _have_signed(self, agreement: Agreement, told: Told) -> bool:
+        """Tell whether the operator holds a true signature of this institution."""
+        own = self._inst.keys.identity
+        signed = Signed(body=told.raw, signature=told.signatures.get(self._inst.me, b""))
+        try:
+            verify(own.ed25519, own.mldsa44, Purpose.AGREEMENT, signed)
+        except PeerError:
+            return False
+        return agreement.party(self._inst.me).identity == own
 
 
 def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
@@ -73,11 +90,12 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
 
     Raises:
         Refusal: the policy or the budget does not allow it.
-        Problem: it is over.
+        Problem: it is over, or a row of the data set does not fit its task.
     """
     inst = institution
     if known.state not in (AgreementState.OFFERED, AgreementState.SIGNED):
         raise Problem("COM-AGREE-002", agreement=known.agreement.federation, state=known.state)
+    read_rows(inst.data.file(dataset), known.agreement.task.labels)
     inst.data.grant(dataset, known.agreement.privacy.order)
     signed = inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
     with inst.store.transaction() as tx:

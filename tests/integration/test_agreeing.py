@@ -1,6 +1,7 @@
 """Proposed, read, signed, refused, left: by the commands of an operator and four institutions."""
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError
 from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import Restore
+from comity_common.ledger.entries import read
 from comity_common.membership import Withdrawal
 from comity_server.daemon import Daemon
 from comity_server.home import init
@@ -147,6 +150,33 @@ def test_whoever_refuses_is_out_and_nobody_accepts_a_plan_with_it(federation: Fe
     assert again.envelope["error"]["code"] == "COM-AGREE-002"
     agreement = federation.daemon._desk.agreements_of(InstitutionId("lyon"))[-1].agreement
     assert federation.daemon._desk.remaining(agreement) == {"lyon", "nairobi", "osaka"}
+
+
+def test_a_vault_that_has_forgotten_its_signature_takes_no_part(federation: Federation) -> None:
+    federation.propose("forgotten")
+    federation.client("lyon", "agreement", "list")
+    shutil.copytree(federation.path / "lyon", federation.path / "lyon-copy")
+    assert federation.client("lyon", "agreement", "sign", "forgotten").exit_code == 0
+    assert federation.state("lyon", "forgotten") == "signed"
+    assert federation.state("lyon-copy", "forgotten") == "refused"
+    entries = Institution(federation.path / "lyon-copy").ledger.entries()
+    assert isinstance(read(entries[-1]), Restore)
+    signed = federation.client("lyon-copy", "agreement", "sign", "forgotten")
+    assert signed.envelope["error"]["code"] == "COM-AGREE-002"
+
+
+def test_rows_with_a_label_that_the_agreement_does_not_declare_keep_one_from_signing(
+    federation: Federation,
+) -> None:
+    federation.propose("labels")
+    other = federation.path / "other.jsonl"
+    other.write_text(rows(20) + '{"text": "one more", "label": "fraud"}\n')
+    federation.client("lyon", "data", "add", "other", other)
+    refused = federation.client("lyon", "agreement", "sign", "labels", "--data", "other")
+    assert refused.envelope["error"]["message"].startswith("other.jsonl line 21: expected one of")
+    assert "fraud" not in refused.output
+    assert federation.state("lyon", "labels") == "offered"
+    federation.client("lyon", "data", "remove", "other")
 
 
 def test_a_forged_withdrawal_moves_nothing(federation: Federation) -> None:

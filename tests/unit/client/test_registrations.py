@@ -1,5 +1,6 @@
 """One budget for one file's bytes, for life; and nothing of the file on the ledger."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,15 +8,21 @@ import pytest
 from tests.simulation.federation import make_agreement
 
 from comity_client.ledger import Ledger
-from comity_client.registrations import Registrations
+from comity_client.registrations import FileState, Registrations
 from comity_client.store import Store
 from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Guarantee, SampledGaussian
-from comity_common.errors import LocalError, Problem, Refusal
-from comity_common.ids import InstitutionId
-from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister, Genesis
+from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import (
+    BudgetGrant,
+    BudgetReserve,
+    DatasetId,
+    DatasetRegister,
+    Genesis,
+)
 from comity_common.ledger.entries import read
 
 CEILING = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
@@ -121,6 +128,49 @@ def test_a_grant_that_affords_nothing_leaves_no_trace(vault: Vault, rows: Path) 
     vault.ledger.budget()  # the ledger is still good
 
 
+def test_an_order_at_which_the_ceiling_affords_nothing_leaves_no_trace(
+    vault: Vault, rows: Path
+) -> None:
+    dataset = vault.data.register(
+        rows,
+        name="intents",
+        task=TaskKind.SEQUENCE_CLASSIFICATION,
+        ceiling=Guarantee(epsilon=Decimal(1), delta=CEILING.delta),
+    )
+    with pytest.raises(Refusal, match="an order that can afford something, got 2") as refusal:
+        vault.data.grant(dataset, 2)
+    assert refusal.value.code is RefusalCode.BUDGET
+    assert vault.bodies(BudgetGrant) == []
+    vault.data.grant(dataset, 64)  # the ledger is still good
+    assert vault.ledger.budget().grant(dataset).order == 64
+
+
+def test_a_ceiling_with_too_many_digits_for_the_ledger_is_not_registered(
+    vault: Vault, rows: Path
+) -> None:
+    with pytest.raises(LocalError, match="40 digits"):
+        vault.register(rows, Guarantee(epsilon=Decimal("1." + "1" * 40), delta=CEILING.delta))
+    assert vault.data.all() == []
+
+
+def test_a_ceiling_is_the_same_number_however_it_is_written(vault: Vault, rows: Path) -> None:
+    dataset = vault.register(rows)
+    same = Guarantee(epsilon=Decimal("8.0"), delta=Decimal("1e-5"))
+    assert vault.register(rows, same) == dataset
+
+
+def test_what_is_not_registered_or_was_removed_is_granted_nothing(vault: Vault, rows: Path) -> None:
+    with pytest.raises(LocalError, match="registered data set"):
+        vault.data.grant(DatasetId("0" * 32), 8)
+    dataset = vault.data.register(
+        rows, name="intents", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=CEILING
+    )
+    vault.data.remove("intents")
+    with pytest.raises(Problem, match="was removed"):
+        vault.data.grant(dataset, 8)
+    assert vault.bodies(BudgetGrant) == []
+
+
 def test_the_ledger_has_neither_path_nor_content_nor_a_digest_that_can_be_guessed(
     vault: Vault, rows: Path, tmp_path: Path
 ) -> None:
@@ -172,25 +222,70 @@ def test_a_name_is_one_data_sets_and_well_formed(vault: Vault, rows: Path, tmp_p
     other.write_bytes(ROWS[:100])
     with pytest.raises(Problem, match="taken"):
         vault.register(other)
-    for name in ("", "Intents", "a b", "x" * 41, "../x"):
+    for name in ("", "Intents", "a b", "x" * 41, "../x", "-x", "x\n", "ä"):
         with pytest.raises(Problem, match="expected a name"):
             vault.register(other, name=name)
     assert [one.name for one in vault.data.all()] == ["intents"]
 
 
-def test_a_removed_data_set_is_not_trained_on_and_remembers_what_it_spent(
+def test_other_bytes_never_take_a_name_from_the_data_set_that_has_it(
+    vault: Vault, rows: Path, tmp_path: Path
+) -> None:
+    vault.register(rows)
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(ROWS[:100])
+    vault.register(other, name="others")
+    vault.data.remove("others")
+    with pytest.raises(Problem, match="the name intents is taken"):
+        vault.register(other)
+    with pytest.raises(Problem, match="registered as intents already"):
+        vault.register(rows, name="others")  # free again, but these rows have a name
+    states = {one.name: one.removed for one in vault.data.all()}
+    assert states == {"intents": False, "others": True}
+
+
+def test_a_removed_data_set_is_not_trained_on_and_its_place_is_forgotten(
     vault: Vault, rows: Path
 ) -> None:
     dataset = vault.register(rows)
     vault.data.remove("intents")
     with pytest.raises(LocalError, match="was removed"):
         vault.data.file(dataset)
-    with pytest.raises(Problem, match="no data set intents"):
-        vault.data.find("intents")
+    for ask in (vault.data.find, vault.data.remove):
+        with pytest.raises(Problem, match="no data set intents"):
+            ask("intents")
+    (row,) = vault.store.reading().execute("select * from datasets").fetchall()
+    assert (row["id"], row["path"], row["removed"]) == (dataset, "", 1)
     assert rows.read_bytes() == ROWS
+
+
+def test_a_removed_data_set_comes_back_with_what_it_has_spent(vault: Vault, rows: Path) -> None:
+    dataset = vault.register(rows)
+    one = SampledGaussian(
+        sampling_probability=Decimal("0.01"), noise_multiplier=Decimal(1), steps=9
+    )
+    reserve = BudgetReserve(
+        dataset=dataset, nonce=bytes(16), agreement=Digest("a" * 64), epoch=1, round=1, event=one
+    )
+    with vault.store.transaction() as tx:
+        vault.ledger.append(tx, reserve)
+    vault.data.remove("intents")
+    with pytest.raises(Problem, match=r"ε = 8 at δ = 0.00001, for life"):
+        vault.register(rows, Guarantee(epsilon=Decimal(80), delta=CEILING.delta), name="again")
     assert vault.register(rows, name="again") == dataset
     assert vault.data.find("again") == dataset
-    assert len(vault.bodies(DatasetRegister)) == 1
+    assert vault.data.file(dataset) == rows.resolve()
+    assert vault.ledger.budget().reserved(dataset) == (one,)
+    assert len(vault.bodies(DatasetRegister)) == len(vault.bodies(BudgetGrant)) == 1
+
+
+def test_it_is_told_how_the_file_is_now(vault: Vault, rows: Path) -> None:
+    dataset = vault.register(rows)
+    assert vault.data.file_state(dataset) is FileState.AS_REGISTERED
+    rows.write_bytes(ROWS[:-1])
+    assert vault.data.file_state(dataset) is FileState.CHANGED
+    rows.unlink()
+    assert vault.data.file_state(dataset) is FileState.UNREADABLE
 
 
 @pytest.mark.parametrize("state", ["signed", "in-force"])
@@ -206,3 +301,26 @@ def test_a_data_set_that_an_agreement_holds_on_to_is_not_removed(
     with pytest.raises(Problem, match="trains on intents"):
         vault.data.remove("intents")
     assert vault.data.find("intents") == dataset
+
+
+@pytest.mark.parametrize("state", ["refused", "retired"])
+def test_a_data_set_whose_agreements_are_over_can_be_removed(
+    vault: Vault, rows: Path, state: str
+) -> None:
+    dataset = vault.register(rows)
+    keys = {InstitutionId(f"inst-{k}"): SigningKeys.generate() for k in range(3)}
+    agreement = make_agreement(keys, SigningKeys.generate())
+    row = (agreement.digest, encode(agreement), state, dataset)
+    with vault.store.transaction() as tx:
+        tx.execute("insert into agreements values (?, ?, ?, ?)", row)
+    vault.data.remove("intents")
+    (one,) = vault.data.all()
+    assert one.removed
+
+
+def test_two_at_once_do_not_make_two_budgets_of_one_file(vault: Vault, rows: Path) -> None:
+    home = rows.parent / "home"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: Vault(home).register(rows), range(4)))
+    assert len(set(found)) == 1
+    assert len(vault.bodies(DatasetRegister)) == len(vault.bodies(BudgetGrant)) == 1
