@@ -382,6 +382,8 @@ class Vault:
                     self._take_survivors(messages, parcel.boxes)
                 case transfer_pb2.PARCEL_KIND_CERTIFICATE:
                     self._take_certificate(messages)
+                case transfer_pb2.PARCEL_KIND_AGREEMENT_MOVED:
+                    pass  # the agreement is given by hand
                 case _:
                     raise PeerError("unexpected kind")
 

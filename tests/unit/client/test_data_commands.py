@@ -180,9 +180,11 @@ def test_a_wrong_option_registers_nothing(
     assert kinds_on_the_ledger(home) == [Genesis]
 
 
-def test_a_name_that_cannot_be_one_is_refused_before_the_file_is_read(add: Add) -> None:
+def test_name_and_ceiling_are_looked_at_before_the_file_is_read(add: Add) -> None:
     outcome = add("--json", name="My rows", file=Path("none.jsonl"))
     assert outcome.envelope["error"]["code"] == "COM-DATA-013"
+    outcome = add("--json", "--ceiling-epsilon", "1e-9", file=Path("none.jsonl"))
+    assert outcome.envelope["error"]["code"] == "COM-DATA-020"
 
 
 def test_a_model_without_a_tokenizer_is_refused(add: Add, home: Path, tmp_path: Path) -> None:
@@ -223,13 +225,17 @@ def test_progress_is_shown_on_stderr_and_leaves_stdout_alone(
     assert moving.data["name"] == "intents"
 
 
-def test_the_list_says_what_was_spent_and_what_for(add: Add, home: Path) -> None:
+def test_the_list_says_what_was_spent_and_what_for(add: Add, home: Path, rows: Path) -> None:
     add()
     assert "not granted yet" in comity("client", "data", "list", "--home", home).output
     (row,) = listed(home)
     assert (row["epsilon_charged"], row["epsilon_reserved"], row["agreements"]) == (None, None, [])
     dataset, agreement = sign_and_reserve(Institution(home))
-    (row,) = listed(home)
+    others = rows.with_name("others.jsonl")
+    others.write_text(rows.read_text() + "\n")
+    add(name="others", file=others)
+    row, other = listed(home)
+    assert (other["name"], other["epsilon_reserved"], other["agreements"]) == ("others", None, [])
     budget = Institution(home).ledger.budget()
     assert row["epsilon_charged"] == 0.0
     assert row["epsilon_reserved"] == budget.epsilon_reserved(dataset) > 0
@@ -345,12 +351,12 @@ def test_labels_cannot_move_the_cursor_nor_fill_the_screen() -> None:
 
 
 def test_tokens_are_counted_as_the_model_would_see_them(tiny_base: Path) -> None:
-    long = " ".join(WORDS * 6)  # 66 tokens, and 64 positions with [CLS] and [SEP]
+    long = " ".join((WORDS * 6)[:63])  # with [CLS] and [SEP] one more than there are positions
     fits = " ".join((WORDS * 6)[:62])
     texts = ["my card", "\u200b\x07", "zebra", long, fits]
     parts: list[float] = []
     found = count_tokens(texts, str(tiny_base), parts.append)
-    assert found.unknown == pytest.approx(1 / (2 + 1 + 66 + 62))
+    assert found.unknown == pytest.approx(1 / (2 + 1 + 63 + 62))
     assert (found.empty, found.long, found.limit) == (0.2, 0.2, 64)
     assert parts == [1.0]
 

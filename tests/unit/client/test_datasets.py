@@ -170,8 +170,11 @@ def test_a_line_of_a_mebibyte_is_read_and_a_longer_one_is_not(
         read_rows(path, LABELS)
 
 
-def test_a_quote_that_never_closes_does_not_swallow_the_file(tmp_path: Path) -> None:
-    lines = [CSV, '1,"' + SECRET, *[f"{n},another row,card" for n in range(100_000)]]
+@pytest.mark.parametrize("end", ["", '",card'])
+def test_a_quote_that_closes_late_or_never_does_not_swallow_the_file(
+    end: str, tmp_path: Path
+) -> None:
+    lines = [CSV, '1,"' + SECRET, *[f"{n},another row,card" for n in range(100_000)], end]
     problem = _problem_of(_write(tmp_path / "rows.csv", *lines))
     assert str(problem).startswith("rows.csv line 2: expected comma-separated values")
 
