@@ -95,6 +95,7 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
     inst = institution
     if known.state not in (AgreementState.OFFERED, AgreementState.SIGNED):
         raise Problem("COM-AGREE-002", agreement=known.agreement.federation, state=known.state)
+    inst.policy.check(known.agreement)  # before the operator's order is fixed for the data
     read_rows(inst.data.file(dataset), known.agreement.task.labels)
     inst.data.grant(dataset, known.agreement.privacy.order)
     signed = inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)

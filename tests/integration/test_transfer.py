@@ -207,14 +207,18 @@ def test_a_mailbox_is_read_from_any_place_and_a_second_stream_ends_the_first(
 ) -> None:
     stub = shared.stub(shared.federation.identities["inst-01"])
     shared.vaults["inst-01"].close()  # its own stream would end ours
-    first = stub.Follow(pb.FollowRequest(after=1))
+    bells = 1 + len(shared.federation.agreement.roster)  # proposed, and signed by each
+    first = stub.Follow(pb.FollowRequest(after=bells + 1))
     assert [next(first).kind for _ in range(3)] == [
         pb.PARCEL_KIND_EPOCH_KEYS,
         pb.PARCEL_KIND_EPOCH_HALVES,
         pb.PARCEL_KIND_EPOCH_VIEWS,
     ]
-    second = stub.Follow(pb.FollowRequest(after=3))
-    assert next(second).sequence == 4
+    second = stub.Follow(pb.FollowRequest(after=0))
+    begun = [next(second) for _ in range(bells + 1)]
+    assert [one.sequence for one in begun] == list(range(1, bells + 2))
+    assert {one.kind for one in begun[:-1]} == {pb.PARCEL_KIND_AGREEMENT_MOVED}
+    assert begun[-1].kind == pb.PARCEL_KIND_EPOCH_OPEN
     assert list(first) == []
     assert connected(shared)["inst-01"]
     second.cancel()
