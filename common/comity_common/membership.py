@@ -165,12 +165,10 @@ class Approval:
 
     Attributes:
         certificate, authority: PEM.
-        server: the certificate of the operator's listeners, PEM.
     """
 
     certificate: str
     authority: str
-    server: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

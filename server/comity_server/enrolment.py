@@ -92,7 +92,6 @@ class EnrolmentService(EnrolmentServicer):
         approval = Approval(
             certificate=certificate.decode(),
             authority=self._home.authority.read_text(),
-            server=self._home.certificate.read_text(),
         )
         signed = self._keys.sign(Purpose.APPROVAL, encode(approval))
         return pb.EnrolmentState(approval=wire.envelope(signed))
