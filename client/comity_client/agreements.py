@@ -14,7 +14,7 @@ from comity_client.keystore import Keystore
 from comity_client.ledger import Ledger
 from comity_client.policy import Policy
 from comity_client.store import Store
-from comity_common.agreement import Agreement, Party
+from comity_common.agreement import Agreement, Party, stored_agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.dp.accountant import fits
@@ -151,11 +151,15 @@ class Agreements:
         return agreement
 
     def known(self) -> list[Known]:
-        """List every agreement, in the order in which they came."""
+        """List every agreement, in the order in which they came.
+
+        Raises:
+            Problem: one is not stored as it came.
+        """
         rows = self._store.reading().execute("select * from agreements order by rowid")
         return [
             Known(
-                agreement=decode(Agreement, row["raw"]),
+                agreement=stored_agreement(row["raw"], Digest(row["digest"])),
                 raw=row["raw"],
                 state=AgreementState(row["state"]),
                 dataset=None if row["dataset"] is None else DatasetId(row["dataset"]),
@@ -175,7 +179,7 @@ class Agreements:
         if len(found) > 1:
             found = [one for one in found if one.state not in OVER]
         if len(found) != 1:
-            raise Problem("COM-AGREE-001", name=name[:64], count=len(found) or "no")
+            raise Problem("COM-AGREE-001", which=f"called {name[:64]}", count=len(found) or "none")
         return found[0]
 
     def active(self) -> list[Standing]:

@@ -1,14 +1,19 @@
 """The vault's settings: `vault.toml`."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
 
 from comity_common.errors import LocalError, Problem
 from comity_host.files import check_socket_path
-from comity_host.settings import Settings
+from comity_host.settings import Address, AddressOrNone, Settings, like
 
-ADDRESS = r"^[^:/]+:\d{1,5}$"
+Proxy = Annotated[
+    str, like(r"(http://[^:/@\s]+:\d{1,5})?", "http://host:port without a password, or nothing")
+]
+check_proxy = TypeAdapter(Proxy).validate_python
+"""Check a proxy's address; raises pydantic's ValidationError."""
 
 
 class VaultConfig(Settings):
@@ -31,9 +36,9 @@ class VaultConfig(Settings):
     id: str
     name: str
     jurisdiction: str
-    server: str = Field(pattern=ADDRESS)
-    gate: str = Field(default="", pattern=rf"{ADDRESS}|^$")
-    proxy: str = Field(default="", pattern=r"^(http://[^:/@\s]+:\d{1,5})?$")
+    server: Address
+    gate: AddressOrNone = ""
+    proxy: Proxy = ""
     sockets: Path | None = None
     flower_uids: tuple[int, ...] = ()
     threads: int = Field(default=1, ge=1, le=256)

@@ -4,12 +4,15 @@ Agreements come from the operator, signatures and withdrawals go back. Whatever 
 in the outbox until the operator has it, so it may be said while the operator is away.
 """
 
+import sqlite3
+
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Known
 from comity_client.datasets import read_rows
 from comity_client.institution import Institution
+from comity_client.model.base import check_base
 from comity_client.uplink import AgreementState as Told
 from comity_client.uplink import Uplink
 from comity_common.agreement import Agreement
@@ -66,7 +69,7 @@ class Correspondence:
         if known.state is AgreementState.OFFERED and self._have_signed(agreement, told):
             log.error("a signature that was forgotten: this vault was restored")
             with inst.store.transaction() as tx:
-                inst.agreements.refuse(tx, agreement.digest)
+                refuse(inst, tx, agreement.digest)
                 inst.ledger.append(tx, Restore(agreement=agreement.digest, epoch=0, round=0))
         elif told.state == WITHDRAWN:
             with inst.store.transaction() as tx:
@@ -90,11 +93,12 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
 
     Raises:
         Refusal: the policy or the budget does not allow it.
-        Problem: it is over, or a row of the data set does not fit its task.
+        Problem: it is over, its model is not here, or a row of the data set does not fit its task.
     """
     inst = institution
     if known.state not in (AgreementState.OFFERED, AgreementState.SIGNED):
         raise Problem("COM-AGREE-002", agreement=known.agreement.federation, state=known.state)
+    check_base(known.agreement.model)
     inst.policy.check(known.agreement)  # before the operator's order is fixed for the data
     read_rows(inst.data.file(dataset), known.agreement.task.labels)
     inst.data.grant(dataset, known.agreement.privacy.order)
@@ -103,11 +107,10 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
         inst.outbox.put(tx, known.agreement.digest, pb.PARCEL_KIND_SIGNATURE, signed)
 
 
-def refuse(institution: Institution, digest: Digest) -> None:
+def refuse(institution: Institution, tx: sqlite3.Connection, digest: Digest) -> None:
     """Say no to an agreement, or leave it, for good; the operator tells the others."""
     inst = institution
     withdrawal = Withdrawal(agreement=digest, institution=inst.me, by=inst.me)
     signed = inst.keys.signing.sign(Purpose.WITHDRAWAL, encode(withdrawal))
-    with inst.store.transaction() as tx:
-        inst.agreements.refuse(tx, digest)
-        inst.outbox.put(tx, digest, pb.PARCEL_KIND_WITHDRAWAL, signed)
+    inst.agreements.refuse(tx, digest)
+    inst.outbox.put(tx, digest, pb.PARCEL_KIND_WITHDRAWAL, signed)

@@ -9,8 +9,9 @@ import contextlib
 import os
 import queue
 import signal
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ from comity_client.uplink import Delivery, Unreachable, Uplink
 from comity_client.vault import OnPhase, Vault
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
+from comity_host.files import hold_alone, is_disk_full
 
 log = structlog.get_logger()
 
@@ -39,6 +41,7 @@ BETWEEN = {
     AgreementState.IN_FORCE: "done",
 }
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+NOT_YET = "not connected yet"
 
 
 def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
@@ -46,16 +49,21 @@ def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
 
     Args:
         on_phase: told at every boundary of the walk; what it does happens in the worker.
+
+    Raises:
+        Problem: another vault runs there.
     """
     os.umask(0o077)  # what the vault writes is for its own user alone
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    daemon = Daemon(Institution(home), on_phase)
-    try:
-        daemon.run(stop)
-    finally:
-        daemon.close()
+    institution = Institution(home)
+    with hold_alone(institution.home.lock):
+        daemon = Daemon(institution, on_phase)
+        try:
+            daemon.run(stop)
+        finally:
+            daemon.close()
 
 
 class Daemon:
@@ -70,6 +78,7 @@ class Daemon:
         self._tries = 0
         self._vault: Vault | None = None
         self._stage = "starting"
+        self._away = NOT_YET
         self._counted = (0, 0)
         self._sockets = [
             LineSocket(
@@ -95,15 +104,28 @@ class Daemon:
         follower.start()
         try:
             while not stop.is_set():
-                standing = next(filter(self._is_due, self._inst.agreements.active()), None)
-                if standing is None:
-                    self._stage = self._between()
-                    self._turn(correspondence, stop, lambda d: self._is_bell(d, correspondence))
-                else:
-                    self._work_on(standing, uplink, correspondence, stop)
+                with self._enduring_a_full_disk(stop):
+                    standing = next(filter(self._is_due, self._inst.agreements.active()), None)
+                    if standing is None:
+                        self._stage = self._between()
+                        self._turn(correspondence, stop, lambda d: self._is_bell(d, correspondence))
+                    else:
+                        self._work_on(standing, uplink, correspondence, stop)
         finally:
             uplink.close()
             follower.join(timeout=JOIN_S)  # an interpreter must not end under a call of gRPC
+
+    @contextlib.contextmanager
+    def _enduring_a_full_disk(self, stop: threading.Event) -> Iterator[None]:
+        """Rest when the disk is full; what was begun is taken up, or given up, after that."""
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError) as error:
+            if not is_disk_full(error):
+                raise
+            log.error("disk full")
+            self._stage = "no space is left on the disk; waiting until there is"
+            stop.wait(AGAIN_S)
 
     def _join(self, stop: threading.Event) -> Uplink | None:
         """Return the way to the operator, once there is one; None if the daemon ends before."""
@@ -145,6 +167,7 @@ class Daemon:
         mailroom = Mailroom(inst, agreement, vault, uplink, correspondence, workbench)
         self._vault, self._stage = vault, ""
         self._counted = uplink.sent, uplink.received
+        uplink.be_ready(agreement.digest)
 
         def go_on(delivery: Delivery) -> None:
             if not self._is_bell(delivery, correspondence):
@@ -158,6 +181,7 @@ class Daemon:
                 vault.leave()
         finally:
             self._vault = None
+            uplink.be_ready(None)
 
     def _turn(
         self,
@@ -187,14 +211,21 @@ class Daemon:
         tries = 0
         while not stop.is_set():
             try:
-                for delivery in uplink.follow(self._mailbox.cursor()):
+                for delivery in uplink.follow(self._mailbox.cursor(), self._note_connected):
                     tries = 0
                     if not self._put(delivery, stop):
                         return
             except (Unreachable, PeerError) as error:
                 log.info("mailbox closed", why=str(error))
+                self._away = str(error)
+            except sqlite3.OperationalError as error:  # the ledger cannot be written
+                log.error("mailbox not opened", why=str(error))
+                self._away = str(error)
             stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
+
+    def _note_connected(self) -> None:
+        self._away = ""
 
     def _put(self, delivery: Delivery, stop: threading.Event) -> bool:
         """Queue a parcel when there is room; False if the daemon ends meanwhile."""
@@ -233,13 +264,17 @@ class Daemon:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected a vault that is ready")
         try:
             self._vault.accept_order(agreement, number, plan)
-        except LocalError as error:  # a policy that cannot be read permits nothing
+        except (LocalError, sqlite3.OperationalError) as error:
+            # A policy that cannot be read permits nothing, and neither does a full disk.
             log.error("order not judged", why=str(error))
             raise Refusal(RefusalCode.UNAVAILABLE, str(error)) from None
 
     def _refused(self, refusal: Refusal) -> None:
         log.warning("order refused", code=refusal.code.value, why=str(refusal))
-        with self._inst.store.transaction() as tx:
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # a full disk
+            self._inst.store.transaction() as tx,
+        ):
             self._inst.note_refusal(tx, refusal, Digest(""), None)
 
     def _status(self, question: dict[str, object]) -> dict[str, object]:
@@ -248,6 +283,7 @@ class Daemon:
             "id": self._inst.me,
             "doing": self._stage or (vault.doing if vault else "stopping"),
             "fraction": vault.fraction if vault else None,
+            "away": self._away,
         }
 
     def _count(self, uplink: Uplink, agreement: Digest) -> None:

@@ -153,7 +153,8 @@ def _tokenizer(model: str) -> tuple[Any, int]:
     os.environ["HF_HUB_OFFLINE"] = "1"  # rows are at hand: nothing here opens a connection
     from transformers import AutoTokenizer
 
-    from comity_client.model.build import base_path, quiet
+    from comity_client.model.base import base_path
+    from comity_client.model.build import quiet
 
     try:
         base = base_path(model)

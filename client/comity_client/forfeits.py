@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 
 from comity_client.agreements import AgreementState, Known, schedule_event
+from comity_client.correspondence import refuse
 from comity_client.institution import Institution
 from comity_common.dp.accountant import COST_MARGIN, allowance, fits, total_cost
 from comity_common.dp.budget import Budget
@@ -58,6 +59,8 @@ def forfeit(
 ) -> tuple[Forfeit, ...]:
     """Write to the ledger what may have been spent since a backup, and refuse its agreements.
 
+    The operator is told of the refusals as soon as the vault runs.
+
     Args:
         signed_since: whether agreements may have been signed after the backup was made. Then those
             that were only offered in it are refused too, and no data set has any budget left.
@@ -73,7 +76,7 @@ def forfeit(
     if signed_since or not signed:
         reckoning.append(Restore(agreement=NO_AGREEMENT, epoch=0, round=0))
     for one in known if signed_since else signed:
-        institution.agreements.refuse(tx, one.agreement.digest)
+        refuse(institution, tx, one.agreement.digest)
     return tuple(one for one in found if one is not None)
 
 

@@ -40,6 +40,11 @@ class Home:
         return self.path / "vault.db"
 
     @property
+    def lock(self) -> Path:
+        """Held by the one vault that runs here."""
+        return self.path / "vault.lock"
+
+    @property
     def keys(self) -> Path:
         """Private keys and certificates."""
         return self.path / "keys"

@@ -29,6 +29,7 @@ from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.membership import (
     PROTOCOL_VERSION,
+    USER_AGENT,
     Approval,
     EnrolmentRequest,
     Invitation,
@@ -46,6 +47,52 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S = 20.0
 ASK_EVERY_S = 2.0
+REACH_WITHIN_S = 30.0
+LONGEST_PAUSE_S = 30.0
+AWAY = "COM-NET-001"
+
+
+def reach(call: Callable[[], T], on_wait: Callable[[Problem], None]) -> T:
+    """Call again and again, with longer and longer pauses, while the operator cannot be reached.
+
+    Args:
+        on_wait: told each time why it cannot.
+
+    Raises:
+        Problem: it cannot for 30 seconds, or something else is the matter.
+    """
+    deadline, pause = time.monotonic() + REACH_WITHIN_S, 0.5
+    while True:
+        try:
+            return call()
+        except Problem as problem:
+            if problem.code != AWAY or time.monotonic() + pause > deadline:
+                raise
+            on_wait(problem)
+        time.sleep(pause)
+        pause *= 2
+
+
+def is_approved_within(
+    enrolment: "Enrolment", seconds: float, on_wait: Callable[[Problem], None]
+) -> bool:
+    """Ask again and again whether the operator has approved, also while it is away.
+
+    Returns:
+        False when the time is over.
+    """
+    deadline, pause = time.monotonic() + seconds, ASK_EVERY_S
+    while time.monotonic() < deadline:
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        try:
+            if enrolment.ask():
+                return True
+        except Problem as problem:
+            if problem.code != AWAY:
+                raise
+            on_wait(problem)
+        pause = min(pause * 1.5, LONGEST_PAUSE_S)
+    return False
 
 
 def read(line: str) -> Invitation:
@@ -64,12 +111,15 @@ def prepare(home: Home, invitation: Invitation, *, name: str, proxy: str = "") -
     """Make the institution, with keys of its own, or find the one that began to join.
 
     Raises:
-        Problem: another institution lives there.
+        Problem: another institution lives there, or it belongs to another operator.
     """
     if home.config.exists():
         institution = Institution(home.path)
         if institution.me != invitation.institution:
             raise Problem("COM-JOIN-003", home=home.path, id=institution.me)
+        if home.card.exists() and institution.card.operator.identity.tls != invitation.pin:
+            operator = institution.card.operator.name
+            raise Problem("COM-JOIN-008", home=home.path, id=institution.me, operator=operator)
         return institution
     config = VaultConfig(
         id=invitation.institution,
@@ -145,7 +195,11 @@ class Enrolment:
         self._channel = grpc.secure_channel(
             invitation.address,
             grpc.ssl_channel_credentials(root),
-            options=[("grpc.ssl_target_name_override", TLS_NAME), *proxy_options(proxy)],
+            options=[
+                ("grpc.primary_user_agent", USER_AGENT),
+                ("grpc.ssl_target_name_override", TLS_NAME),
+                *proxy_options(proxy),
+            ],
         )
         self._stub = EnrolmentStub(self._channel)
 

@@ -12,16 +12,17 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from comity_common.agreement import Agreement, Tune
+from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
 from comity_common.errors import Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
+from comity_common.tuning import Tune
 from comity_host import settings
 from comity_host.files import written_durably
-from comity_host.settings import Settings
+from comity_host.settings import Settings, like
 
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+Country = Annotated[str, like(r"[A-Z]{2}", "two capital letters of ISO 3166-1, as in DE")]
 
 PARTS = {
     Tune.HEAD: "the classifier",
@@ -57,18 +58,27 @@ class Policy(Settings):
         """Allow an agreement or refuse it.
 
         Raises:
-            Refusal: POLICY, without saying which rule.
+            Refusal: POLICY. Its sentence names the rule, for the institution's own eyes; what
+                leaves is the code alone.
         """
-        privacy = agreement.privacy
-        allowed = (
-            privacy.epsilon <= self.epsilon
-            and privacy.delta <= self.delta
-            and agreement.aggregation.min_participants >= self.min_participants
-            and agreement.model.tune in self.tune
-            and (not self.operators or agreement.operator.jurisdiction in self.operators)
+        privacy, tune = agreement.privacy, agreement.model.tune
+        fewest, country = agreement.aggregation.min_participants, agreement.operator.jurisdiction
+        rules = (
+            (privacy.epsilon <= self.epsilon, "ε", self.epsilon, privacy.epsilon),
+            (privacy.delta <= self.delta, "δ", self.delta, privacy.delta),
+            (fewest >= self.min_participants, "min_participants", self.min_participants, fewest),
+            (tune in self.tune, "tune", ", ".join(self.tune), tune),
+            (
+                not self.operators or country in self.operators,
+                *("operators", ", ".join(self.operators), country),
+            ),
         )
-        if not allowed:
-            raise Refusal(RefusalCode.POLICY, "expected an agreement that the policy permits")
+        for holds, rule, permitted, asked in rules:
+            if not holds:
+                raise Refusal(
+                    RefusalCode.POLICY,
+                    f"expected {rule} within the policy's {permitted}, the agreement has {asked}",
+                )
 
     def changed(self, rules: Mapping[str, object]) -> "Policy":
         """Return the policy with some rules changed.

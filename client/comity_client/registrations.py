@@ -79,16 +79,10 @@ class Registrations:
         """
         check_name(name)
         check_ceiling(ceiling)
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise Problem("COM-DATA-001", file=file.name, why=error.strerror) from None
-        path = str(file.resolve())
+        content, path = _content(file), str(file.resolve())
         with self._store.transaction() as tx:
-            known = self._with_content(content)
-            self._check_free(name, known)
+            known = self._check_may_be(content, name, ceiling)
             if known is not None:
-                _check_same(known, name, ceiling)
                 tx.execute(
                     "update datasets set name = ?, task = ?, path = ?, removed = 0 where id = ?",
                     (name, task.value, path, known.id),
@@ -105,6 +99,16 @@ class Registrations:
                 tx, DatasetRegister(dataset=dataset, commitment=commitment, unit=RECORD)
             )
         return dataset
+
+    def check_may_be(self, file: Path, *, name: str, ceiling: Guarantee) -> None:
+        """Ask what `register` asks, and register nothing.
+
+        Raises:
+            Problem: as `register`.
+        """
+        check_name(name)
+        check_ceiling(ceiling)
+        self._check_may_be(_content(file), name, ceiling)
 
     def grant(self, dataset: DatasetId, order: int) -> None:
         """Grant a data set its ceiling, at the order of the first agreement on it.
@@ -172,11 +176,7 @@ class Registrations:
         known = self._get(dataset)
         if known.path is None:
             raise Problem("COM-DATA-019", name=known.name)
-        try:
-            content = known.path.read_bytes()
-        except OSError as error:
-            raise Problem("COM-DATA-001", file=known.path.name, why=error.strerror) from None
-        if not self._has_content(dataset, content):
+        if not self._has_content(dataset, _content(known.path)):
             raise Problem("COM-DATA-018", file=known.path.name, name=known.name)
         return known.path
 
@@ -212,10 +212,15 @@ class Registrations:
         row = self._store.reading().execute(select, (dataset,)).fetchone()
         return bool(_commitment(row["salt"], content) == row["commitment"])
 
-    def _check_free(self, name: str, known: Dataset | None) -> None:
+    def _check_may_be(self, content: bytes, name: str, ceiling: Guarantee) -> Dataset | None:
+        """Return the data set that these bytes are already, if they are one."""
+        known = self._with_content(content)
         for other in self.all():
             if other.name == name and not other.removed and other != known:
                 raise Problem("COM-DATA-014", name=name)
+        if known is not None:
+            _check_same(known, name, ceiling)
+        return known
 
 
 def check_name(name: str) -> None:
@@ -239,6 +244,17 @@ def check_ceiling(ceiling: Guarantee) -> None:
     if allowance(ceiling, MAX_ORDER) <= 0:  # where an ε near zero affords most
         epsilon, delta = _plain(ceiling)
         raise Problem("COM-DATA-020", epsilon=epsilon, delta=delta)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        if (
+            file.exists() and not file.is_file()
+        ):  # a pipe would be waited for, and is never the same
+            raise Problem("COM-DATA-001", file=file.name, why="it is no ordinary file")
+        return file.read_bytes()
+    except OSError as error:
+        raise Problem("COM-DATA-001", file=file.name, why=error.strerror) from None
 
 
 def _check_same(known: Dataset, name: str, ceiling: Guarantee) -> None:

@@ -7,7 +7,6 @@ nothing has left, no budget is spent and the ledger has nothing to say.
 
 import os
 import resource
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,14 +17,14 @@ from time import monotonic
 from comity_client.agreements import OVER, Known
 from comity_client.institution import Institution
 from comity_client.rounds import StoredUpload
+from comity_client.space import free_bytes, needed_bytes
 from comity_client.uplink import upload_size
-from comity_common.agreement import Agreement, ModelOptimizer
+from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.stream import Keystream
-from comity_common.errors import LocalError, Problem
+from comity_common.errors import Problem
 from comity_common.fixedpoint import quantise
 from comity_common.ids import InstitutionId
-from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.participant import deal
 from comity_common.secagg.plan import make_plan
 from comity_common.vectors import Vector
@@ -35,7 +34,6 @@ OnPhase = Callable[[str], None]
 
 KEY_BYTES = 32
 STEPS = 3  # the first warms up; of the others the quickest was least disturbed
-NUMBER_BYTES = 4  # of a float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +100,17 @@ def rehearse(
         Problem: this machine has not what the agreement names, or too little disk.
         LocalError: a row is not as the agreement's task wants it.
     """
-    needed, free = _disk_needed(agreement), shutil.disk_usage(institution.home.path).free
+    needed, free = needed_bytes(agreement), free_bytes(institution.home.path)
     if free < needed:
         raise Problem("COM-REHEARSE-003", home=institution.home.path, needed=needed, free=free)
 
     on_phase("loading the model and the rows")
     began = monotonic()
     os.environ["HF_HUB_OFFLINE"] = "1"  # a rehearsal opens no connection
+    from comity_client.model.base import check_base
     from comity_client.workbench import Workbench  # torch takes seconds to import
 
-    _check_model(agreement)
+    check_base(agreement.model)
     short = replace(agreement, training=replace(agreement.training, local_steps=STEPS))
     workbench = Workbench(short, data, institution.config.threads)
     loaded = monotonic()
@@ -145,19 +144,6 @@ def rehearse(
     )
 
 
-def _check_model(agreement: Agreement) -> None:
-    from comity_client.model.build import base_digest, base_path
-
-    name = agreement.model.name
-    try:
-        found = base_digest(base_path(name))
-    except LocalError as error:
-        raise Problem("COM-REHEARSE-002", model=name, why=error) from None
-    if found != agreement.model.base:
-        why = "its digest is not the one in the agreement"
-        raise Problem("COM-REHEARSE-002", model=name, why=why)
-
-
 def _mask(agreement: Agreement, me: InstitutionId, delta: Vector) -> int:
     """Mask a delta for a round with everyone; returns how many bytes would leave."""
     plan = make_plan(
@@ -182,14 +168,6 @@ def _mask(agreement: Agreement, me: InstitutionId, delta: Vector) -> int:
     )
     size, _ = upload_size(stored)
     return size
-
-
-def _disk_needed(agreement: Agreement) -> int:
-    """Count the files of a round: masked vector, and old and new of model state and moments."""
-    vector = NUMBER_BYTES * agreement.model.parameters
-    with_momentum = agreement.aggregation.optimizer is ModelOptimizer.FEDAVGM
-    state, moments = vector * (2 if with_momentum else 1), 2 * vector
-    return vector_bytes(agreement.model.parameters) + 2 * state + 2 * moments
 
 
 def _peak_memory_bytes() -> int:

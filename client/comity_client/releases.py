@@ -6,6 +6,7 @@ none can be handed a model of its own.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -18,7 +19,7 @@ from comity_common import chunks
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import PeerError
+from comity_common.errors import PeerError, Problem
 from comity_common.ids import Digest
 from comity_common.optimizer import ModelState, next_state
 from comity_common.secagg.masking import sections, vector_bytes
@@ -33,6 +34,46 @@ from comity_common.secagg.round import Phase
 from comity_common.secagg.unmasking import check_canaries
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A global model that came out of certified rounds.
+
+    Attributes:
+        digest: of its state.
+        certified: how many rounds went into it.
+    """
+
+    agreement: Agreement
+    state: ModelState
+    digest: Digest
+    certified: int
+
+
+def newest_release(institution: Institution, name: str) -> Release:
+    """Find the newest model of an agreement.
+
+    Args:
+        name: of the agreement; empty for the last that has one.
+
+    Raises:
+        Problem: there is none.
+    """
+    agreements = institution.agreements
+    candidates = [agreements.find(name)] if name else agreements.known()
+    for known in reversed(candidates):
+        agreement = known.agreement
+        if institution.progress.known(agreement.digest):
+            progress = institution.progress.get(agreement.digest)
+            if progress.certified:
+                return Release(
+                    agreement=agreement,
+                    state=institution.models.load(agreement.digest, progress.model),
+                    digest=progress.model,
+                    certified=progress.certified,
+                )
+    raise Problem("COM-EXPORT-001")
 
 
 def accept_certificate(

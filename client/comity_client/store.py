@@ -100,10 +100,11 @@ class Store:
         connection.execute("begin immediate")
         try:
             yield connection
+            connection.execute("commit")
         except BaseException:
-            connection.execute("rollback")
+            if connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                connection.execute("rollback")
             raise
-        connection.execute("commit")
 
     @contextmanager
     def erasing(self) -> Iterator[sqlite3.Connection]:

@@ -1,9 +1,10 @@
 """An agreement in plain words: what a person reads before signing it."""
 
-from comity_common.agreement import Agreement, Tune
+from comity_common.agreement import Agreement
 from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.thresholds import thresholds
+from comity_common.tuning import Tune
 from comity_common.words import agreement_words, party_words
 
 PARTS = {

@@ -23,6 +23,7 @@ from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Signed
 from comity_common.errors import PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
 from comity_common.wire import MAX_MESSAGE_BYTES, ParcelKind, envelope, parcel, signed
@@ -34,6 +35,7 @@ STREAM_TIMEOUT_S = 3600.0
 
 TLS_NAME = "localhost"  # in every operator's certificate; whose it is, the pin decides
 OPTIONS = (
+    ("grpc.primary_user_agent", USER_AGENT),
     ("grpc.ssl_target_name_override", TLS_NAME),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 10_000),
@@ -120,6 +122,9 @@ class Uplink:
         self._proxy = proxy
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._mailbox_lock = threading.Lock()
+        self._parcels: grpc.Call | None = None
+        self._ready = ""
         self.sent = 0
         self.received = 0
 
@@ -131,16 +136,24 @@ class Uplink:
                 self._channel.close()
                 self._channel = None
 
-    def follow(self, after: int) -> Iterator[Delivery]:
+    def follow(self, after: int, on_open: Callable[[], None]) -> Iterator[Delivery]:
         """Receive the mailbox from a place on, until the connection ends.
 
+        Args:
+            on_open: told when the operator has taken the call.
+
         Raises:
-            Unreachable: it ended.
+            Unreachable: it ended, or `be_ready` said something new.
         """
-        request = pb.FollowRequest(after=after)
-        stub = self._leave("follow", request.SerializeToString())
+        with self._mailbox_lock:
+            request = pb.FollowRequest(after=after, ready=self._ready)
+            stub = self._leave("follow", request.SerializeToString())
+            parcels = self._parcels = stub.Follow(request)
         try:
-            for item in stub.Follow(request):
+            parcels.initial_metadata()  # waits until the call is taken or has failed
+            if parcels.is_active():
+                on_open()
+            for item in parcels:
                 self.received += item.ByteSize()
                 yield Delivery(
                     sequence=item.sequence,
@@ -152,6 +165,13 @@ class Uplink:
         except grpc.RpcError as error:
             raise _translated(error) from None
         raise Unreachable("the operator ended the mailbox")
+
+    def be_ready(self, agreement: Digest | None) -> None:
+        """Tell the operator for which agreement this vault is ready, by following anew."""
+        with self._mailbox_lock:
+            self._ready = agreement or ""
+            if self._parcels is not None:
+                self._parcels.cancel()
 
     def send(self, agreement: Digest, kind: ParcelKind, message: Signed) -> None:
         """Hand one small signed message to the operator.
@@ -337,4 +357,6 @@ def _translated(error: grpc.RpcError) -> Exception:
     }
     if code in final:
         return PeerError(f"the operator refuses: {details[:200]}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return Unreachable(f"the operator speaks another protocol: {details[:200]}")
     return Unreachable(f"{code.name.lower()}: {details[:200]}")

@@ -26,6 +26,7 @@ from comity_client.agreements import Standing as Signature
 from comity_client.agreements import check_expiry, schedule_event
 from comity_client.institution import FEDERATED_TRAINING, Institution
 from comity_client.rounds import Round, StoredUpload
+from comity_client.space import free_bytes, needed_bytes
 from comity_client.uplink import Uplink, upload_size
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
@@ -323,6 +324,11 @@ class Vault:
             model=progress.model,
         )
         check_plan(terms, standing, plan)
+        needed, free = needed_bytes(terms), free_bytes(inst.home.path)
+        if free < needed:
+            raise Refusal(
+                RefusalCode.UNAVAILABLE, f"expected {needed} bytes free on the disk, got {free}"
+            )
         if gone := inst.agreements.withdrawn(terms.digest) & set(plan.participants):
             raise Refusal(RefusalCode.PLAN, f"expected a plan without {', '.join(sorted(gone))}")
         return plan

@@ -1,7 +1,8 @@
 """What trains: the model, the rows and the trainer of one agreement, built once and kept warm.
 
 Everything that the agreement promises about the start is checked here against what this machine
-has: the base model's digest, the number of parameters, the first state. Imports torch.
+has: the base model's digest (in `build_agreed`), the number of parameters, the first state.
+Imports torch.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from comity_client.datasets import Rows, read_rows
-from comity_client.model.build import base_digest, base_path, build
+from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import accuracy, macro_f1
 from comity_client.training.adam import AdamMoments
 from comity_client.training.trainer import OnStep, Trainer
@@ -31,18 +32,7 @@ class Workbench:
     def __init__(self, agreement: Agreement, data: Path, threads: int) -> None:
         check_denormals()
         model = agreement.model
-        base = base_path(model.name)
-        if base_digest(base) != model.base:
-            raise LocalError(f"expected the base model {model.name} with the agreement's digest")
-        self._classifier = build(
-            base,
-            agreement.task,
-            pooling=model.pooling,
-            tune=model.tune,
-            lora_rank=model.lora_rank,
-            lora_alpha=model.lora_alpha,
-            seed=model.seed,
-        )
+        self._classifier = build_agreed(agreement)
         self.first_state: ModelState = first_state(
             self._classifier.initial_vector(), agreement.aggregation
         )

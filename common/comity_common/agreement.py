@@ -8,17 +8,19 @@ Mechanism, trust model and guarantee are data here, not assumptions in code.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
-from comity_common.canonical import encode
+from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.thresholds import thresholds
+from comity_common.tuning import Tune
 
 VERSION = "comity-agreement/1"
 MAX_INSTITUTIONS = 255  # one byte names a share's point in GF(2**8)
@@ -34,14 +36,6 @@ class TaskKind(StrEnum):
     """What the model learns to do."""
 
     SEQUENCE_CLASSIFICATION = "sequence-classification"
-
-
-class Tune(StrEnum):
-    """Which parameters are trained."""
-
-    HEAD = "head"
-    LORA = "lora"
-    FULL = "full"
 
 
 class Pooling(StrEnum):
@@ -336,3 +330,16 @@ class Agreement:
 @lru_cache(maxsize=64)  # asked for at every message
 def _digest(agreement: Agreement) -> Digest:
     return Digest(digest("agreement", encode(agreement)).hex())
+
+
+def stored_agreement(raw: bytes, digest: Digest) -> Agreement:
+    """Read an agreement back from a store, by the digest under which it was kept.
+
+    Raises:
+        Problem: it is not what was kept.
+    """
+    with suppress(PeerError):
+        agreement = decode(Agreement, raw)
+        if agreement.digest == digest:
+            return agreement
+    raise Problem("COM-AGREE-006", agreement=digest)

@@ -44,7 +44,7 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     "COM-ANY-004": Explanation(
         cause="{message}",
-        fix="comity --help, or --help behind the command",
+        fix="{command} --help says how it is called",
         exit_code=USAGE,
     ),
     "COM-ANY-005": Explanation(
@@ -139,6 +139,10 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="set up time synchronisation where the time is wrong, as with: "
         "timedatectl set-ntp true",
     ),
+    "COM-SERVICE-007": Explanation(
+        cause="another daemon runs in {home}",
+        fix="nothing is to be done if a service runs it (status shows it); else end that process",
+    ),
     "COM-SERVER-003": Explanation(
         cause="the server cannot listen at {address}, it is taken or not this machine's",
         fix="end what listens there, or correct the address in server.toml",
@@ -155,6 +159,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="nothing was approved",
         fix="compare the words with the institution, then call again",
     ),
+    "COM-SERVER-007": Explanation(
+        cause="nobody was turned away",
+        fix="call again when you have decided",
+    ),
     "COM-RUN-001": Explanation(
         cause="the run of {agreement} ended early: {why}",
         fix="mend the cause; comity server run start {agreement} goes on where it was",
@@ -166,6 +174,10 @@ ENGLISH: Mapping[str, Explanation] = {
     "COM-RUN-003": Explanation(
         cause="{agreement} does not run, {why}",
         fix="comity server run list shows what does",
+    ),
+    "COM-RUN-004": Explanation(
+        cause="{agreement} runs already, and one agreement runs at a time",
+        fix="comity server run show {agreement} --watch; or comity server run stop {agreement}",
     ),
     # Joining
     "COM-JOIN-001": Explanation(
@@ -196,6 +208,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="the operator has not approved {id} yet",
         fix="call comity client join with the same invitation again; nothing is lost",
         exit_code=TRY_LATER,
+    ),
+    "COM-JOIN-008": Explanation(
+        cause="{home} is the home of {id} with another operator, {operator}",
+        fix="choose another directory with --home; each operator gets keys of its own",
     ),
     # Members
     "COM-MEMBER-001": Explanation(
@@ -311,7 +327,7 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     # Agreements
     "COM-AGREE-001": Explanation(
-        cause="{count} agreements are called {name}",
+        cause="expected one agreement that is {which}, there are {count}",
         fix="comity client agreement list; name one by the beginning of its digest",
     ),
     "COM-AGREE-003": Explanation(
@@ -324,11 +340,18 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     "COM-AGREE-005": Explanation(
         cause="{count} data sets could train under it",
-        fix="comity client data add NAME FILE, or name one with --data NAME",
+        fix="comity client data list; name one with --data NAME, or add one: comity client data "
+        "add NAME FILE",
     ),
     "COM-AGREE-002": Explanation(
         cause="the agreement {agreement} cannot be signed, it is {state}",
         fix="ask the operator to propose a new one",
+    ),
+    "COM-AGREE-006": Explanation(
+        cause="the agreement {agreement} is not stored here as it was when it came",
+        fix="nothing is done under it; bring the home back from a backup, and find out who changed "
+        "it",
+        exit_code=UNREADABLE,
     ),
     # Terms of an agreement
     "COM-TERMS-001": Explanation(
@@ -378,6 +401,11 @@ ENGLISH: Mapping[str, Explanation] = {
     "COM-MODEL-005": Explanation(
         cause="{directory} cannot be used: {why}",
         fix="comity model start {file} --out {directory}",
+    ),
+    "COM-MODEL-006": Explanation(
+        cause="the model {model} cannot be used: {why}",
+        fix="put the very model that the agreement names on this machine; the operator knows where "
+        "it is from",
     ),
     # What the institution's own rules say
     "COM-RULE-001": Explanation(
@@ -430,16 +458,16 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="write it into a file that you alone can read, and name that with --passphrase-file",
         exit_code=USAGE,
     ),
+    # Models that came out
+    "COM-EXPORT-001": Explanation(
+        cause="no round that this institution took part in is certified yet",
+        fix="wait for the first one; comity client status shows where it is",
+    ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(
         cause="there is no agreement to rehearse",
         fix="wait until the operator proposes one; comity client agreement list shows it while the "
         "vault runs",
-    ),
-    "COM-REHEARSE-002": Explanation(
-        cause="the model {model} cannot be used: {why}",
-        fix="put the very model that the agreement names on this machine; the operator knows where "
-        "it is from",
     ),
     "COM-REHEARSE-003": Explanation(
         cause="a round needs {needed} bytes on the disk of {home}, and {free} are free",

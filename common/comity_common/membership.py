@@ -20,11 +20,14 @@ from comity_common.agreement import ID_PATTERN, JURISDICTION_PATTERN, Agreement,
 from comity_common.canonical import decode
 from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import LocalError, PeerError
+from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
 
 PROTOCOL_VERSION = 1
 """Of all that is said between vault and operator; peers of different versions part at once."""
+
+USER_AGENT = f"comity/{PROTOCOL_VERSION}"
+"""With which every gRPC call of an institution begins its `user-agent` (RFC 9110 §10.1.5)."""
 
 TOKEN_BYTES = 16
 PIN_BYTES = 32
@@ -33,6 +36,7 @@ MAX_NAME = 200  # characters
 MAX_REQUEST_BYTES = 16 << 10
 
 _NAMES = re.compile(JURISDICTION_PATTERN.pattern * 2 + ID_PATTERN.pattern)
+_USER_AGENT = re.compile(r"comity/([0-9]{1,5})(?= |$)")
 _INVITATION = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/i/([\w-]+)")
 
 
@@ -183,6 +187,38 @@ class Withdrawal:
     agreement: Digest
     institution: InstitutionId
     by: InstitutionId
+
+
+def check_id(id: str) -> None:
+    """Check what a party is to be called.
+
+    Raises:
+        Problem: it cannot be an id.
+    """
+    if not ID_PATTERN.fullmatch(id):
+        raise Problem("COM-MEMBER-001", id=id[:64])
+
+
+def check_jurisdiction(jurisdiction: str) -> None:
+    """Check the code of a country.
+
+    Raises:
+        Problem: it is none of ISO 3166-1 alpha-2.
+    """
+    if not JURISDICTION_PATTERN.fullmatch(jurisdiction):
+        raise Problem("COM-MEMBER-002", jurisdiction=jurisdiction[:64])
+
+
+def check_user_agent(given: str) -> None:
+    """Check which protocol a caller speaks, by its `user-agent`.
+
+    Raises:
+        PeerError: another one, or it does not say.
+    """
+    spoken = _USER_AGENT.match(given)
+    if spoken is None or spoken[1] != str(PROTOCOL_VERSION):
+        got = spoken[1] if spoken else "none"
+        raise PeerError(f"expected protocol {PROTOCOL_VERSION}, got {got}")
 
 
 def check_withdrawal(agreement: Agreement, signed: Signed) -> Withdrawal:

@@ -1,12 +1,16 @@
 """Files that are whole and on disk or not there at all, and for their owner alone."""
 
+import errno
+import fcntl
 import os
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, Problem
 
 MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
 
@@ -15,11 +19,15 @@ MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
 def written_durably(path: Path) -> Iterator[BinaryIO]:
     """Open a draft for writing and reading; it takes the name `path` when the block succeeds."""
     draft = path.with_name(path.name + ".draft")
-    with draft.open("w+b") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 
@@ -59,6 +67,45 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def keep_short(log: Path, limit: int) -> None:
+    """Begin a log anew when it is too long, and keep the old text beside it as `.1`.
+
+    Its writer must append, and may go on meanwhile; a line that it writes just then may be lost.
+
+    Args:
+        limit: bytes.
+    """
+    if log.exists() and log.stat().st_size > limit:
+        shutil.copyfile(log, log.with_name(log.name + ".1"))
+        os.truncate(log, 0)
+
+
+def hold_alone(path: Path) -> TextIO:
+    """Hold a lock file until it is closed, or this process ends however it ends.
+
+    Raises:
+        Problem: another process holds it.
+    """
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise Problem("COM-SERVICE-007", home=path.parent) from None
+    return file
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Tell whether this is what a full disk looks like, to a file or to SQLite."""
+    match error:
+        case OSError():
+            return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        case sqlite3.OperationalError():
+            return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        case _:
+            return False
 
 
 def check_socket_path(path: Path) -> Path:

@@ -9,17 +9,12 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
-from comity_common.agreement import ModelOptimizer, Pooling, Task, TaskKind, Tune
-from comity_host.settings import Settings
+from comity_common.agreement import ModelOptimizer, Pooling, Task, TaskKind
+from comity_common.tuning import Tune
+from comity_host.settings import Settings, expected, like
 
 STATE_FILE, RECORD_FILE = "start.state", "start.json"
-
-
-def expected(what: str) -> PydanticCustomError:
-    """Word an error about one key: `raise expected("a day in the future")`."""
-    return PydanticCustomError("terms", "expected {what}", {"what": what})
 
 
 def _readable(text: str) -> str:
@@ -43,7 +38,11 @@ Labels = Annotated[
     AfterValidator(_different),
     Field(json_schema_extra={"minItems": 2, "uniqueItems": True}),
 ]
-HexDigits = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+HexDigits = Annotated[
+    str,
+    like(r"[0-9a-f]{64}", "64 hexadecimal digits"),
+    Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"}),
+]
 
 
 class TaskTerms(Settings):

@@ -13,6 +13,7 @@ What holds, whatever happens to it:
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from pydantic import BaseModel, ConfigDict
 
 from comity_common.errors import LocalError, Problem
 from comity_host import servicelock
-from comity_host.files import write_durably
+from comity_host.files import keep_short, write_durably
 from comity_host.supervisor import Condition, Process, Supervisor
 
 LOOK_EVERY_S = 0.1
@@ -38,6 +39,8 @@ ANSWER_WITHIN_S = 60.0
 STOP_WITHIN_S = 20.0  # the supervisor gives its processes 5 s
 DEATHS_AT_START = 3  # so many, and a start no longer waits for an answer
 TAIL_CHARACTERS = 300
+SERVICE_LOG = Path("logs") / "service.log"
+MAX_LOG_BYTES = 16 << 20
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
 log = structlog.get_logger()
@@ -105,7 +108,7 @@ def run(home: Path, wanted: Callable[[Collection[str]], Sequence[Process]]) -> N
         record = _Record(home)
         servicelock.sign(lock)
         with Supervisor(guard_holds=(lock,)) as supervisor:
-            _work(supervisor, record, wanted, ending)
+            _work(supervisor, record, home / SERVICE_LOG, wanted, ending)
 
 
 def start(home: Path, argv: Sequence[str]) -> None:
@@ -118,7 +121,7 @@ def start(home: Path, argv: Sequence[str]) -> None:
         Problem: one runs already, or the new one has ended.
     """
     servicelock.check_none_runs(home)
-    output = home / "logs" / "service.log"
+    output = home / SERVICE_LOG
     with output.open("ab") as file:
         before = file.tell()
         begun = subprocess.Popen(
@@ -147,7 +150,7 @@ def await_answer(home: Path, name: str, answers: Callable[[], bool]) -> State:
     while True:
         answered, found = answers(), state(home)
         if found is None:
-            output = home / "logs" / "service.log"
+            output = home / SERVICE_LOG
             raise Problem("COM-SERVICE-003", why=tail(output), log=output)
         if answered:
             return found
@@ -192,7 +195,7 @@ def state(home: Path) -> State | None:
 
 
 def tail(output: Path, after: int = 0) -> str:
-    """Return the last line of a log, shortened.
+    """Return the last line of a log that is more than information, shortened.
 
     Args:
         after: bytes that were written earlier and do not count.
@@ -201,13 +204,14 @@ def tail(output: Path, after: int = 0) -> str:
         lines = output.read_bytes()[after:].decode("utf-8", "replace").split("\n")
     except OSError:
         lines = []
-    said = [line.strip() for line in lines if line.strip()]
+    said = [line.strip() for line in lines if line.strip() and not _is_information(line)]
     return said[-1][-TAIL_CHARACTERS:] if said else "it said nothing"
 
 
 def _work(
     supervisor: Supervisor,
     record: "_Record",
+    own_log: Path,
     wanted: Callable[[Collection[str]], Sequence[Process]],
     ending: threading.Event,
 ) -> None:
@@ -220,12 +224,21 @@ def _work(
                 for process in wanted(started.keys()):
                     supervisor.start(process)
                     started[process.name] = process
+                for output in (own_log, *(process.log for process in started.values())):
+                    keep_short(output, MAX_LOG_BYTES)
             except (LocalError, OSError) as error:
                 if not started:
                     raise
-                log.warning("not started", why=str(error))
+                log.warning("not looked after", why=str(error))
         record.keep(tuple(started.values()), supervisor.conditions())
         ending.wait(LOOK_EVERY_S)
+
+
+def _is_information(line: str) -> bool:
+    """Tell whether a line is one of our own that says how things go, and not what went wrong."""
+    with contextlib.suppress(ValueError, AttributeError):
+        return bool(json.loads(line).get("level") == "info")
+    return False
 
 
 class _Record:

@@ -1,13 +1,15 @@
 """Settings in TOML: one file a daemon, read into a type that refuses what it does not know."""
 
 import json
+import re
 import tomllib
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from comity_common.errors import Problem
 
@@ -19,6 +21,33 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+
+
+def expected(what: str) -> PydanticCustomError:
+    """Word an error about one key: `raise expected("a day in the future")`."""
+    return PydanticCustomError("settings", "expected {what}", {"what": what})
+
+
+def like(pattern: str, what: str) -> AfterValidator:
+    """Check that a text is like a pattern; say what was expected where it is not.
+
+    Args:
+        pattern: of the whole text.
+    """
+    wanted = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not wanted.fullmatch(text):
+            raise expected(what)
+        return text
+
+    return AfterValidator(check)
+
+
+Address = Annotated[str, like(r"[^:/]+:\d{1,5}", "an address like operator.example:7443")]
+AddressOrNone = Annotated[
+    str, like(r"([^:/]+:\d{1,5})?", "an address like operator.example:7443, or nothing")
+]
 
 
 def load(path: Path, kind: type[S]) -> S:
@@ -39,7 +68,7 @@ def load(path: Path, kind: type[S]) -> S:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             meant = get_close_matches(str(first["loc"][-1]), _keys(kind, first["loc"][:-1]), n=1)
-            hint = f"; did you mean {meant[0]}?" if meant else ""
+            hint = f"; the nearest that exists is {meant[0]}" if meant else ""
             raise Problem("COM-CONF-001", file=path.name, key=key, hint=hint) from None
         raise Problem("COM-CONF-002", file=path.name, key=key, why=first["msg"]) from None
 

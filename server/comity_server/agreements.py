@@ -20,8 +20,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
-from comity_common.agreement import Agreement, Party
-from comity_common.canonical import decode, encode
+from comity_common.agreement import Agreement, Party, stored_agreement
+from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
@@ -218,7 +218,8 @@ class Agreements:
 
         Raises:
             PeerError: a signature is missing or wrong.
-            LocalError: a TLS key is another, another agreement runs, or this one is over.
+            LocalError: a TLS key is another, or the agreement is over.
+            Problem: this or another one runs.
         """
         agreement = self.get(digest)
         given = self.signatures(digest)
@@ -232,8 +233,10 @@ class Agreements:
                 raise LocalError(f"expected {party.id} to be approved with the agreement's TLS key")
         with self._store.write() as tx:
             running = agreements.c.state == AgreementState.RUNNING
-            if tx.execute(select(agreements.c.digest).where(running)).first() is not None:
-                raise LocalError("expected no other agreement to run")
+            at_work = tx.execute(select(agreements.c.digest).where(running)).scalar()
+            if at_work is not None:
+                federation = self.get(Digest(at_work)).federation
+                raise Problem("COM-RUN-004", agreement=federation)
             state = tx.execute(_state(digest)).scalar_one()
             if state in OVER:
                 raise LocalError(f"expected an agreement that is open, this one is {state}")
@@ -251,6 +254,7 @@ class Agreements:
 
         Raises:
             LocalError: it is unknown.
+            Problem: it is not stored as it was proposed.
         """
         if digest not in self._decoded:
             query = select(agreements.c.body).where(agreements.c.digest == digest)
@@ -258,7 +262,7 @@ class Agreements:
                 body = tx.execute(query).scalar()
             if body is None:
                 raise LocalError("expected an agreement that was proposed here")
-            self._decoded[digest] = decode(Agreement, body)
+            self._decoded[digest] = stored_agreement(body, digest)
         return self._decoded[digest]
 
     def get_for(self, institution: InstitutionId, digest: Digest) -> Agreement:

@@ -4,9 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from comity_host.settings import Settings
-
-ADDRESS = r"^[^:/]+:\d{1,5}$"
+from comity_host.settings import Address, AddressOrNone, Settings
 
 
 class Deadlines(Settings):
@@ -19,7 +17,7 @@ class Deadlines(Settings):
         acknowledge_s: for an answer to an order, and for each step of a key epoch.
         upload_s: from a plan to the last upload.
         reveal_s: from the survivor list to the last reveal.
-        gather_s: before a key epoch, for institutions that are not connected yet.
+        gather_s: before a key epoch, for institutions that are not ready yet.
         settle_s: between rounds, for members who are away, when enough are here.
         patience_s: for enough institutions; then the run stops and can be resumed.
     """
@@ -64,9 +62,9 @@ class ServerConfig(Settings):
     name: str
     jurisdiction: str
     host: str = ""
-    transfer: str = Field(pattern=ADDRESS)
-    gate: str = Field(default="", pattern=rf"{ADDRESS}|^$")
-    enrolment: str = Field(default="", pattern=rf"{ADDRESS}|^$")
+    transfer: Address
+    gate: AddressOrNone = ""
+    enrolment: AddressOrNone = ""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     socket: Path | None = None
     flower: FlowerSettings | None = Field(default=None, validate_default=True)

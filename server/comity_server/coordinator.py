@@ -194,7 +194,7 @@ class Coordinator:
         if epoch is None or self._epochs.is_needed(agreement):
             self._epochs.open(agreement)
         elif epoch.step is not EpochStep.READY:
-            self._epochs.advance(epoch)
+            self._epochs.advance(agreement, epoch)
         else:
             self._begin(agreement, epoch, head)
         return True
@@ -206,7 +206,7 @@ class Coordinator:
             agreement,
             members,
             lambda: self._ready(agreement, members, head),
-            "connected, up to date and online at Flower",
+            "ready, up to date and online at Flower",
             self._deadlines.settle_s,
             give_up=lambda: self._epochs.is_outgrown(agreement, epoch),
         )
@@ -230,7 +230,7 @@ class Coordinator:
     def _ready(
         self, agreement: Agreement, members: frozenset[InstitutionId], head: Head
     ) -> frozenset[InstitutionId]:
-        ready = members & self._mailbox.connected().keys()
+        ready = members & self._mailbox.ready(agreement.digest).keys()
         if head.begun:
             ready &= self._history.endorsers(agreement.digest, head.begun)
         nodes, online = self._registry.nodes(), self._desk.orders.online

@@ -4,19 +4,17 @@ What was going on is back on the desk before the first call is answered, so no v
 its time is over because the daemon was restarted.
 """
 
-import fcntl
 import signal
 import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import structlog
 
-from comity_common.errors import LocalError
 from comity_common.optimizer import check_denormals
 from comity_host import log
+from comity_host.files import hold_alone
 from comity_server.agreements import Agreements
 from comity_server.coordination import CoordinationService, coordination_server
 from comity_server.coordinator import Coordinator
@@ -48,14 +46,15 @@ class Daemon:
         port, enrolment_port: of the two listeners.
 
     Raises:
-        LocalError: the directory is not an operator's, or another daemon runs on it.
+        LocalError: the directory is not an operator's.
+        Problem: another daemon runs on it.
     """
 
     def __init__(self, directory: Path, on_phase: OnPhase | None = None) -> None:
         home = Home(directory)
         settings = home.settings()
         check_denormals()
-        self._lock = _lock(home.lock)
+        self._lock = hold_alone(home.lock)
         keys = home.signing_keys()
         self._store = Store(home.database)
         registry = Registry(self._store)
@@ -157,7 +156,8 @@ def serve(home: Path, on_phase: OnPhase | None = None) -> None:
         on_phase: told each boundary of a run after it is on disk.
 
     Raises:
-        LocalError: the directory is not an operator's, or another daemon runs on it.
+        LocalError: the directory is not an operator's.
+        Problem: another daemon runs on it.
     """
     daemon = Daemon(home, on_phase)
     log.set_up()
@@ -172,16 +172,6 @@ def serve(home: Path, on_phase: OnPhase | None = None) -> None:
     structlog.get_logger().info("serving", port=daemon.port)
     ending.wait()
     daemon.close()
-
-
-def _lock(path: Path) -> TextIO:
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise LocalError("expected no other daemon on this directory") from None
-    return file
 
 
 def _nobody(_name: str, _institution: str, _round: int) -> None:

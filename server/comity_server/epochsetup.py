@@ -1,8 +1,9 @@
 """When a new key epoch is needed, and how the coordinator brings it about.
 
-An epoch is made among those who are connected. Who stays silent until a deadline, or says that it
-saw something else than was relayed, is left out of the next attempt until it connects anew or
-speaks. Who comes later, or lost its keys, is taken in by a new epoch between two rounds.
+An epoch is made among those who are ready: connected, with model and data loaded. Who stays silent
+until a deadline, or says that it saw something else than was relayed, is left out of the next
+attempt until it connects anew or speaks. Who comes later, or lost its keys, is taken in by a new
+epoch between two rounds.
 """
 
 import structlog
@@ -62,7 +63,7 @@ class EpochSetup:
         )
 
     def open(self, agreement: Agreement) -> None:
-        """Open an epoch over those who are connected.
+        """Open an epoch over those who are ready.
 
         Raises:
             Stopped: too few are, for too long.
@@ -71,7 +72,7 @@ class EpochSetup:
             agreement,
             self._desk.remaining(agreement),
             lambda: self._present(agreement),
-            "connected",
+            "ready",
             self._deadlines.gather_s,
         )
         with self._desk.moved:
@@ -80,7 +81,7 @@ class EpochSetup:
         log.info("epoch-opened", epoch=epoch.opened.epoch, members=epoch.opened.members)
         self._desk.on_phase("epoch-opened", "", 0)
 
-    def advance(self, epoch: KeyEpoch) -> None:
+    def advance(self, agreement: Agreement, epoch: KeyEpoch) -> None:
         """Wait for one step of an epoch, or give it up when the deadline passes."""
         step, number = epoch.step, epoch.opened.epoch
         self._waiting.until(lambda: epoch.step is not step, self._deadlines.acknowledge_s)
@@ -89,7 +90,7 @@ class EpochSetup:
             if epoch.step is step:
                 absent = epoch.missing()
                 epoch.fail()
-            signs = self._signs_of_life()
+            signs = self._signs_of_life(agreement)
             self._silent |= {who: signs[who] for who in absent if who in signs}
         if epoch.step is EpochStep.READY:
             log.info("epoch-ready", epoch=number)
@@ -98,15 +99,15 @@ class EpochSetup:
             log.warning("epoch-failed", epoch=number, at=step, absent=sorted(absent))
 
     def _present(self, agreement: Agreement) -> frozenset[InstitutionId]:
-        """Return who is connected, without those of whom nothing was heard since they failed."""
+        """Return who is ready, without those of whom nothing was heard since they failed."""
         remaining = self._desk.remaining(agreement)
         return frozenset(
             institution
-            for institution, sign in self._signs_of_life().items()
+            for institution, sign in self._signs_of_life(agreement).items()
             if institution in remaining and sign != self._silent.get(institution)
         )
 
-    def _signs_of_life(self) -> dict[InstitutionId, tuple[int, int]]:
-        """Return of everyone who is connected what changes when it connects anew or speaks."""
-        heard = self._desk.heard
-        return {who: (stream, heard[who]) for who, stream in self._mailbox.connected().items()}
+    def _signs_of_life(self, agreement: Agreement) -> dict[InstitutionId, tuple[int, int]]:
+        """Return of everyone who is ready what changes when it connects anew or speaks."""
+        heard, ready = self._desk.heard, self._mailbox.ready(agreement.digest)
+        return {who: (stream, heard[who]) for who, stream in ready.items()}

@@ -19,5 +19,9 @@ class Overtaken(PeerError):
     """The upload's state is another than the sender thinks: begin again and go on from there."""
 
 
+class Foreign(PeerError):
+    """The caller speaks another version of the protocol."""
+
+
 class Busy(PeerError):
     """The institution has too many calls open."""

@@ -5,6 +5,7 @@
 makes directory, keys, authority and settings, and returns what the agreement calls the operator.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,12 @@ from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import InstitutionId
-from comity_common.membership import PROTOCOL_VERSION, OperatorCard
+from comity_common.membership import (
+    PROTOCOL_VERSION,
+    OperatorCard,
+    check_id,
+    check_jurisdiction,
+)
 from comity_host import settings
 from comity_host.files import check_socket_path, make_private, sync_directory, write_secret
 from comity_server.authority import Authority, certificate_fingerprint, private_pem
@@ -233,10 +239,12 @@ def init(
         metrics_port: of the figures for Prometheus, on loopback.
 
     Raises:
-        LocalError: there is an operator already, or a value is not allowed.
+        Problem: the id or the country is not well formed.
+        LocalError: there is an operator already, or a value is not allowed. Nothing is left of a
+            directory that was not there before.
     """
-    home = Home(directory)
-    home.create()
+    check_id(id)
+    check_jurisdiction(jurisdiction)
     operator = ServerConfig(
         id=id,
         name=name,
@@ -250,11 +258,22 @@ def init(
         flower=None if flower_port is None else FlowerSettings(port=flower_port),
         deadlines=deadlines or Deadlines(),
     )
+    home, is_new = Home(directory), not directory.exists()
+    try:
+        return _make(home, operator, hosts)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _make(home: Home, operator: ServerConfig, hosts: Sequence[str]) -> Party:
+    home.create()
     write_secret(home._signing, SigningKeys.generate().to_bytes())
-    authority = Authority.create(home._authority_key, home.authority, name)
+    authority = Authority.create(home._authority_key, home.authority, operator.name)
     key = ec.generate_private_key(ec.SECP256R1())
     write_secret(home.tls_key, private_pem(key))
-    names = tuple(dict.fromkeys((*filter(None, (host, *hosts)), *LOOPBACK)))
+    names = tuple(dict.fromkeys((*filter(None, (operator.host, *hosts)), *LOOPBACK)))
     home.certificate.write_bytes(authority.sign_server(key.public_key(), names))
     settings.write(home.config, operator)
     sync_directory(home.keys)

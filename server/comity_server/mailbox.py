@@ -1,8 +1,8 @@
 """Every institution's mailbox: parcels in order, kept for ever, read from any place on.
 
 The operator never calls an institution; it posts, and the institution's open stream carries it
-away. The stream is also how the operator knows who is connected: an institution has one, and a
-newer one ends the older.
+away. The stream is also how the operator knows who is connected, and ready for which agreement: an
+institution has one, and a newer one ends the older.
 """
 
 import threading
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from sqlalchemy import Connection, func, insert, select
 
 from comity.v1 import transfer_pb2 as pb
-from comity_common.ids import InstitutionId
+from comity_common.ids import Digest, InstitutionId
 from comity_server.store import Store, mailbox
 
 BATCH = 8  # parcels held in memory for one reader
@@ -30,7 +30,7 @@ class Mailbox:
         self._changed = changed
         self._news = threading.Condition()
         self._posted = 0
-        self._streams: dict[InstitutionId, int] = {}
+        self._streams: dict[InstitutionId, tuple[int, str]] = {}
         self._last_stream = 0
         self._closed = False
 
@@ -55,15 +55,20 @@ class Mailbox:
             self._news.notify_all()
 
     def follow(
-        self, institution: InstitutionId, after: int, is_there: Callable[[], bool]
+        self,
+        institution: InstitutionId,
+        after: int,
+        is_there: Callable[[], bool],
+        ready: str = "",
     ) -> Iterator[pb.Parcel]:
         """Read a mailbox, then wait for more, until the reader goes or a newer one comes.
 
         Args:
             after: the last place that the reader has.
             is_there: tells whether the reader still listens.
+            ready: digest of the agreement that the reader is ready to work at; empty for none.
         """
-        stream = self._open(institution)
+        stream = self._open(institution, ready)
         try:
             while True:
                 seen = self._posted
@@ -83,20 +88,28 @@ class Mailbox:
         finally:
             self._close(institution, stream)
 
-    def connected(self) -> Mapping[InstitutionId, int]:
-        """Return who is connected, each with the number of its stream."""
+    def connected(self) -> frozenset[InstitutionId]:
+        """Return who is connected."""
         with self._news:
-            return dict(self._streams)
+            return frozenset(self._streams)
+
+    def ready(self, agreement: Digest) -> Mapping[InstitutionId, int]:
+        """Return who is connected and ready for an agreement, with the number of its stream."""
+        with self._news:
+            return {
+                who: stream for who, (stream, ready) in self._streams.items() if ready == agreement
+            }
 
     def close(self) -> None:
         """End all streams."""
         self._closed = True
         self.announce()
 
-    def _open(self, institution: InstitutionId) -> int:
+    def _open(self, institution: InstitutionId, ready: str) -> int:
         with self._news:
             self._last_stream += 1
-            stream = self._streams[institution] = self._last_stream
+            stream = self._last_stream
+            self._streams[institution] = stream, ready
             self._posted += 1
             self._news.notify_all()
         self._changed()
@@ -104,13 +117,16 @@ class Mailbox:
 
     def _close(self, institution: InstitutionId, stream: int) -> None:
         with self._news:
-            if self._streams.get(institution) == stream:
+            if self._is_newest(institution, stream):
                 del self._streams[institution]
         self._changed()
 
     def _goes_on(self, institution: InstitutionId, stream: int) -> bool:
         with self._news:
-            return not self._closed and self._streams.get(institution) == stream
+            return not self._closed and self._is_newest(institution, stream)
+
+    def _is_newest(self, institution: InstitutionId, stream: int) -> bool:
+        return self._streams.get(institution, (0, ""))[0] == stream
 
     def _read(self, institution: InstitutionId, after: int) -> list[pb.Parcel]:
         query = (

@@ -8,7 +8,7 @@ budget.
 from dataclasses import dataclass
 from decimal import Decimal
 
-from comity_common.agreement import Tune
+from comity_common.tuning import Tune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from comity_common.agreement import ID_PATTERN, JURISDICTION_PATTERN, Party
+from comity_common.agreement import Party
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Signed
 from comity_common.errors import LocalError, PeerError, Problem
@@ -27,6 +27,8 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.membership import (
     TOKEN_BYTES,
     EnrolmentRequest,
+    check_id,
+    check_jurisdiction,
     check_request,
     request_digest,
     token_digest,
@@ -90,10 +92,8 @@ class Registry:
         Raises:
             Problem: the id or the country is not well formed, or the institution is in already.
         """
-        if not ID_PATTERN.fullmatch(id):
-            raise Problem("COM-MEMBER-001", id=id[:64])
-        if not JURISDICTION_PATTERN.fullmatch(jurisdiction):
-            raise Problem("COM-MEMBER-002", jurisdiction=jurisdiction[:64])
+        check_id(id)
+        check_jurisdiction(jurisdiction)
         token = os.urandom(TOKEN_BYTES)
         with self._store.write() as tx:
             here = tx.execute(select(institutions).where(institutions.c.id == id)).first()

@@ -85,13 +85,14 @@ class StatusReport:
         return "gathering"
 
     def _institutions(self, agreement: Agreement, round: Round | None) -> list[dict[str, Any]]:
-        connected = self._mailbox.connected()
+        connected, ready = self._mailbox.connected(), self._mailbox.ready(agreement.digest)
         nodes, online = self._registry.nodes(), self._desk.orders.online
         progress = {} if round is None else self._uploads.progress(round.digest)
         return [
             {
                 "id": id,
                 "connected": id in connected,
+                "ready": id in ready,
                 "online": nodes.get(id) in online,
                 "phase": self._phase(round, id),
                 "uploaded_bytes": progress.get(id, (0, 0))[0],

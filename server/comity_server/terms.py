@@ -18,8 +18,8 @@ from comity_common.agreement import ID_PATTERN, MAX_INSTITUTIONS, ModelOptimizer
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
 from comity_common.secagg.thresholds import thresholds
-from comity_host.modelterms import Line, ModelTerms, TaskTerms, expected
-from comity_host.settings import Settings
+from comity_host.modelterms import Line, ModelTerms, TaskTerms
+from comity_host.settings import Settings, expected
 from comity_server.recipes import RECIPES, Recipe, by_tune
 
 SAMPLE = Path(__file__).with_name("samples") / "terms.toml"

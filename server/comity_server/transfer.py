@@ -3,8 +3,8 @@
 TLS lets in whom the operator's authority certified; the fingerprint of the certificate's key says
 who it is. Every refusal is one status and one sentence, never a traceback: malformed or false
 INVALID_ARGUMENT, a stranger PERMISSION_DENIED, at the wrong time FAILED_PRECONDITION, begin the
-upload again ABORTED, too many calls RESOURCE_EXHAUSTED, and INTERNAL for our own faults, upon which
-the vault tries again.
+upload again ABORTED, another protocol UNIMPLEMENTED, too many calls RESOURCE_EXHAUSTED, and
+INTERNAL for our own faults, upon which the vault tries again.
 """
 
 import threading
@@ -25,12 +25,12 @@ from comity_common.agreement import MAX_INSTITUTIONS
 from comity_common.canonical import encode
 from comity_common.errors import PeerError, Problem
 from comity_common.ids import InstitutionId
-from comity_common.membership import PROTOCOL_VERSION
+from comity_common.membership import PROTOCOL_VERSION, check_user_agent
 from comity_server.agreements import AgreementRecord
 from comity_server.authority import certificate_fingerprint
 from comity_server.desk import Desk
 from comity_server.epochs import EpochStep
-from comity_server.errors import Busy, Overtaken, Stranger, WrongTime
+from comity_server.errors import Busy, Foreign, Overtaken, Stranger, WrongTime
 from comity_server.mailbox import Mailbox
 from comity_server.registry import Registry
 from comity_server.uploads import Declared
@@ -60,6 +60,7 @@ STATUS = (
     (Stranger, grpc.StatusCode.PERMISSION_DENIED),
     (WrongTime, grpc.StatusCode.FAILED_PRECONDITION),
     (Overtaken, grpc.StatusCode.ABORTED),
+    (Foreign, grpc.StatusCode.UNIMPLEMENTED),
     (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (PeerError, grpc.StatusCode.INVALID_ARGUMENT),
 )
@@ -84,7 +85,7 @@ class TransferService(TransferServicer):
         with self._answering(context) as sender:
             context.send_initial_metadata(())
             context.add_callback(self._mailbox.announce)
-            yield from self._mailbox.follow(sender, request.after, context.is_active)
+            yield from self._mailbox.follow(sender, request.after, context.is_active, request.ready)
 
     def Send(self, request: pb.Parcel, context: grpc.ServicerContext) -> pb.SendReply:
         """Take one small signed message."""
@@ -176,8 +177,8 @@ class TransferService(TransferServicer):
     def Probe(
         self, request_iterator: Iterator[pb.ProbeRequest], context: grpc.ServicerContext
     ) -> pb.ProbeReply:
-        """Count bytes and throw them away."""
-        with self._answering(context):
+        """Count bytes and throw them away; for callers of any version, so that both learn of it."""
+        with self._answering(context, any_protocol=True):
             received = 0
             for request in request_iterator:
                 received += len(request.data)
@@ -186,9 +187,13 @@ class TransferService(TransferServicer):
         return pb.ProbeReply(received=received, now=time.time(), version=PROTOCOL_VERSION)
 
     @contextmanager
-    def _answering(self, context: grpc.ServicerContext) -> Iterator[InstitutionId]:
+    def _answering(
+        self, context: grpc.ServicerContext, *, any_protocol: bool = False
+    ) -> Iterator[InstitutionId]:
         """Identify the caller, and turn what goes wrong into one status and one sentence."""
         try:
+            if not any_protocol:
+                _check_protocol(context)
             sender = self._identify(context)
             with self._counted(sender):
                 yield sender
@@ -219,6 +224,14 @@ class TransferService(TransferServicer):
         finally:
             with self._lock:
                 self._calls[sender] -= 1
+
+
+def _check_protocol(context: grpc.ServicerContext) -> None:
+    metadata = dict(context.invocation_metadata())
+    try:
+        check_user_agent(str(metadata.get("user-agent", "")))
+    except PeerError as error:
+        raise Foreign(str(error)) from None
 
 
 def transfer_server(

@@ -31,8 +31,9 @@ from comity_client.config import VaultConfig
 from comity_client.daemon import Daemon
 from comity_client.institution import Institution
 from comity_client.rounds import StoredUpload
+from comity_client.vault import OnPhase
 from comity_common import chunks
-from comity_common.agreement import Agreement, TaskKind, Tune
+from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
@@ -47,6 +48,7 @@ from comity_common.optimizer import first_state, state_digest
 from comity_common.secagg.messages import Header, Plan
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
+from comity_common.tuning import Tune
 from comity_common.wire import envelope, parcel
 from comity_server.authority import Authority, fingerprint
 
@@ -298,7 +300,8 @@ class Federation:
     def _write_agreement(
         self, operator: SigningKeys, base: Path, tune: Tune
     ) -> tuple[Agreement, Any]:
-        from comity_client.model.build import base_digest, build
+        from comity_client.model.base import base_digest
+        from comity_client.model.build import build
 
         draft = make_agreement(
             {id: part.keys.signing for id, part in self.parts.items()}, operator, rounds=2
@@ -378,10 +381,12 @@ class Federation:
         for listener in self.listeners.values():
             listener.close()
 
-    def start(self, id: InstitutionId) -> None:
+    def start(
+        self, id: InstitutionId, on_phase: OnPhase = lambda name, round: None
+    ) -> threading.Thread:
         """Run an institution's daemon in a thread."""
         stop = threading.Event()
-        daemon = Daemon(Institution(self.parts[id].home.path), lambda name, round: None)
+        daemon = Daemon(Institution(self.parts[id].home.path), on_phase)
 
         def work() -> None:
             daemon.run(stop)
@@ -390,6 +395,7 @@ class Federation:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         self._stops.append((stop, thread))
+        return thread
 
     def ask(self, id: InstitutionId, name: str, question: dict[str, Any]) -> dict[str, Any]:
         """Ask a question on one of a vault's unix sockets; keep the line that came back."""
@@ -418,7 +424,7 @@ class Federation:
     def set_up_keys(self) -> None:
         """Wait for all vaults and run a key epoch with them."""
         for listener in self.listeners.values():
-            self.listens(listener, "Follow", 1)
+            self.is_ready(listener)
         with self.board.bell:
             self.operator.open_epoch(1)
             self.board.bell.notify_all()
@@ -428,25 +434,42 @@ class Federation:
                 lambda part=part: part.epochs.current(self.agreement.digest)[0] == 1,
             )
 
+    def is_ready(self, listener: Listener) -> None:
+        """Wait until a vault says that it has loaded the agreement's model and data."""
+        until(
+            f"readiness of {listener.me}",
+            lambda: any(
+                request.method == "Follow" and request.message.ready == self.agreement.digest
+                for request in listener.requests
+            ),
+        )
+
     def listens(self, listener: Listener, method: str, count: int) -> None:
         """Wait until a listener has heard a method so often, watching the control socket."""
 
         def heard() -> bool:
             if (self.path / "s" / listener.me / "control.sock").exists():
                 self.ask(listener.me, "control", {})
-            return sum(request.method == method for request in listener.requests) >= count
+            return self.heard(listener, method) >= count
 
         until(f"{method} of {listener.me}", heard)
+
+    def heard(self, listener: Listener, method: str) -> int:
+        """Count how often a listener has heard a method by now."""
+        return sum(request.method == method for request in listener.requests)
 
     def run_round(self) -> Plan:
         """Take all vaults through a whole round."""
         roster = list(self.agreement.roster)
+        before = {
+            id: self.heard(listener, "FinishUpload") for id, listener in self.listeners.items()
+        }
         with self.board.bell:
             plan = self.operator.begin_round(roster)
         for id in roster:
             assert self.order(id, plan) == {"accepted": True, "code": ""}
-        for listener in self.listeners.values():
-            self.listens(listener, "FinishUpload", plan.round)
+        for id, listener in self.listeners.items():
+            self.listens(listener, "FinishUpload", before[id] + 1)
         collector = self.operator.collector
         until("all uploads", lambda: collector.stage is Stage.REVEALING)
         with self.board.bell:

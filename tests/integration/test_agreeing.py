@@ -4,12 +4,16 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.commands import Outcome, comity
 
 from comity.v1 import transfer_pb2 as pb
+from comity_client.backup import Passphrase, open_backup, restore, write_backup
+from comity_client.correspondence import Correspondence
+from comity_client.home import Home
 from comity_client.institution import Institution
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
@@ -224,6 +228,24 @@ def test_a_policy_that_does_not_allow_it_keeps_the_institution_from_signing(
     assert "comity client policy" in refused.envelope["error"]["fix"]
     assert federation.server("agreement", "show", "too-much").data["signed"] == []
     federation.client("osaka", "policy", "set", "--epsilon", "8")
+
+
+def test_the_operator_takes_the_withdrawal_of_an_institution_that_was_restored(
+    federation: Federation,
+) -> None:
+    digest = federation.propose("restored")
+    assert federation.client("lyon", "agreement", "sign", "restored").exit_code == 0
+    file, passphrase = federation.path / "backup", Passphrase("correct horse battery staple")
+    write_backup(Home(federation.path / "lyon"), file, passphrase, datetime.now(UTC))
+    back = federation.path / "lyon-restored"
+    restore(open_backup(file, passphrase), back, signed_since=False)
+    letters = [one.agreement for one in Institution(back).outbox.waiting()]
+    assert digest in letters
+    uplink = Institution(back).uplink()
+    Correspondence(Institution(back), uplink).send_waiting()
+    uplink.close()
+    assert list(Institution(back).outbox.waiting()) == []
+    assert federation.server("agreement", "show", "restored").data["left"] == ["lyon"]
 
 
 def test_a_revoked_institution_is_out_of_every_open_agreement(federation: Federation) -> None:

@@ -18,7 +18,7 @@ from comity_client.tls import pinned_certificate
 from comity_common.errors import PeerError, Problem
 from comity_common.ledger.bodies import Egress
 from comity_common.ledger.entries import read
-from comity_common.membership import read_invitation
+from comity_common.membership import OperatorCard, read_invitation
 from comity_server.daemon import Daemon
 from comity_server.home import Home, init
 
@@ -42,7 +42,10 @@ class Operator:
             transfer=f"127.0.0.1:{port}",
             enrolment=f"127.0.0.1:{enrolment}",
         )
-        self.daemon = Daemon(path)
+        self.start()
+
+    def start(self) -> None:
+        self.daemon = Daemon(self.path)
         self.daemon.start()
 
     def run(self, *words: object) -> Outcome:
@@ -172,14 +175,136 @@ def test_a_stranger_at_the_operators_address_is_noticed_before_anything_is_said(
     assert not (tmp_path / "berlin").exists()
 
 
-def test_a_server_that_is_down_is_told_and_may_be_tried_later(
-    operator: Operator, tmp_path: Path
+def test_an_operator_that_stays_away_is_told_and_may_be_tried_later(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(joining, "REACH_WITHIN_S", 0.8)
     line = read_invitation(operator.invite())
     closed = replace(line, port=free_port()).write()
     found = join(tmp_path / "berlin", closed)
     assert (found.exit_code, found.envelope["error"]["code"]) == (75, "COM-NET-001")
+    assert found.error.count("; trying again") == 1
     assert not (tmp_path / "berlin").exists()
+
+
+def test_an_operator_that_is_down_at_first_is_reached_when_it_has_come_up(
+    operator: Operator, tmp_path: Path
+) -> None:
+    line = read_invitation(operator.invite())
+    operator.daemon.close()
+    institution = joining.prepare(VaultHome(tmp_path / "berlin"), line, name="")
+    waits: list[str] = []
+
+    def come_up(problem: Problem) -> None:
+        waits.append(problem.code)
+        operator.start()
+
+    def greet() -> tuple[joining.Enrolment, OperatorCard]:
+        enrolment = joining.Enrolment(institution, line)
+        return enrolment, enrolment.greet()[1]
+
+    enrolment, card = joining.reach(greet, come_up)
+    enrolment.close()
+    assert waits == ["COM-NET-001"]
+    assert card.operator.name == "Institute of Examples"
+
+
+def test_a_join_by_command_waits_for_an_operator_that_is_down_at_first(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invitation = operator.invite()
+    operator.daemon.close()
+    said: list[str] = []
+
+    def come_up(problem: Problem) -> None:
+        said.append(str(problem))
+        operator.start()
+
+    monkeypatch.setattr("comity_client.cli.joining._say_that_it_waits", come_up)
+    found = join(tmp_path / "berlin", invitation, "--wait", "0")
+    assert (found.exit_code, found.envelope["error"]["code"]) == (75, "COM-JOIN-007")
+    assert len(said) == 1
+    assert [one["id"] for one in operator.run("institutions").data] == ["berlin"]
+
+
+@pytest.mark.parametrize("code", ["COM-NET-002", "COM-NET-003", "COM-NET-004", "COM-JOIN-004"])
+def test_another_problem_than_an_operator_that_is_away_is_told_at_once(code: str) -> None:
+    calls: list[int] = []
+
+    def fails() -> None:
+        calls.append(1)
+        raise Problem(code, address="a:1", why="", issuer="", proxy="", ahead="", behind="", by="")
+
+    with pytest.raises(Problem) as problem:
+        joining.reach(fails, lambda waiting: pytest.fail("it waits"))
+    assert (problem.value.code, calls) == (code, [1])
+
+
+def test_a_bug_is_not_taken_for_an_operator_that_is_away() -> None:
+    calls: list[int] = []
+
+    def fails() -> None:
+        calls.append(1)
+        raise PeerError("expected something else")
+
+    with pytest.raises(PeerError):
+        joining.reach(fails, lambda waiting: pytest.fail("it waits"))
+    assert calls == [1]
+
+
+def asking(operator: Operator, home: Path, monkeypatch: pytest.MonkeyPatch) -> joining.Enrolment:
+    """Take an institution to where it waits for approval, and let it ask often."""
+    monkeypatch.setattr(joining, "ASK_EVERY_S", 0.05)
+    monkeypatch.setattr(joining, "LONGEST_PAUSE_S", 0.05)
+    line = read_invitation(operator.invite())
+    enrolment = joining.Enrolment(joining.prepare(VaultHome(home), line, name=""), line)
+    joining.accept(enrolment._inst, enrolment.greet()[0])
+    assert not enrolment.enrol()
+    return enrolment
+
+
+def test_an_operator_that_is_away_while_one_waits_for_approval_is_asked_when_it_is_back(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment = asking(operator, tmp_path / "berlin", monkeypatch)
+    operator.daemon.close()
+    waits: list[str] = []
+
+    def come_back(problem: Problem) -> None:
+        waits.append(problem.code)
+        if len(waits) == 1:
+            operator.start()
+            operator.run("approve", "berlin")
+
+    assert joining.is_approved_within(enrolment, 20.0, come_back)
+    enrolment.close()
+    assert set(waits) == {"COM-NET-001"}
+    assert Institution(tmp_path / "berlin").keys.tls()
+
+
+def test_when_the_time_for_an_approval_is_over_nothing_is_approved(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment = asking(operator, tmp_path / "berlin", monkeypatch)
+    never: list[Problem] = []
+    assert not joining.is_approved_within(enrolment, 0.0, never.append)
+    assert not joining.is_approved_within(enrolment, 0.2, never.append)
+    assert never == []
+    operator.daemon.close()
+    assert not joining.is_approved_within(enrolment, 0.2, never.append)
+    assert {problem.code for problem in never} == {"COM-NET-001"}
+    enrolment.close()
+
+
+def test_who_is_turned_down_while_it_waits_for_approval_does_not_ask_again(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment = asking(operator, tmp_path / "berlin", monkeypatch)
+    operator.run("revoke", "berlin")
+    with pytest.raises(Problem) as problem:
+        joining.is_approved_within(enrolment, 20.0, lambda waiting: pytest.fail("it waits"))
+    assert problem.value.code == "COM-JOIN-004"
+    enrolment.close()
 
 
 def test_clocks_that_disagree_by_more_than_five_minutes_are_told(

@@ -122,7 +122,7 @@ def test_a_vault_that_does_not_come_up_is_tried_again_until_its_cause_is_mended(
     assert found.exit_code == 75
     error = found.envelope["error"]
     assert error["code"] == "COM-SERVICE-004"
-    assert "did you mean epsilon?" in error["message"]
+    assert "the nearest that exists is epsilon" in error["message"]
     assert institution.run("status").envelope["error"]["code"] == "COM-SERVICE-004"
     policy.unlink()
     until(lambda: institution.processes().get("vault", {}).get("alive"))

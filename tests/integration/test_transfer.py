@@ -20,6 +20,7 @@ from comity_common.canonical import encode
 from comity_common.chunks import CHUNK_BYTES
 from comity_common.crypto.sign import Purpose, verify
 from comity_common.errors import RefusalCode
+from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Decline, Endorsement, Receipt
 from comity_common.secagg.participant import Dealt, deal, header_digest
 from comity_server.authority import Authority
@@ -254,6 +255,31 @@ def test_a_stranger_is_not_let_in(shared: Running, tmp_path: Path) -> None:
     assert code is Status.UNAVAILABLE
 
 
+OTHER_PROTOCOLS = {"another": ("comity/2", "2"), "none": ("", "none"), "foreign": ("x/1", "none")}
+
+
+@pytest.mark.parametrize("said", OTHER_PROTOCOLS)
+def test_who_speaks_another_protocol_or_does_not_say_is_told_so_at_every_call_but_a_probe(
+    shared: Running, said: str
+) -> None:
+    user_agent, got = OTHER_PROTOCOLS[said]
+    channel = shared.federation.identities["inst-00"].channel(shared.daemon.port, user_agent)
+    stub = TransferStub(channel)
+    with channel:
+        for method in pb.DESCRIPTOR.services_by_name["Transfer"].methods:
+            if method.name == "Probe":
+                continue
+            call = getattr(stub, method.name)
+            empty = getattr(pb, method.input_type.name)()
+            request = iter([empty]) if method.client_streaming else empty
+            if method.server_streaming:
+                code, words = status_of(lambda c=call, r=request: list(c(r, timeout=10)))
+            else:
+                code, words = status_of(lambda c=call, r=request: c(r, timeout=10))
+            assert (code, words) == (Status.UNIMPLEMENTED, f"expected protocol 1, got {got}")
+        assert stub.Probe(iter([pb.ProbeRequest(data=bytes(9))]), timeout=10).version == 1
+
+
 def test_an_institution_speaks_for_itself_alone_and_only_of_its_agreement(
     shared: Running,
 ) -> None:
@@ -362,7 +388,9 @@ def test_the_key_exchange_is_hybrid_post_quantum(shared: Running) -> None:
         relay.start()
         key = identity.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         credentials = grpc.ssl_channel_credentials(identity.authority, key, identity.certificate)
-        with grpc.secure_channel(f"127.0.0.1:{listener.getsockname()[1]}", credentials) as channel:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        options = [("grpc.primary_user_agent", USER_AGENT)]
+        with grpc.secure_channel(address, credentials, options=options) as channel:
             request = pb.FetchPlanRequest(agreement=shared.agreement, plan=shared.agreement)
             call = TransferStub(channel).FetchPlan.future(request, timeout=10)
             assert call.exception().code() is Status.INVALID_ARGUMENT  # it went all the way

@@ -22,8 +22,8 @@ from tests.integration.loopback import PATIENCE_S, Federation
 import comity_client.daemon
 import comity_client.uplink
 from comity_client.uplink import Unreachable, Uplink
-from comity_common.agreement import Tune
 from comity_common.ids import InstitutionId
+from comity_common.tuning import Tune
 
 CALL = re.compile(r"(?:^|\s)(connect|bind|listen|sendto)\(\d+")
 # gRPC asks the kernel for IPv6 by binding a socket to [::1]:0 and closes it; it never listens.
@@ -162,7 +162,7 @@ def test_a_proxy_in_the_environment_does_not_lead_a_vault_elsewhere(
             lambda *message: None,
         )
         with pytest.raises(Unreachable):
-            next(uplink.follow(0))
+            next(uplink.follow(0, lambda: None))
         uplink.close()
         assert (was_called(operator), was_called(proxy)) == (True, False)
 

@@ -23,7 +23,6 @@ import comity_client.vault
 from comity.v1 import transfer_pb2 as pb
 from comity_client.workbench import Workbench
 from comity_common import chunks
-from comity_common.agreement import Tune
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, verify
 from comity_common.errors import RefusalCode
@@ -43,6 +42,7 @@ from comity_common.secagg.messages import (
 )
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.plan import plan_digest
+from comity_common.tuning import Tune
 
 ROWS = {"inst-00": 1409, "inst-01": 1523, "inst-02": 1637}
 SMALL_MESSAGES = {
@@ -305,7 +305,7 @@ def test_a_decline_says_a_code_of_the_closed_list(crossing: SimpleNamespace) -> 
 def test_the_metadata_of_a_call_names_grpc_and_nothing_else(crossing: SimpleNamespace) -> None:
     for request in crossing.everything:
         assert {name for name, _ in request.metadata} <= {"user-agent"}
-        assert all(value.startswith("grpc-python/") for _, value in request.metadata)
+        assert all(value.startswith("comity/1 grpc-python/") for _, value in request.metadata)
 
 
 def test_the_unix_sockets_say_a_closed_list_of_things(crossing: SimpleNamespace) -> None:
@@ -321,9 +321,10 @@ def test_the_unix_sockets_say_a_closed_list_of_things(crossing: SimpleNamespace)
     states = [answer for answer in heard if "accepted" not in answer]
     assert {(order["accepted"], order["code"]) for order in orders} == {(True, ""), (False, "plan")}
     assert all(order.keys() == {"accepted", "code"} for order in orders)
-    assert all(state.keys() == {"id", "doing", "fraction"} for state in states)
+    assert all(state.keys() == {"id", "doing", "fraction", "away"} for state in states)
     assert {state["id"] for state in states} == set(agreement.roster)
     assert {state["doing"] for state in states} <= doing
+    assert {state["away"] for state in states} <= {"", "not connected yet"}
     assert {state["fraction"] for state in states} <= fractions
 
 

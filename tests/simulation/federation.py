@@ -24,7 +24,6 @@ from comity_common.agreement import (
     Task,
     TaskKind,
     Training,
-    Tune,
 )
 from comity_common.canonical import encode
 from comity_common.crypto.seal import SealingKey
@@ -44,6 +43,7 @@ from comity_common.secagg.messages import EpochKey, EpochOpen, EpochView, Plan, 
 from comity_common.secagg.participant import Dealt, answer, deal
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Stage
+from comity_common.tuning import Tune
 
 
 def make_agreement(

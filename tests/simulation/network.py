@@ -37,7 +37,7 @@ from comity_common.crypto.stream import Keystream
 from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import quantise
 from comity_common.ids import Digest, InstitutionId
-from comity_common.membership import PROTOCOL_VERSION, EnrolmentRequest, token_digest
+from comity_common.membership import PROTOCOL_VERSION, USER_AGENT, EnrolmentRequest, token_digest
 from comity_common.optimizer import ModelState, first_state, next_state, state_digest
 from comity_common.secagg.keyepoch import (
     PairChain,
@@ -127,11 +127,12 @@ class Identity:
         identity = PublicIdentity(ed25519=ed25519, mldsa44=mldsa44, tls=tls)
         return Party(id=self.id, name=self.id, jurisdiction="DE", identity=identity)
 
-    def channel(self, port: int) -> grpc.Channel:
+    def channel(self, port: int, user_agent: str = USER_AGENT) -> grpc.Channel:
         """Connect to the operator."""
         key = self.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         credentials = grpc.ssl_channel_credentials(self.authority, key, self.certificate)
         options = [
+            ("grpc.primary_user_agent", user_agent),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 200),
             ("grpc.min_reconnect_backoff_ms", 100),
@@ -353,7 +354,9 @@ class Vault:
     def _follow(self) -> None:
         while not self._closing.is_set():
             try:
-                request = transfer_pb2.FollowRequest(after=self._cursor)
+                request = transfer_pb2.FollowRequest(
+                    after=self._cursor, ready=self.agreement.digest
+                )
                 for parcel in self.stub.Follow(request, wait_for_ready=True):
                     assert parcel.sequence == self._cursor + 1
                     self._take(parcel)

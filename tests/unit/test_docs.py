@@ -159,7 +159,7 @@ def test_the_auditors_lines_of_the_readme_read_a_ledger(tmp_path, monkeypatch, c
         rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
     )
     institution.data.grant(dataset, 4)
-    lines = re.search(r"<!-- snippet:audit -->\n```python\n(.*?)```", README, re.DOTALL)
+    lines = re.search(r"<!-- run: auditor -->\n```python\n(.*?)```", README, re.DOTALL)
     assert lines is not None
     monkeypatch.chdir(institution.home.path)
     exec(lines[1], {})

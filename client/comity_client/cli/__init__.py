@@ -11,6 +11,7 @@ from comity_client.cli import (
     agreement,
     data,
     doctor,
+    export,
     joining,
     keys,
     policy,
@@ -30,4 +31,5 @@ app.add_typer(policy.app, name="policy")
 app.command("what-left")(whatleft.what_left)
 app.add_typer(keys.app, name="keys")
 app.command()(rehearse.rehearse)
+app.command()(export.export)
 app.command()(doctor.doctor)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption, YesOption
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_common.errors import Problem
 from comity_host.cli import succeed
+from comity_host.options import JsonOption, YesOption
 
 if TYPE_CHECKING:
     from comity_client.agreements import Known
@@ -65,6 +66,9 @@ def sign(
     json_: JsonOption = False,
 ) -> None:
     """Sign an agreement, after showing what it says."""
+    import os
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # whether the model is here is asked of this machine alone
     from comity_client import correspondence
     from comity_client.terms import in_words
 
@@ -102,7 +106,8 @@ def refuse(
     question = f"Refuse {known.agreement.federation} for good?"
     if not (yes or json_) and not typer.confirm(question):
         raise Problem("COM-AGREE-004")
-    correspondence.refuse(institution, known.agreement.digest)
+    with institution.store.transaction() as tx:
+        correspondence.refuse(institution, tx, known.agreement.digest)
     sent = _deliver(institution)
     where = "The operator knows." if sent else "The operator hears of it as soon as it is up."
     succeed(
@@ -117,7 +122,9 @@ def _open(home: Any) -> "tuple[Institution, str]":
     from comity_client.correspondence import Correspondence
     from comity_client.institution import Institution
     from comity_client.uplink import Unreachable
+    from comity_host import log
 
+    log.set_up()  # what an agreement is refused for is told on stderr
     institution = Institution(home)
     uplink = institution.uplink()
     warning = ""
@@ -154,7 +161,7 @@ def _find(institution: "Institution", name: str) -> "Known":
         return institution.agreements.find(name)
     open_ = [one for one in institution.agreements.known() if one.state not in OVER]
     if len(open_) != 1:
-        raise Problem("COM-AGREE-001", name="open", count=len(open_) or "no")
+        raise Problem("COM-AGREE-001", which="open", count=len(open_) or "none")
     return open_[0]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
+from comity_host.options import JsonOption
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -63,13 +64,11 @@ def add(
     from dataclasses import asdict
 
     from comity_client.institution import Institution
-    from comity_client.registrations import check_ceiling, check_name
     from comity_common.agreement import TaskKind
 
     institution = Institution(home)
-    check_name(name)
     ceiling = _ceiling(institution.policy, ceiling_epsilon, ceiling_delta)
-    check_ceiling(ceiling)
+    institution.data.check_may_be(file, name=name, ceiling=ceiling)
     report = _look(file, model)
     dataset = institution.data.register(file, name=name, task=TaskKind(task), ceiling=ceiling)
     (known,) = (one for one in institution.data.all() if one.id == dataset)

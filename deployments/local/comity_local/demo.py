@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from comity_client.institution import Institution
-from comity_common.agreement import Tune
 from comity_common.errors import LocalError, Refusal
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import DatasetId
 from comity_common.modelfile import read_state
+from comity_common.tuning import Tune
 from comity_host.files import MAX_SOCKET_PATH, make_private
 from comity_host.ports import HeldPorts
 from comity_host.supervisor import Supervisor

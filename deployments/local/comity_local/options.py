@@ -5,8 +5,8 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
-from comity_common.agreement import Tune
 from comity_common.errors import LocalError
+from comity_common.tuning import Tune
 
 
 class FaultKind(StrEnum):

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from comity_client.datasets import Rows, evaluation_set_digest, read_rows
-from comity_client.model.build import base_digest, base_path, build
+from comity_client.model.base import base_digest, base_path
+from comity_client.model.build import build
 from comity_client.model.classifier import Classifier
 from comity_client.model.evaluate import accuracy, macro_f1
 from comity_client.model.examples import Examples

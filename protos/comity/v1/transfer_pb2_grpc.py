@@ -86,7 +86,8 @@ class TransferServicer:
 
     def Follow(self, request, context):
         """The institution's mailbox: every parcel after `after`, in order, then those that come. The open
-        stream is also how the operator knows that an institution is connected.
+        stream is also how the operator knows that an institution is connected, and at which agreement
+        it is ready to work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class TransferStub:
     def __new__(cls, channel: _aio.Channel) -> TransferAsyncStub: ...
     Follow: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FollowRequest, _transfer_pb2.Parcel]
     """The institution's mailbox: every parcel after `after`, in order, then those that come. The open
-    stream is also how the operator knows that an institution is connected.
+    stream is also how the operator knows that an institution is connected, and at which agreement
+    it is ready to work.
     """
     Send: _grpc.UnaryUnaryMultiCallable[_transfer_pb2.Parcel, _transfer_pb2.SendReply]
     """One small signed message of the institution. Idempotent."""
@@ -63,7 +64,8 @@ class TransferAsyncStub(TransferStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Follow: _aio.UnaryStreamMultiCallable[_transfer_pb2.FollowRequest, _transfer_pb2.Parcel]  # type: ignore[assignment]
     """The institution's mailbox: every parcel after `after`, in order, then those that come. The open
-    stream is also how the operator knows that an institution is connected.
+    stream is also how the operator knows that an institution is connected, and at which agreement
+    it is ready to work.
     """
     Send: _aio.UnaryUnaryMultiCallable[_transfer_pb2.Parcel, _transfer_pb2.SendReply]  # type: ignore[assignment]
     """One small signed message of the institution. Idempotent."""
@@ -92,7 +94,8 @@ class TransferServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfer_pb2.Parcel], _abc.AsyncIterator[_transfer_pb2.Parcel]]:
         """The institution's mailbox: every parcel after `after`, in order, then those that come. The open
-        stream is also how the operator knows that an institution is connected.
+        stream is also how the operator knows that an institution is connected, and at which agreement
+        it is ready to work.
         """
 
     @_abc_1.abstractmethod

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comity_host.cli import succeed
-from comity_server.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_host.options import JsonOption
+from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 if TYPE_CHECKING:
     from comity_server.agreements import AgreementRecord
@@ -112,11 +113,12 @@ def schema(json_: JsonOption = False) -> None:
 
 
 @app.command()
-def sample() -> None:
+def sample(json_: JsonOption = False) -> None:
     """Print a commented terms file to start from."""
     from comity_server.terms import SAMPLE
 
-    typer.echo(SAMPLE.read_text("utf-8"), nl=False)
+    text = SAMPLE.read_text("utf-8")
+    succeed({"terms": text}, as_json=json_, text=text.rstrip("\n"))
 
 
 def _summary(record: "AgreementRecord") -> dict[str, Any]:

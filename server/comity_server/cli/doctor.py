@@ -3,7 +3,8 @@
 import typer
 
 from comity_host.cli import succeed
-from comity_server.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_host.options import JsonOption
+from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 
 def doctor(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:

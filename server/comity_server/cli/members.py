@@ -1,23 +1,34 @@
 """`comity server init|invite|institutions|approve|revoke`: the operator and its partners."""
 
+import re
 from typing import Annotated, Any
 
 import typer
 
 from comity_common.errors import Problem
 from comity_host.cli import succeed
-from comity_server.cli.options import DEFAULT_HOME, HomeOption, JsonOption, YesOption
+from comity_host.options import JsonOption, YesOption
+from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 DAY_S = 86_400
 Id = Annotated[str, typer.Argument(metavar="NAME", help="The institution's id.")]
 Region = Annotated[str, typer.Option(metavar="XX", help="Country, ISO 3166-1 alpha-2.")]
 
 
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", name):
+        raise typer.BadParameter("expected a host name or an IPv4 address")
+    return name
+
+
 def init(
     name: Annotated[str, typer.Option(help="How people call the operator.")],
     region: Region,
     host: Annotated[
-        str, typer.Option(help="Name or address by which institutions reach this machine.")
+        str,
+        typer.Option(
+            help="Name or address by which institutions reach this machine.", callback=_host
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int,
@@ -149,11 +160,15 @@ def approve(
     succeed({"id": id, "words": words}, as_json=json_, text=f"{id} is approved.")
 
 
-def revoke(id: Id, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
-    """Turn an institution away; every agreement goes on without it."""
+def revoke(
+    id: Id, home: HomeOption = DEFAULT_HOME, yes: YesOption = False, json_: JsonOption = False
+) -> None:
+    """Turn an institution away for good; every agreement goes on without it."""
     from comity_common.ids import InstitutionId
     from comity_server.operator import opened
 
+    if not (yes or json_) and not typer.confirm(f"Turn {id} away for good?"):
+        raise Problem("COM-SERVER-007")
     with opened(home) as operator:
         left = operator.turn_away(InstitutionId(id))
     succeed(

@@ -1,26 +1,11 @@
-"""Options that many commands share."""
+"""Which home the commands work on."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from comity_host.options import home_option
 
 DEFAULT_HOME = Path("~/.comity/server")
-
-
-def _expanded(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
 HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        envvar="COMITY_SERVER_HOME",
-        help="The operator's directory.",
-        callback=_expanded,
-        show_default=str(DEFAULT_HOME),
-    ),
+    Path, home_option(DEFAULT_HOME, "COMITY_SERVER_HOME", "The operator's directory.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON envelope.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

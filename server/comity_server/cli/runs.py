@@ -6,7 +6,8 @@ import typer
 
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_host.cli import succeed
-from comity_server.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from comity_host.options import JsonOption
+from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 if TYPE_CHECKING:
     from comity_server.agreements import AgreementRecord
@@ -34,6 +35,8 @@ def start(
         agreement = operator.agreements.find(name).agreement
         try:
             operator.agreements.start(agreement.digest)
+        except Problem:
+            raise
         except (PeerError, LocalError) as error:
             raise Problem("COM-RUN-002", agreement=agreement.federation, why=error) from None
         if watch:

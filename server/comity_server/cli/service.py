@@ -1,16 +1,11 @@
 """`comity server start|stop|status|unit|daemon`: Flower, its gate and the daemon, kept running."""
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from comity_common.errors import LocalError, Problem
 from comity_host.cli import succeed
-from comity_server.cli.options import DEFAULT_HOME, HomeOption, JsonOption
-
-ForegroundOption = Annotated[
-    bool, typer.Option("--foreground", help="Stay here until stopped, as systemd wants it.")
-]
+from comity_host.options import ForegroundOption, JsonOption
+from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 
 def run(home: HomeOption = DEFAULT_HOME) -> None:

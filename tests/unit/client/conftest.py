@@ -8,7 +8,8 @@ import pytest
 from tests.tiny_bert import save_tiny_bert
 
 from comity_client.datasets import Rows
-from comity_common.agreement import Pooling, Task, TaskKind, Tune
+from comity_common.agreement import Pooling, Task, TaskKind
+from comity_common.tuning import Tune
 
 LABELS = ("card", "loan", "fraud")
 SEED = bytes(range(32))

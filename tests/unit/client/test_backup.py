@@ -41,6 +41,7 @@ from comity_common.ledger.bodies import (
     Restore,
 )
 from comity_common.ledger.entries import read, verify_chain
+from comity_common.membership import check_withdrawal
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 TEXT = "correct horse battery staple"
@@ -464,6 +465,48 @@ def test_where_none_was_signed_since_what_is_offered_may_still_be_signed(
     new = Institution(tmp_path / "new")
     new.data.grant(rows, offered.privacy.order)
     new.agreements.sign(raw, new.keys, new.me, new.policy, rows)
+
+
+# What the operator is told
+
+
+def test_each_refused_agreement_leaves_a_withdrawal_that_the_operator_will_accept(
+    lost: Lost, tmp_path: Path
+) -> None:
+    running, signed, over = (
+        replace(lost.write(name), nonce=bytes([place]) * 16)
+        for place, name in enumerate(("running", "signed", "over"))
+    )
+    rows = lost.register("rows", 40)
+    lost.sign(running, rows)
+    lost.sign(signed, rows, all_sign=False)
+    lost.sign(over, rows)
+    with lost.inst.store.transaction() as tx:
+        lost.inst.agreements.retire(tx, over.digest)
+    restore(backed_up(lost, tmp_path), tmp_path / "new", signed_since=False)
+
+    waiting = {one.agreement: one for one in Institution(tmp_path / "new").outbox.waiting()}
+    assert waiting.keys() == {running.digest, signed.digest}
+    for agreement in (running, signed):
+        letter = waiting[agreement.digest]
+        assert letter.kind == pb.PARCEL_KIND_WITHDRAWAL
+        withdrawal = check_withdrawal(agreement, letter.message)
+        assert (withdrawal.institution, withdrawal.by) == (IDS[0], IDS[0])
+
+
+@pytest.mark.parametrize("signed_since", [False, True])
+def test_an_offer_is_turned_down_too_where_it_may_have_been_signed_since(
+    lost: Lost, tmp_path: Path, signed_since: bool
+) -> None:
+    offered = lost.write("new")
+    raw = encode(offered)
+    signature = lost.operator.sign(Purpose.AGREEMENT, raw).signature
+    lost.inst.agreements.offer(raw, signature, offered.operator)
+    restore(backed_up(lost, tmp_path), tmp_path / "new", signed_since=signed_since)
+    letters = list(Institution(tmp_path / "new").outbox.waiting())
+    assert len(letters) == signed_since
+    for letter in letters:
+        assert check_withdrawal(offered, letter.message).institution == IDS[0]
 
 
 # All or nothing

@@ -216,7 +216,7 @@ def test_an_unreadable_policy_is_named(alone: Institution) -> None:
     alone.home.policy.write_text("epsilom = 1\n")
     finding = found(alone)["policy"]
     assert finding.level is Level.PROBLEM
-    assert "did you mean epsilon?" in finding.detail
+    assert "the nearest that exists is epsilon" in finding.detail
 
 
 def test_the_policy_is_said_in_words(alone: Institution) -> None:
@@ -268,7 +268,7 @@ def test_data_must_be_as_it_was_registered(alone: Institution, tmp_path: Path) -
 
 
 def test_a_base_model_is_compared_by_its_digest(alone: Institution, tiny_base: Path) -> None:
-    from comity_client.model.build import base_digest
+    from comity_client.model.base import base_digest
 
     offer(alone, str(tiny_base), base_digest(tiny_base))
     (same,) = training.base_models(alone)

@@ -62,6 +62,43 @@ def test_after_a_failure_the_next_transaction_works(store: Store) -> None:
     assert chains(store) == [KEY]
 
 
+def test_a_transaction_for_which_there_is_no_space_changes_nothing_and_the_next_one_works(
+    store: Store,
+) -> None:
+    put_chain(store, KEY)
+    connection = store.reading()
+    pages = connection.execute("pragma page_count").fetchone()[0]
+    connection.execute(f"pragma max_page_count = {pages}")
+
+    def write_too_much() -> None:
+        with store.transaction() as tx:
+            tx.execute("update chains set key = ?", (NEXT,))
+            tx.execute("insert into entries values (0, zeroblob(100000))")
+
+    with pytest.raises(sqlite3.OperationalError) as full:
+        write_too_much()
+    assert full.value.sqlite_errorcode == sqlite3.SQLITE_FULL
+    assert not connection.in_transaction
+    assert chains(store) == [KEY]
+    connection.execute("pragma max_page_count = 100000")
+    with store.transaction() as tx:
+        tx.execute("update chains set key = ?", (NEXT,))
+    assert chains(store) == [NEXT]
+
+
+def test_a_commit_that_fails_leaves_no_open_transaction_behind(store: Store) -> None:
+    connection = store.reading()
+    connection.execute("pragma foreign_keys = on")
+    connection.execute(
+        "create table child (name references datasets (id) deferrable initially deferred)"
+    )
+    with pytest.raises(sqlite3.IntegrityError), store.transaction() as tx:
+        tx.execute("insert into child values ('nobody')")  # is checked at the commit
+    assert not connection.in_transaction
+    put_chain(store, KEY)
+    assert chains(store) == [KEY]
+
+
 def test_others_see_all_of_a_transaction_or_nothing(store: Store, tmp_path: Path) -> None:
     other = Store(tmp_path / "vault.db")
     with store.transaction() as tx:

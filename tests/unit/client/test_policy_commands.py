@@ -9,9 +9,9 @@ from tests.commands import comity
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_client.policy import Policy, load
-from comity_common.agreement import Tune
 from comity_common.ledger.bodies import PolicySet
 from comity_common.ledger.entries import read
+from comity_common.tuning import Tune
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_read_is_not_overwritten(home: Path) -> None:
     (home / "policy.toml").write_text("epsilonn = 1\n")
     outcome = comity("client", "policy", "set", "--epsilon", "2", "--home", home)
     assert outcome.exit_code == 1
-    assert "did you mean epsilon?" in outcome.error
+    assert "the nearest that exists is epsilon" in outcome.error
     assert (home / "policy.toml").read_text() == "epsilonn = 1\n"
 
 

@@ -14,7 +14,7 @@ from tests.unit.client.conftest import LABELS, TEXTS
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_client.rehearsal import rehearse
-from comity_common.agreement import Agreement, TaskKind, Tune
+from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.dp.terms import Guarantee
@@ -23,6 +23,7 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import DatasetId
 from comity_common.optimizer import first_state, state_digest
 from comity_common.secagg.masking import vector_bytes
+from comity_common.tuning import Tune
 
 IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
 
@@ -38,7 +39,8 @@ class Place:
     operator: SigningKeys
 
     def write(self, tune: Tune = Tune.HEAD, name: str = "northern-banks") -> Agreement:
-        from comity_client.model.build import base_digest, build
+        from comity_client.model.base import base_digest
+        from comity_client.model.build import build
 
         draft = make_agreement(self.keys, self.operator)
         task = replace(draft.task, labels=LABELS, max_tokens=24)
@@ -127,7 +129,7 @@ def test_a_model_that_is_not_the_agreements_is_told(place: Place) -> None:
     for changed, why in ((other, "digest"), (missing, "expected a directory")):
         with pytest.raises(Problem, match=why) as problem:
             rehearse(place.inst, changed, place.rows, lambda phase: None)
-        assert problem.value.code == "COM-REHEARSE-002"
+        assert problem.value.code == "COM-MODEL-006"
 
 
 def test_a_label_that_the_agreement_has_not_is_told_with_its_line(place: Place) -> None:

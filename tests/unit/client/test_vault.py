@@ -4,7 +4,9 @@ Real vaults and an operator in memory, who holds the keys that sign plans and ma
 likes into them.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.simulation.operator import Line
-from tests.simulation.test_vaults import NOW, Federation, Seat
+from tests.simulation.test_vaults import NOW, Crash, Federation, Seat
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import schedule_event
@@ -632,3 +634,40 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
     assert (round.phase, round.survivors) == (Phase.UPLOADED, None)
     seat.deliver(replace(true, sequence=true.sequence + 1))
     assert seat.inst.rounds.get(federation.agreement.digest, 1).phase is Phase.REVEALED
+
+
+# A disk on which there is hardly any room
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="reported: charge and decline are two transactions"
+)
+def test_an_interrupted_round_is_charged_once_however_often_there_is_no_room_to_say_so(
+    bench: Bench,
+) -> None:
+    plan = bench.publish(bench.plan())
+    bench.order(plan)
+    bench.seat.crash_at = ("joined", plan.round)
+    with pytest.raises(Crash):
+        bench.go()
+    with bench.seat.inst.store.transaction() as tx:
+        letter = Signed(body=bytes(500), signature=bytes(3373))
+        bench.seat.inst.outbox.put(tx, plan.nonce.hex(), pb.PARCEL_KIND_WITHDRAWAL, letter)
+    database = bench.seat.inst.store.reading()
+    pages = database.execute("pragma page_count").fetchone()[0]
+    database.execute(f"pragma max_page_count = {pages + 1}")
+    database.execute("create table filler (pages blob)")
+    with suppress(sqlite3.OperationalError):
+        while True:
+            database.execute("insert into filler values (zeroblob(3000))")
+    for spare in range(1, 20):  # in one of these, the charge still fits and the decline does not
+        database.execute(f"pragma max_page_count = {pages + spare}")
+        with suppress(sqlite3.OperationalError):
+            bench.seat.vault.recover()
+            break
+    assert spare > 1
+    assert bench.phase() is Phase.CLOSED
+    (reserve,) = bench.bodies(BudgetReserve)
+    assert [charge.nonce for charge in bench.bodies(BudgetCharge)] == [reserve.nonce]
+    assert bench.seat.inst.ledger.budget().open_reserves() == ()
+    assert [decline.code for decline in bench.waiting()] == [RefusalCode.INTERRUPTED]

@@ -14,13 +14,14 @@ from comity_common.agreement import (
     ModelOptimizer,
     Party,
     PublicIdentity,
-    Tune,
+    stored_agreement,
 )
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import SigningKeys
-from comity_common.errors import LocalError, PeerError
+from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.tuning import Tune
 
 IDS = [InstitutionId(name) for name in ("berlin", "paris", "rome", "vienna")]
 AGREEMENT = make_agreement({id: SigningKeys.generate() for id in IDS}, SigningKeys.generate())
@@ -288,3 +289,13 @@ def test_no_two_parties_share_a_key():
 def test_digests_of_agreements_that_differ_in_the_nonce_alone_differ():
     assert replace(AGREEMENT, nonce=bytes(15) + b"\x01").digest != AGREEMENT.digest
     assert isinstance(Digest(AGREEMENT.digest), str)
+
+
+def test_an_agreement_that_was_changed_in_a_store_is_not_read_back() -> None:
+    raw = encode(AGREEMENT)
+    assert stored_agreement(raw, AGREEMENT.digest) == AGREEMENT
+    other = encode(replace(AGREEMENT, purpose="something else"))
+    for changed in (other, raw[:-1], b"", b"\xff" + raw):
+        with pytest.raises(Problem) as problem:
+            stored_agreement(changed, AGREEMENT.digest)
+        assert problem.value.code == "COM-AGREE-006"

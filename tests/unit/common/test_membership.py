@@ -10,8 +10,11 @@ from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import InstitutionId
 from comity_common.membership import (
+    PROTOCOL_VERSION,
+    USER_AGENT,
     Invitation,
     Withdrawal,
+    check_user_agent,
     check_withdrawal,
     read_invitation,
     token_digest,
@@ -125,3 +128,57 @@ def test_a_withdrawal_from_another_agreement_counts_for_nothing() -> None:
     own = other.word(IDS[1], IDS[1], other.keys[IDS[1]])
     with pytest.raises(PeerError, match="this agreement"):
         check_withdrawal(leaving.agreement, own)
+
+
+@pytest.mark.parametrize("more", ["", " grpc-python/1.85.0 grpc-c/54.0.0 (linux; chttp2)"])
+def test_a_caller_of_the_same_protocol_is_known_by_its_user_agent(more: str) -> None:
+    check_user_agent(USER_AGENT + more)
+
+
+@pytest.mark.parametrize("spoken", ["0", str(PROTOCOL_VERSION + 1), "10", "11", "99999"])
+def test_a_caller_of_another_protocol_is_told_both_versions(spoken: str) -> None:
+    with pytest.raises(PeerError) as refused:
+        check_user_agent(f"comity/{spoken} grpc-python/1.85.0")
+    assert str(refused.value) == f"expected protocol {PROTOCOL_VERSION}, got {spoken}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        " ",
+        "grpc-python/1.85.0",
+        "comity",
+        "comity/",
+        "comity/ 1",
+        " comity/1",
+        "Comity/1",
+        "comity/1.0",
+        "comity/1;x",
+        "comity/1x",
+        "comity/1\tx",
+        "comity/1\0",
+        "comity/-1",
+        "comity/+1",
+        "comity/0x1",
+        "comity/\u0661",  # a digit one, and not ours
+        "comity/\u00b9",
+        "comity/1\u00a0x",
+        "x comity/1",
+        "comity/999999",
+        "comity/" + "1" * 10_000,
+        "comity/1" + "x" * 1_000_000,
+        "\ud800",
+    ],
+)
+def test_a_caller_that_does_not_say_what_it_speaks_is_refused_in_one_short_sentence(
+    given: str,
+) -> None:
+    with pytest.raises(PeerError) as refused:
+        check_user_agent(given)
+    assert str(refused.value) == f"expected protocol {PROTOCOL_VERSION}, got none"
+
+
+def test_a_version_with_leading_zeros_is_another_one() -> None:
+    with pytest.raises(PeerError, match="expected protocol 1, got 01"):
+        check_user_agent("comity/01")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comity_common.agreement import Tune
 from comity_common.errors import LocalError
+from comity_common.tuning import Tune
 from comity_local.options import Options
 from comity_local.terms import model_seed, terms_of
 

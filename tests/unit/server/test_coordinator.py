@@ -97,7 +97,9 @@ class Operator:
         self.coordinator.resume(self.agreement)
 
     def connect(self, *who: str) -> None:
-        self.streams = [self.mailbox.follow(id, 0, lambda: True) for id in who]
+        self.streams = [
+            self.mailbox.follow(id, 0, lambda: True, self.agreement.digest) for id in who
+        ]
         for stream in self.streams:
             next(stream, None)
 
@@ -145,7 +147,7 @@ def operator(tmp_path: Path) -> Operator:
 def test_a_run_to_which_nobody_comes_stops_with_a_reason_and_can_be_resumed(
     operator: Operator,
 ) -> None:
-    with pytest.raises(Stopped, match="0 institutions are connected, 3 are needed"):
+    with pytest.raises(Stopped, match="0 institutions are ready, 3 are needed"):
         operator.step()
     digest = operator.agreement.digest
     operator.agreements.end(digest, AgreementState.STOPPED, "nobody came")
@@ -157,22 +159,73 @@ def test_a_key_epoch_that_stalls_fails_and_the_next_leaves_the_silent_out(
     operator: Operator,
 ) -> None:
     roster = operator.agreement.roster
-    with operator.store.write() as tx:
-        for who in roster:
-            operator.mailbox.post(tx, who, pb.Parcel(agreement="hello"))
+    post_to_all(operator)
     operator.connect(*roster)
     operator.step()
     assert operator.desk.epoch.opened.members == roster
     assert operator.desk.epoch.step is EpochStep.KEYS
     operator.step()
     assert operator.desk.epoch.step is EpochStep.FAILED
-    with pytest.raises(Stopped, match="0 institutions are connected"):
+    with pytest.raises(Stopped, match="0 institutions are ready"):
         operator.step()
     for who in roster[:3]:
         operator.desk.heard[who] += 1  # its late message came after all
     operator.step()
     assert operator.desk.epoch.opened.epoch == 2
     assert operator.desk.epoch.opened.members == roster[:3]
+
+
+def post_to_all(operator: Operator) -> None:
+    """Post something, so that a stream that was begun does not wait."""
+    with operator.store.write() as tx:
+        for who in operator.agreement.roster:
+            operator.mailbox.post(tx, who, pb.Parcel(agreement="hello"))
+
+
+@pytest.mark.parametrize("ready", ["", "0" * 64], ids=["still-loads", "another-agreement"])
+def test_who_is_connected_and_not_ready_is_not_counted_for_a_key_epoch(
+    operator: Operator, ready: str
+) -> None:
+    roster = operator.agreement.roster
+    post_to_all(operator)
+    operator.connect(*roster[:3])
+    loading = operator.mailbox.follow(roster[3], 0, lambda: True, ready)
+    next(loading)
+    operator.step()
+    assert operator.mailbox.connected() == set(roster)
+    assert operator.desk.epoch.opened.members == roster[:3]
+
+
+def test_who_has_loaded_and_follows_anew_is_taken_into_the_next_key_epoch(
+    operator: Operator,
+) -> None:
+    roster = operator.agreement.roster
+    post_to_all(operator)
+    operator.connect(*roster[:3])
+    loading = operator.mailbox.follow(roster[3], 0, lambda: True)
+    next(loading)
+    operator.step()
+    operator.desk.epoch.step = EpochStep.READY
+    with pytest.raises(Stopped, match="ready, up to date and online at Flower"):
+        operator.step()
+    loaded = operator.mailbox.follow(roster[3], 0, lambda: True, operator.agreement.digest)
+    next(loaded)
+    operator.step()
+    assert operator.desk.epoch.opened.epoch == 2
+    assert operator.desk.epoch.opened.members == roster
+
+
+def test_a_run_whose_institutions_all_load_for_too_long_stops_with_a_reason(
+    operator: Operator,
+) -> None:
+    roster = operator.agreement.roster
+    post_to_all(operator)
+    operator.connect(*roster[:2])
+    loading = [operator.mailbox.follow(who, 0, lambda: True) for who in roster[2:]]
+    for stream in loading:
+        next(stream)
+    with pytest.raises(Stopped, match="2 institutions are ready, 3 are needed"):
+        operator.step()
 
 
 def test_a_set_up_epoch_without_flower_stops_with_a_reason(operator: Operator) -> None:
@@ -182,7 +235,7 @@ def test_a_set_up_epoch_without_flower_stops_with_a_reason(operator: Operator) -
     )
     operator.desk.epoch.step = EpochStep.READY
     operator.connect(*roster)
-    with pytest.raises(Stopped, match="0 institutions are connected, up to date and online"):
+    with pytest.raises(Stopped, match="0 institutions are ready, up to date and online"):
         operator.step()
 
 

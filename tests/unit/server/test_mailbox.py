@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from comity.v1 import transfer_pb2 as pb
+from comity_common.ids import Digest
 from comity_server.mailbox import BATCH, Mailbox
 from comity_server.store import Store
 
 WHO = "inst-00"
+AGREEMENT = Digest("0" * 64)
 
 
 def parcel(text: str) -> pb.Parcel:
@@ -78,12 +80,18 @@ def test_a_newer_stream_ends_the_older_and_presence_follows_the_newest(store: St
     post(store, box, "a", "b")
     older = box.follow(WHO, 0, lambda: True)
     assert next(older).agreement == "a"
-    first = box.connected()[WHO]
-    newer = box.follow(WHO, 0, lambda: True)
+    assert box.connected() == {WHO}
+    assert box.ready(AGREEMENT) == {}
+    newer = box.follow(WHO, 0, lambda: True, AGREEMENT)
     assert next(newer).agreement == "a"
-    assert box.connected()[WHO] != first
+    first = box.ready(AGREEMENT)[WHO]
     assert list(older) == []
-    assert WHO in box.connected()
-    newer.close()
-    assert box.connected() == {}
-    assert len(changes) == 4
+    assert box.ready(AGREEMENT) == {WHO: first}
+    assert box.ready(Digest("1" * 64)) == {}
+    newest = box.follow(WHO, 0, lambda: True, AGREEMENT)
+    assert next(newest).agreement == "a"
+    assert box.ready(AGREEMENT)[WHO] != first
+    assert list(newer) == []
+    newest.close()
+    assert box.connected() == frozenset()
+    assert len(changes) == 6

@@ -95,7 +95,9 @@ def test_settings_survive_writing_and_unknown_ones_are_refused(desk: Desk) -> No
     assert desk.home.settings() == written
     with desk.home.config.open("a") as file:
         file.write("patience = 3\n")
-    with pytest.raises(LocalError, match=r"deadlines\.patience; did you mean patience_s"):
+    with pytest.raises(
+        LocalError, match=r"deadlines\.patience; the nearest that exists is patience_s"
+    ):
         desk.home.settings()
 
 

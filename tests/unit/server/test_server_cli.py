@@ -52,7 +52,7 @@ def test_a_second_daemon_on_one_directory_is_refused(tmp_path: Path) -> None:
     finally:
         daemon.close()
     assert found.exit_code == 1
-    assert found.error.startswith("COM-ANY-001 expected no other daemon on this directory")
+    assert found.error.startswith("COM-SERVICE-007 another daemon runs in")
 
 
 def test_help_imports_no_server() -> None:

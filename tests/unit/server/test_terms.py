@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from comity_common.agreement import Agreement, ModelOptimizer, Party, PublicIdentity, Tune
+from comity_common.agreement import Agreement, ModelOptimizer, Party, PublicIdentity
 from comity_common.canonical import decode, encode
 from comity_common.dp.accountant import fits
 from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.tuning import Tune
 from comity_host import settings
 from comity_server.drafting import Start, noise_of, write_agreement
 from comity_server.recipes import RECIPES
@@ -143,7 +144,11 @@ def test_a_day_may_be_written_as_toml_has_it(tmp_path):
 @pytest.mark.parametrize(
     ("line", "instead", "told"),
     [
-        ("max_tokens = 64", "max_token = 64", "unknown key task.max_token; did you mean max_tok"),
+        (
+            "max_tokens = 64",
+            "max_token = 64",
+            "unknown key task.max_token; the nearest that exists is max_tok",
+        ),
         ('federation = "card-desk"', 'federation = "x"\nspeed = 1', "unknown key speed"),
         ('"fraud"]', '"card"]', "task.labels: expected every label once, got 'card' twice"),
         ('["card", "loan", "fraud"]', '["card"]', "task.labels: expected at least two labels"),

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
-from comity_client.model.build import base_digest, base_path, build
+from comity_client.model.base import base_digest, base_path
+from comity_client.model.build import build
 from comity_client.model.lowrank import seeded_uniform
-from comity_common.agreement import Pooling, Task, TaskKind, Tune
+from comity_common.agreement import Pooling, Task, TaskKind
 from comity_common.errors import LocalError
+from comity_common.tuning import Tune
 
 TEXTS = ["my card was lost", "please", "the bank the bank the bank was stolen please help"]
 TERMS = {"tune": Tune.HEAD, "lora_rank": 2, "lora_alpha": 4, "seed": bytes(32)}

@@ -12,10 +12,11 @@ from tests.commands import Outcome, comity
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from comity_client.model.export import Provenance, export
-from comity_common.agreement import Pooling, Tune
+from comity_common.agreement import Pooling
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.tuning import Tune
 
 TEXTS = ["my card was lost", "please", "the bank the bank the bank was stolen please help"]
 LABELS = ["card", "loan", "fraud"]

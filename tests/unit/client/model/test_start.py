@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tests.commands import Outcome, comity
 
-from comity_client.model.build import base_digest
-from comity_common.agreement import Tune
+from comity_client.model.base import base_digest
 from comity_common.modelfile import read_state
 from comity_common.optimizer import state_digest
+from comity_common.tuning import Tune
 from comity_host.modelterms import ModelStart
 
 SEED = "5e" * 32
@@ -108,7 +108,12 @@ def test_a_base_that_is_no_bert_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("more", "model", "code", "told"),
     [
-        ("", {"tun": "head"}, "COM-CONF-001", "unknown key model.tun; did you mean tune?"),
+        (
+            "",
+            {"tun": "head"},
+            "COM-CONF-001",
+            "unknown key model.tun; the nearest that exists is tune",
+        ),
         ("", {"tune": "heads"}, "COM-CONF-002", "model.tune"),
         ("", {"seed": "5e"}, "COM-CONF-002", "model.seed"),
         ('[aggregation]\noptimizer = "sgd"', {}, "COM-CONF-002", "aggregation.optimizer"),

@@ -8,12 +8,14 @@ import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 
-from comity_client.model.build import base_path, build
+from comity_client.model.base import base_path
+from comity_client.model.build import build
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Batch, Examples, Features, Indices, TokenisedTexts
 from comity_client.training.step import CLIP_MARGIN, clipping
-from comity_common.agreement import Pooling, Task, TaskKind, Tune
+from comity_common.agreement import Pooling, Task, TaskKind
 from comity_common.errors import LocalError
+from comity_common.tuning import Tune
 
 MODES = list(Tune)
 TEXTS = (

@@ -17,7 +17,8 @@ from comity_client.datasets import Rows
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.step import clipping
 from comity_client.training.trainer import Trainer
-from comity_common.agreement import Training, Tune
+from comity_common.agreement import Training
+from comity_common.tuning import Tune
 
 TEXTS = ("my card was lost", "please help", "the loan", "money was stolen") * 5
 TERMS = Training(

@@ -1,0 +1,77 @@
+"""The root command: help that does not keep anybody waiting, and one line for what went wrong."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.commands import comity
+
+HEAVY = {
+    *("torch", "transformers", "opacus", "peft", "flwr", "grpc", "google.protobuf"),
+    *("numpy", "pydantic", "sqlalchemy", "rich", "structlog", "cryptography", "uvicorn"),
+}
+ASKS = """
+import sys
+from comity_host.cli import run
+code = run(sys.argv[1:])
+print(*sorted(sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("client",), ("client", "data", "add"), ("server", "run", "start"), ("demo",)]
+)
+def test_help_loads_nothing_that_takes_long(words: tuple[str, ...]) -> None:
+    asked = [sys.executable, "-c", ASKS, *words, "--help"]
+    answered = subprocess.run(asked, capture_output=True, text=True, check=True)
+    loaded = set(answered.stderr.split())
+    assert "Usage: comity" in answered.stdout
+    assert "\\[" not in answered.stdout
+    assert "typer" in loaded
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(shell: str) -> None:
+    def complete(typed: str) -> str:
+        words = typed.split(" ")
+        env = os.environ | {
+            "_COMITY_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(len(words) - 1),
+            "_TYPER_COMPLETE_ARGS": typed,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        script = "from comity_host.cli import main; main()"
+        answered = subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False
+        )
+        return answered.stdout
+
+    assert "what-left" in complete("comity client wh")
+    assert "--min-participants" in complete("comity client policy set --min")
+
+
+def test_wrong_usage_is_one_line_with_code_cause_and_fix() -> None:
+    found = comity("server", "invite", "berlin", "--region", "DE", "--days", "0")
+    assert found.exit_code == 2
+    (line,) = found.error.splitlines()
+    assert line.startswith("COM-ANY-004 Invalid value for '--days': 0 is not in the range")
+    assert line.endswith("Fix: comity server invite --help says how it is called")
+
+
+def test_wrong_usage_is_one_envelope_for_scripts() -> None:
+    found = comity("client", "nonsense", "--json")
+    assert found.exit_code == 2
+    error = json.loads(found.output)["error"]
+    assert error["code"] == "COM-ANY-004"
+    assert error["fix"] == "comity client --help says how it is called"
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    found = comity("server", "agreement")
+    assert found.exit_code == 2
+    assert "propose" in found.output + found.error
