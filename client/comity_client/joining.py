@@ -66,10 +66,10 @@ def reach(call: Callable[[], T], on_wait: Callable[[Problem], None]) -> T:
         try:
             return call()
         except Problem as problem:
-            if problem.code != AWAY or time.monotonic() + pause > deadline:
+            if problem.code != AWAY or time.monotonic() >= deadline:
                 raise
             on_wait(problem)
-        time.sleep(pause)
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause *= 2
 
 

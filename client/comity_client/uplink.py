@@ -142,8 +142,10 @@ class Uplink:
         Args:
             on_open: told when the operator has taken the call.
 
+        It ends by itself when `be_ready` has something new to say.
+
         Raises:
-            Unreachable: it ended, or `be_ready` said something new.
+            Unreachable: the connection ended.
         """
         with self._mailbox_lock:
             request = pb.FollowRequest(after=after, ready=self._ready)
@@ -163,6 +165,8 @@ class Uplink:
                     boxes=tuple(item.boxes),
                 )
         except grpc.RpcError as error:
+            if request.ready != self._ready:
+                return
             raise _translated(error) from None
         raise Unreachable("the operator ended the mailbox")
 

@@ -15,6 +15,7 @@ What becomes of a certified round is in `releases`; who calls this when is in `d
 """
 
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -346,30 +347,35 @@ class Vault:
         )
 
     def _decline(self, round: Round, refusal: Refusal) -> None:
-        inst = self._inst
-        with inst.store.erasing() as tx:
-            inst.note_refusal(tx, refusal, round.agreement, round.number)
-            inst.rounds.close(tx, round, refusal.code.value)
-            message = Decline(
-                agreement=round.agreement,
-                round=round.number,
-                plan=round.plan_digest,
-                institution=inst.me,
-                code=refusal.code,
-            )
-            signed = inst.keys.signing.sign(Purpose.DECLINE, encode(message))
-            inst.outbox.put(tx, round.agreement, pb.PARCEL_KIND_DECLINE, signed, round.number)
+        with self._inst.store.erasing() as tx:
+            self._close_declined(tx, round, refusal)
         self.rest(f"refused: {refusal.code.value}")
 
     def _forfeit(self, round: Round, code: RefusalCode) -> None:
         if round.reserve is None:
             raise LocalError("expected a reserve of a joined round")
-        with self._inst.store.transaction() as tx:
+        refusal = Refusal(code, "expected a round that was not interrupted")
+        with self._inst.store.erasing() as tx:  # charged and closed at once, or twice charged
             self._inst.ledger.append(
                 tx,
                 BudgetCharge(nonce=round.reserve, outcome=Outcome.FORFEITED, released=Digest("")),
             )
-        self._decline(round, Refusal(code, "expected a round that was not interrupted"))
+            self._close_declined(tx, round, refusal)
+        self.rest(f"refused: {code.value}")
+
+    def _close_declined(self, tx: sqlite3.Connection, round: Round, refusal: Refusal) -> None:
+        inst = self._inst
+        inst.note_refusal(tx, refusal, round.agreement, round.number)
+        inst.rounds.close(tx, round, refusal.code.value)
+        message = Decline(
+            agreement=round.agreement,
+            round=round.number,
+            plan=round.plan_digest,
+            institution=inst.me,
+            code=refusal.code,
+        )
+        signed = inst.keys.signing.sign(Purpose.DECLINE, encode(message))
+        inst.outbox.put(tx, round.agreement, pb.PARCEL_KIND_DECLINE, signed, round.number)
 
     def _check_receipt(self, round: Round, signed: Signed) -> None:
         operator = self._agreement.operator.identity

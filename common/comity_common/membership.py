@@ -36,7 +36,7 @@ MAX_NAME = 200  # characters
 MAX_REQUEST_BYTES = 16 << 10
 
 _NAMES = re.compile(JURISDICTION_PATTERN.pattern * 2 + ID_PATTERN.pattern)
-_USER_AGENT = re.compile(r"comity/([0-9]{1,5})(?= |$)")
+_USER_AGENT = re.compile(r"comity/([0-9]{1,5})(?: [ -~]*)?")
 _INVITATION = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/i/([\w-]+)")
 
 
@@ -215,7 +215,7 @@ def check_user_agent(given: str) -> None:
     Raises:
         PeerError: another one, or it does not say.
     """
-    spoken = _USER_AGENT.match(given)
+    spoken = _USER_AGENT.fullmatch(given)
     if spoken is None or spoken[1] != str(PROTOCOL_VERSION):
         got = spoken[1] if spoken else "none"
         raise PeerError(f"expected protocol {PROTOCOL_VERSION}, got {got}")

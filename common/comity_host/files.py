@@ -12,6 +12,7 @@ from typing import BinaryIO, TextIO
 
 from comity_common.errors import LocalError, Problem
 
+SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)  # the latter when it is opened
 MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
 
 
@@ -73,12 +74,17 @@ def keep_short(log: Path, limit: int) -> None:
     """Begin a log anew when it is too long, and keep the old text beside it as `.1`.
 
     Its writer must append, and may go on meanwhile; a line that it writes just then may be lost.
+    On a full disk the old text is lost too.
 
     Args:
         limit: bytes.
     """
     if log.exists() and log.stat().st_size > limit:
-        shutil.copyfile(log, log.with_name(log.name + ".1"))
+        before = log.with_name(log.name + ".1")
+        try:
+            shutil.copyfile(log, before)
+        except OSError:
+            before.unlink(missing_ok=True)
         os.truncate(log, 0)
 
 
@@ -103,7 +109,7 @@ def is_disk_full(error: Exception) -> bool:
         case OSError():
             return error.errno in (errno.ENOSPC, errno.EDQUOT)
         case sqlite3.OperationalError():
-            return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            return getattr(error, "sqlite_errorcode", None) in SQLITE_FULL
         case _:
             return False
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from tests.commands import Outcome, comity
 
+import comity_client.model.base
 from comity.v1 import transfer_pb2 as pb
 from comity_client.backup import Passphrase, open_backup, restore, write_backup
 from comity_client.correspondence import Correspondence
 from comity_client.home import Home
 from comity_client.institution import Institution
+from comity_client.model.base import base_path
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError
@@ -207,6 +210,48 @@ def test_a_signature_under_one_changed_byte_is_refused(federation: Federation) -
         uplink.send(digest, pb.PARCEL_KIND_SIGNATURE, signed)  # type: ignore[arg-type]
     uplink.close()
     assert federation.server("agreement", "show", "changed").data["signed"] == []
+
+
+def test_an_agreement_that_was_changed_on_a_disk_is_refused_by_every_command(
+    federation: Federation,
+) -> None:
+    federation.propose("changed")
+    federation.client("berlin", "agreement", "list")
+    home = shutil.copytree(federation.path / "berlin", federation.path / "berlin-changed")
+    with sqlite3.connect(home / "vault.db") as store:
+        store.execute("update agreements set raw = cast(replace(raw, 'sort', 'sell') as blob)")
+    operator = shutil.copytree(
+        federation.path / "operator",
+        federation.path / "operator-changed",
+        ignore=shutil.ignore_patterns("*.sock"),
+    )
+    with sqlite3.connect(operator / "server.db") as store:
+        store.execute("update agreements set body = cast(replace(body, 'sort', 'sell') as blob)")
+    for part, place in (("client", home), ("server", operator)):
+        for words in (("list",), ("show", "changed")):
+            found = comity(part, "agreement", *words, "--home", place, "--json")
+            assert (found.exit_code, found.envelope["error"]["code"]) == (4, "COM-AGREE-006")
+
+
+def test_nothing_can_be_exported_before_a_round_is_certified(
+    federation: Federation, tmp_path: Path
+) -> None:
+    found = federation.client("berlin", "export", tmp_path / "model")
+    assert (found.exit_code, found.envelope["error"]["code"]) == (1, "COM-EXPORT-001")
+    assert not (tmp_path / "model").exists()
+
+
+def test_another_base_model_keeps_an_institution_from_signing(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation.propose("other-base")
+    other = shutil.copytree(base_path("minilm"), tmp_path / "base")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 0.1}))
+    monkeypatch.setattr(comity_client.model.base, "base_path", lambda name: other)
+    found = federation.client("berlin", "agreement", "sign", "other-base")
+    assert (found.exit_code, found.envelope["error"]["code"]) == (1, "COM-MODEL-006")
+    assert federation.state("berlin", "other-base") == "offered"
 
 
 def test_a_proposal_that_is_withdrawn_cannot_be_signed_or_run(federation: Federation) -> None:

@@ -371,6 +371,30 @@ def test_a_home_of_another_institution_is_not_touched(operator: Operator, tmp_pa
     assert sorted((file, file.stat().st_mtime_ns) for file in home.glob("keys/*")) == before
 
 
+def test_a_home_that_belongs_to_another_operator_is_not_touched(
+    operator: Operator, tmp_path: Path
+) -> None:
+    home, stranger = tmp_path / "berlin", Operator(tmp_path / "stranger")
+    invitation = operator.invite()
+    join(home, invitation, "--wait", "0")
+    approve_when_it_waits(operator, "berlin")
+    assert join(home, invitation).exit_code == 0
+    before = {file: file.read_bytes() for file in (home / "vault.toml", home / "operator.card")}
+    found = join(home, stranger.invite(), "--wait", "0")
+    stranger.daemon.close()
+    assert found.envelope["error"]["code"] == "COM-JOIN-008"
+    assert "Institute of Examples" in found.envelope["error"]["message"]
+    assert all(file.read_bytes() == content for file, content in before.items())
+    assert join(home, invitation).exit_code == 0
+
+
+def test_a_proxy_that_is_no_address_is_wrong_usage(operator: Operator, tmp_path: Path) -> None:
+    found = join(tmp_path / "berlin", operator.invite(), "--proxy", "ftp:x")
+    assert (found.exit_code, found.envelope["error"]["code"]) == (2, "COM-ANY-004")
+    assert "http://host:port" in found.envelope["error"]["message"]
+    assert not (tmp_path / "berlin").exists()
+
+
 def test_the_card_file_holds_the_operators_public_part_alone(
     operator: Operator, tmp_path: Path
 ) -> None:

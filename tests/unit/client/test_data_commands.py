@@ -1,6 +1,7 @@
 """`comity client data`: an institution sees its rows, and nobody else; a ceiling is for life."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -194,6 +195,24 @@ def test_a_model_without_a_tokenizer_is_refused(add: Add, home: Path, tmp_path: 
         outcome = add("--model", tmp_path, "--json")
         assert outcome.envelope["error"]["code"] == "COM-DATA-023"
     assert listed(home) == []
+
+
+def test_what_cannot_be_registered_is_told_before_the_rows_are_looked_at(
+    add: Add, home: Path, tmp_path: Path
+) -> None:
+    assert add("--json").exit_code == 0
+    other, pipe = tmp_path / "other.jsonl", tmp_path / "pipe.jsonl"
+    other.write_text('{"text": "a", "label": "b"}\n')
+    os.mkfifo(pipe)
+    unknown = ("--model", "nobody/nothing", "--json")
+    for file, name, code in (
+        (other, "intents", "COM-DATA-014"),
+        (None, "again", "COM-DATA-021"),
+        (pipe, "pipe", "COM-DATA-001"),
+    ):
+        found = add(*unknown, name=name, **({"file": file} if file else {}))
+        assert found.envelope["error"]["code"] == code
+    assert len(listed(home)) == 1
 
 
 def test_looking_at_rows_opens_no_connection(home: Path, rows: Path) -> None:

@@ -639,9 +639,6 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
 # A disk on which there is hardly any room
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="reported: charge and decline are two transactions"
-)
 def test_an_interrupted_round_is_charged_once_however_often_there_is_no_room_to_say_so(
     bench: Bench,
 ) -> None:

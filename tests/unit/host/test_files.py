@@ -185,7 +185,6 @@ def test_other_errors_are_not_a_full_disk(tmp_path: Path) -> None:
             assert not is_disk_full(error), error
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="reported: it has no code to read")
 def test_an_error_of_sqlite_without_a_code_is_not_a_full_disk() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         error = raised(lambda: connection.execute("select cast(x'ff' as text)").fetchone())

@@ -1,5 +1,6 @@
 """Making an operator, approving institutions, and what must hold before an agreement runs."""
 
+import errno
 import stat
 import tomllib
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from cryptography import x509
 from sqlalchemy import update
+from tests.commands import comity
 from tests.simulation.federation import make_agreement
 from tests.simulation.network import Identity
 
@@ -26,6 +28,28 @@ from comity_server.registry import Registry
 from comity_server.store import Store, schema
 
 TERMS = {"name": 'Uni "Nord"', "jurisdiction": "DE", "transfer": "127.0.0.1:7443"}
+
+
+def test_a_country_that_is_none_leaves_no_operator_behind(tmp_path: Path) -> None:
+    words = ("server", "init", "--name", "P", "--home", tmp_path / "op", "--json")
+    found = comity(*words, "--region", "CHX")
+    assert (found.exit_code, found.envelope["error"]["code"]) == (1, "COM-MEMBER-002")
+    assert not (tmp_path / "op").exists()
+    assert comity(*words, "--region", "CH").exit_code == 0
+
+
+def test_an_operator_that_could_not_be_made_whole_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(settings, "write", full)
+    with pytest.raises(OSError, match="no space"):
+        init(tmp_path / "op", **TERMS)
+    assert not (tmp_path / "op").exists()
+    monkeypatch.undo()
+    init(tmp_path / "op", **TERMS)
 
 
 class Desk:
