@@ -203,7 +203,7 @@ BAD = [
     ("privacy", {"delta": Decimal(1)}),
     ("aggregation", {"collusion": 0}),
     ("aggregation", {"collusion": -1}),
-    ("aggregation", {"ring_width": 24}),
+    ("aggregation", {"ring_width": 16}),
     ("aggregation", {"ring_width": 64}),
     ("aggregation", {"range": Decimal(0)}),
     ("aggregation", {"range": Decimal(-1)}),

@@ -39,7 +39,7 @@ def test_participants_at_the_bound_just_fit_the_ring(participants):
     assert participants * bound <= 2**31 - 1 < participants * (bound + 1)
 
 
-@pytest.mark.parametrize("width", [0, 24, 31, 33, 64])
+@pytest.mark.parametrize("width", [0, 8, 16, 23, 25, 31, 33, 64])
 def test_no_other_ring_width_is_known(width):
     with pytest.raises(LocalError):
         lane_bound(width, 3)
