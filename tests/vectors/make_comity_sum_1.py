@@ -25,7 +25,14 @@ from comity_common.crypto.stream import Keystream
 from comity_common.errors import RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.keyepoch import PairChain, _info, pair_chains, view_digest
-from comity_common.secagg.masking import Masks, commitment, mask, pair_seed, with_canaries
+from comity_common.secagg.masking import (
+    Masks,
+    commitment,
+    mask,
+    masked_vector,
+    pair_seed,
+    with_canaries,
+)
 from comity_common.secagg.messages import (
     CertificateBody,
     Complaint,
@@ -150,6 +157,15 @@ def masked() -> dict[str, str]:
         "root": chunks.root(len(vector), leaves).hex(),
         "root_of_nothing": chunks.root(0, []).hex(),
     }
+
+
+def masked_24() -> dict[str, str]:
+    """The same vector in lanes of 24 bits: cut, and under the same masks."""
+    seeds = [(A, bytes([2]) * 32), (C, bytes([3]) * 32)]
+    vector = masked_vector(
+        [CLEAR], PLAN.lanes, 24, me=B, self_seed=bytes([1]) * 32, pair_seeds=seeds
+    )
+    return {"clear": bytes(with_canaries(CLEAR, 24)).hex(), "masked": bytes(vector).hex()}
 
 
 def shared() -> dict[str, Any]:
@@ -295,6 +311,7 @@ def vectors(previous: dict[str, Any]) -> dict[str, Any]:
         "keys": keys(),
         "streams": streams(),
         "masked": masked(),
+        "masked_24": masked_24(),
         "shared": shared(),
         "messages": messages(),
         "epoch": epoch(previous.get("epoch", {})),
