@@ -227,8 +227,8 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="comity server institutions; comity server revoke {id} first if it is to join anew",
     ),
     "COM-MEMBER-004": Explanation(
-        cause="no institution {id} waits here",
-        fix="comity server institutions shows who does",
+        cause="no institution {id} waits for approval",
+        fix="comity server institutions shows who does; who is invited must join first",
     ),
     # Data
     "COM-DATA-001": Explanation(
@@ -352,6 +352,11 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="nothing is done under it; bring the home back from a backup, and find out who changed "
         "it",
         exit_code=UNREADABLE,
+    ),
+    "COM-AGREE-008": Explanation(
+        cause="no agreement waits for this institution",
+        fix="wait until the operator proposes one; comity client start hears of it, and comity "
+        "client status tells",
     ),
     # Terms of an agreement
     "COM-TERMS-001": Explanation(

@@ -160,8 +160,10 @@ def _find(institution: "Institution", name: str) -> "Known":
     if name:
         return institution.agreements.find(name)
     open_ = [one for one in institution.agreements.known() if one.state not in OVER]
-    if len(open_) != 1:
-        raise Problem("COM-AGREE-001", which="open", count=len(open_) or "none")
+    if not open_:
+        raise Problem("COM-AGREE-008")
+    if len(open_) > 1:
+        raise Problem("COM-AGREE-001", which="open", count=len(open_))
     return open_[0]
 
 
