@@ -23,7 +23,7 @@ from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Mailroom
-from comity_client.releases import is_over
+from comity_client.releases import first_model, is_over
 from comity_client.uplink import Delivery, Unreachable, Uplink
 from comity_client.vault import OnPhase, Vault
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
@@ -161,7 +161,13 @@ class Daemon:
         with inst.store.transaction() as tx:
             inst.progress.begin(tx, agreement)
         if inst.progress.get(agreement.digest).certified == 0:
-            inst.models.save(agreement.digest, workbench.first_state)
+            try:
+                first = first_model(inst, agreement, uplink, workbench.first_state)
+            except (Unreachable, PeerError) as error:
+                self._stage = f"cannot get the model: {error}"
+                stop.wait(AGAIN_S)
+                return
+            inst.models.save(agreement.digest, first)
         vault = Vault(inst, standing, workbench, uplink, self._on_phase)
         vault.recover()
         mailroom = Mailroom(inst, agreement, vault, uplink, correspondence, workbench)

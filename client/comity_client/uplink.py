@@ -244,20 +244,37 @@ class Uplink:
         """
         request = pb.FetchTotalRequest(agreement=agreement, round=round, offset=0)
         stub = self._leave("fetch-total", request.SerializeToString())
-        total = bytearray(size)
+        return self._filled(stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S), size)
+
+    def fetch_model(self, agreement: Digest, size: int) -> bytearray:
+        """Receive the model state with which an agreement goes on; nothing in it is checked yet.
+
+        Args:
+            size: how many bytes it must have.
+
+        Raises:
+            PeerError: it has more or fewer.
+        """
+        request = pb.FetchModelRequest(agreement=agreement)
+        stub = self._leave("fetch-model", request.SerializeToString())
+        return self._filled(stub.FetchModel(request, timeout=STREAM_TIMEOUT_S), size)
+
+    def _filled(self, pieces: Iterator[pb.Chunk], size: int) -> bytearray:
+        """Put chunks together to exactly so many bytes."""
+        whole = bytearray(size)
         filled = 0
         try:
-            for chunk in stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S):
+            for chunk in pieces:
                 if chunk.offset != filled or filled + len(chunk.data) > size:
-                    raise PeerError(f"expected {size} bytes of a sum, in order")
-                total[filled : filled + len(chunk.data)] = chunk.data
+                    raise PeerError(f"expected {size} bytes, in order")
+                whole[filled : filled + len(chunk.data)] = chunk.data
                 filled += len(chunk.data)
                 self.received += chunk.ByteSize()
         except grpc.RpcError as error:
             raise _translated(error) from None
         if filled != size:
-            raise PeerError(f"expected a sum of {size} bytes, got {filled}")
-        return total
+            raise PeerError(f"expected {size} bytes, got {filled}")
+        return whole
 
     def fetch_agreements(self) -> list[AgreementState]:
         """Receive every agreement that names this institution."""

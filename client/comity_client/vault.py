@@ -269,6 +269,8 @@ class Vault:
         inst = self._inst
         state = inst.models.load(round.agreement, plan.model)
         moments = inst.models.load_moments(round.agreement)
+        if moments is None and self._agreement.continues is not None:
+            moments = inst.models.load_moments(self._agreement.continues.agreement)
 
         def on_step(done: int, of: int) -> None:
             self.doing, self.fraction = "training", done / of

@@ -179,6 +179,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{agreement} runs already, and one agreement runs at a time",
         fix="comity server run show {agreement} --watch; or comity server run stop {agreement}",
     ),
+    "COM-RUN-005": Explanation(
+        cause="{agreement} rests: the agreement {later} goes on with its model",
+        fix="comity server agreement withdraw {later}, if it is not to",
+    ),
     # Joining
     "COM-JOIN-001": Explanation(
         cause="this institution has not joined a federation yet",
@@ -358,6 +362,11 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="wait until the operator proposes one; comity client start hears of it, and comity "
         "client status tells",
     ),
+    "COM-AGREE-007": Explanation(
+        cause="{agreement} goes on from another model than this vault has come to",
+        fix="let the vault run until it is up to date (comity client status), and sign then; if it "
+        "is, ask the operator which round the agreement goes on from",
+    ),
     # Terms of an agreement
     "COM-TERMS-001": Explanation(
         cause="{file}: no approved institution is called {names}",
@@ -383,6 +392,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="cannot use the evaluation set {file}: {why}",
         fix="name a file of JSON Lines with text and label in evaluation_set, relative to the "
         "terms file",
+    ),
+    "COM-TERMS-007": Explanation(
+        cause="the terms cannot go on with the model of {name}: {why}",
+        fix="write what the earlier agreement has; comity server agreement show {name} --json",
     ),
     # The first model of an agreement
     "COM-MODEL-001": Explanation(

@@ -173,6 +173,12 @@ class Desk:
             raise WrongTime(f"expected a certified round, got {number}")
         return self.total_path(agreement, number)
 
+    def first_model(self, sender: InstitutionId, agreement: Digest) -> Path:
+        """Return where the state lies with which a continued agreement goes on."""
+        if self._agreements.get_for(sender, agreement).continues is None:
+            raise WrongTime("expected an agreement that goes on with the model of another")
+        return self._agreements.first_model(agreement)
+
     def total_path(self, agreement: Digest, number: int) -> Path:
         """Return where the sum of a round is written."""
         return self._totals / f"{agreement[:16]}-{number:05d}.total"

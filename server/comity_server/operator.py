@@ -26,6 +26,7 @@ class Operator:
     registry: Registry
     agreements: Agreements
     history: History
+    models: Models
 
     def turn_away(self, institution: InstitutionId) -> list[Digest]:
         """Revoke an institution, and take it out of every agreement that is not over.
@@ -67,13 +68,14 @@ def opened(directory: Path) -> Iterator[Operator]:
     home.settings()
     store = Store(home.database)
     try:
-        registry = Registry(store)
+        registry, models = Registry(store), Models(home.models)
         yield Operator(
             home=home,
             keys=home.signing_keys(),
             registry=registry,
-            agreements=Agreements(store, registry, Models(home.models)),
+            agreements=Agreements(store, registry, models),
             history=History(store),
+            models=models,
         )
     finally:
         store.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 
 import grpc
 import structlog
@@ -160,12 +161,14 @@ class TransferService(TransferServicer):
         """Stream the sum of a certified round."""
         with self._answering(context) as sender:
             agreement = wire.digest_of(request.agreement)
-            offset = request.offset
-            with self._desk.total(sender, agreement, request.round).open("rb") as file:
-                file.seek(min(offset, 1 << 62))
-                while data := file.read(chunks.CHUNK_BYTES):
-                    yield pb.Chunk(offset=offset, data=data)
-                    offset += len(data)
+            yield from _read(self._desk.total(sender, agreement, request.round), request.offset)
+
+    def FetchModel(
+        self, request: pb.FetchModelRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Chunk]:
+        """Stream the model state that an agreement goes on with."""
+        with self._answering(context) as sender:
+            yield from _read(self._desk.first_model(sender, wire.digest_of(request.agreement)), 0)
 
     def FetchAgreements(
         self, request: pb.FetchAgreementsRequest, context: grpc.ServicerContext
@@ -271,6 +274,14 @@ def _agreement_state(one: AgreementRecord) -> pb.AgreementState:
         ],
         withdrawals=[wire.envelope(signed) for signed in one.withdrawals],
     )
+
+
+def _read(path: Path, offset: int) -> Iterator[pb.Chunk]:
+    with path.open("rb") as file:
+        file.seek(min(offset, 1 << 62))
+        while data := file.read(chunks.CHUNK_BYTES):
+            yield pb.Chunk(offset=offset, data=data)
+            offset += len(data)
 
 
 def _pieces(first: pb.Chunk, rest: Iterator[pb.Chunk]) -> Iterator[tuple[int, bytes]]:

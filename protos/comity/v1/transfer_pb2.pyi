@@ -343,6 +343,25 @@ class FetchTotalRequest(_message.Message):
 Global___FetchTotalRequest: _TypeAlias = FetchTotalRequest  # noqa: Y015
 
 @_typing.final
+class FetchModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    agreement: _builtins.str
+    def __init__(
+        self,
+        *,
+        agreement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchModelRequest: _TypeAlias = FetchModelRequest  # noqa: Y015
+
+@_typing.final
 class FetchAgreementsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,6 +54,10 @@ class TransferStub:
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]
     """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+    FetchModel: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchModelRequest, _transfer_pb2.Chunk]
+    """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+    1 MiB.
+    """
     FetchAgreements: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchAgreementsRequest, _transfer_pb2.AgreementState]
     """Every agreement that names the institution, with the signatures and withdrawals that are there."""
     Probe: _grpc.StreamUnaryMultiCallable[_transfer_pb2.ProbeRequest, _transfer_pb2.ProbeReply]
@@ -81,6 +85,10 @@ class TransferAsyncStub(TransferStub):
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]  # type: ignore[assignment]
     """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+    FetchModel: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchModelRequest, _transfer_pb2.Chunk]  # type: ignore[assignment]
+    """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+    1 MiB.
+    """
     FetchAgreements: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchAgreementsRequest, _transfer_pb2.AgreementState]  # type: ignore[assignment]
     """Every agreement that names the institution, with the signatures and withdrawals that are there."""
     Probe: _aio.StreamUnaryMultiCallable[_transfer_pb2.ProbeRequest, _transfer_pb2.ProbeReply]  # type: ignore[assignment]
@@ -147,6 +155,16 @@ class TransferServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfer_pb2.Chunk], _abc.AsyncIterator[_transfer_pb2.Chunk]]:
         """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+
+    @_abc_1.abstractmethod
+    def FetchModel(
+        self,
+        request: _transfer_pb2.FetchModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_transfer_pb2.Chunk], _abc.AsyncIterator[_transfer_pb2.Chunk]]:
+        """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+        1 MiB.
+        """
 
     @_abc_1.abstractmethod
     def FetchAgreements(
