@@ -481,6 +481,38 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="no round that this institution took part in is certified yet",
         fix="wait for the first one; comity client status shows where it is",
     ),
+    # Rounds that are recomputed
+    "COM-AUDIT-001": Explanation(
+        cause="{path} is no stored round: {why}",
+        fix="ask for the directory again, whole and unchanged, as comity server run export-round "
+        "wrote it",
+        exit_code=UNREADABLE,
+    ),
+    "COM-AUDIT-002": Explanation(
+        cause="step {number}, {name}, does not hold: {why}",
+        fix="keep the directory as it is and show it to the institutions; whoever calls again sees "
+        "the same",
+        exit_code=FINDINGS,
+    ),
+    "COM-AUDIT-003": Explanation(
+        cause="all of this holds if the agreement is the right one, and nobody vouched for that",
+        fix="ask an institution that you trust for the eight words of its agreement (comity client "
+        "agreement show) and give them with --agreement",
+        exit_code=FINDINGS,
+    ),
+    "COM-AUDIT-004": Explanation(
+        cause="--agreement: expected 64 hexadecimal digits or eight words, got {count}",
+        fix='give the words in quotation marks, as in --agreement "word word …"',
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-005": Explanation(
+        cause="round {round} of {agreement} cannot be written: {why}",
+        fix="comity server run show {agreement} lists the rounds that have ended",
+    ),
+    "COM-AUDIT-006": Explanation(
+        cause="{directory} cannot be made: {why}",
+        fix="name a directory that is not there yet, in one that is; nothing was written",
+    ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(
         cause="there is no agreement to rehearse",

@@ -21,6 +21,7 @@ from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Decline, Header, Receipt, Reveal
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.round import Stage
+from comity_server.aggregator import total_path
 from comity_server.agreements import AgreementRecord, Agreements
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.errors import WrongTime
@@ -181,7 +182,7 @@ class Desk:
 
     def total_path(self, agreement: Digest, number: int) -> Path:
         """Return where the sum of a round is written."""
-        return self._totals / f"{agreement[:16]}-{number:05d}.total"
+        return total_path(self._totals, agreement, number)
 
     def begin_upload(
         self, sender: InstitutionId, agreement: Digest, declared: Declared

@@ -53,11 +53,13 @@ class Round:
         accepted: who answered the order with yes.
         certificate: how it ended, once it has.
         published: whether the certificate went to all.
+        signed_survivors: the list that was posted, once it was.
+        uploads: where what was uploaded lies.
     """
 
     def __init__(self, store: Store, uploads: Uploads, agreement: Agreement, number: int) -> None:
         self._store = store
-        self._uploads = uploads
+        self.uploads = uploads
         self.agreement = agreement
         where = (rounds.c.agreement == agreement.digest, rounds.c.number == number)
         happened = (events.c.agreement == agreement.digest, events.c.round == number)
@@ -75,6 +77,11 @@ class Round:
             None
             if row.certificate is None
             else Signed(body=row.certificate, signature=row.certificate_signature)
+        )
+        self.signed_survivors = (
+            None
+            if row.survivors is None
+            else Signed(body=row.survivors, signature=row.survivors_signature)
         )
         self._told = Stage(row.stage)
         for event in stored:
@@ -171,8 +178,16 @@ class Round:
         with self._store.write() as tx:
             for survivor in listed.survivors:
                 mailbox.post(tx, survivor, self._survivors_parcel(listed, signed, survivor))
-            tx.execute(update(rounds).where(*self._here).values(stage=Stage.REVEALING))
-        self._told = Stage.REVEALING
+            tx.execute(
+                update(rounds)
+                .where(*self._here)
+                .values(
+                    stage=Stage.REVEALING,
+                    survivors=signed.body,
+                    survivors_signature=signed.signature,
+                )
+            )
+        self._told, self.signed_survivors = Stage.REVEALING, signed
         mailbox.announce()
 
     def end(
@@ -241,6 +256,22 @@ class Round:
             rows = tx.execute(query.order_by(endorsements.c.institution)).all()
         return [Signed(body=row.body, signature=row.signature) for row in rows]
 
+    def reveals(self) -> dict[InstitutionId, Signed]:
+        """Return the reveals that counted, as they were signed."""
+        query = select(events).where(
+            events.c.agreement == self.agreement.digest,
+            events.c.round == self.plan.round,
+            events.c.kind == EventKind.REVEALED,
+        )
+        with self._store.read() as tx:
+            rows = tx.execute(query.order_by(events.c.id)).all()
+        taken = self.collector.reveals
+        return {
+            InstitutionId(row.institution): Signed(body=row.body, signature=row.signature)
+            for row in rows
+            if row.institution in taken and encode(taken[row.institution]) == row.body
+        }
+
     def _take(self, kind: EventKind, institution: InstitutionId, signed: Signed = _NOTHING) -> None:
         with self._store.write() as tx:
             row = {
@@ -268,7 +299,7 @@ class Round:
             case EventKind.DECLINED:
                 self.collector.decline(signed)
             case EventKind.UPLOADED:
-                declared = self._uploads.declared(Digest(signed.body.decode()))
+                declared = self.uploads.declared(Digest(signed.body.decode()))
                 self.collector.upload(
                     declared.signed_header, declared.signed_upload, declared.boxes
                 )

@@ -1,5 +1,6 @@
-"""`comity server run start|list|show|stop`: the rounds of an agreement that all have signed."""
+"""`comity server run …`: the rounds of an agreement that all have signed."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,6 +103,40 @@ def stop(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False)
         )
         data = _summary(operator, operator.agreements.find(record.agreement.digest))
     succeed(data, as_json=json_, text=f"{data['federation']} is stopped.")
+
+
+@app.command("export-round")
+def export_round(
+    name: Name,
+    number: Annotated[int, typer.Argument(metavar="N", min=1, help="Which round.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Is made.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Write a round that has ended, for an auditor to compute again."""
+    from comity_host.servicetexts import waiting
+    from comity_server.exporting import export_round as export
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        agreement = operator.agreements.find(name).agreement
+        with waiting("writing the round"):
+            exported = export(operator, agreement, number, directory)
+    succeed(
+        {
+            "directory": str(directory),
+            "agreement": agreement.digest,
+            "federation": agreement.federation,
+            "round": number,
+            "files": exported.files,
+            "bytes": exported.bytes,
+        },
+        as_json=json_,
+        text=f"{directory} holds round {number} of {agreement.federation}: {exported.files} files, "
+        f"{exported.bytes:,} bytes.\n"
+        f"Whoever holds it can open the sum, as you can: hand it to auditors alone.\n"
+        f"Next, there: comity audit recompute-round {directory.name} --agreement WORDS",
+    )
 
 
 def _watch(operator: "Operator", digest: Any) -> None:

@@ -23,7 +23,8 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("client",), ("client", "data", "add"), ("server", "run", "start"), ("demo",)]
+    "words",
+    [(), ("client",), ("client", "data", "add"), ("server", "run", "start"), ("audit",), ("demo",)],
 )
 def test_help_loads_nothing_that_takes_long(words: tuple[str, ...]) -> None:
     asked = [sys.executable, "-c", ASKS, *words, "--help"]
