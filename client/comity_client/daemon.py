@@ -19,12 +19,13 @@ import structlog
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Standing
 from comity_client.correspondence import Correspondence
+from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Mailroom
 from comity_client.releases import is_over
-from comity_client.uplink import Delivery, Unreachable, Uplink
+from comity_client.uplink import Delivery, Uplink
 from comity_client.vault import OnPhase, Vault
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest

@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from comity_common.errors import LocalError
 
-VERSION = 2
+VERSION = 3
 CONNECTIONS = 16
 BUSY_TIMEOUT_MS = 30_000
 
@@ -152,7 +152,6 @@ uploads = _table(
     _text("institution"),
     _blob("declared"),
     _number("size"),
-    _number("committed"),
     Column("finished", Boolean, nullable=False),
     UniqueConstraint("plan", "institution"),
 )

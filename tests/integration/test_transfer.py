@@ -15,7 +15,7 @@ from tests.simulation.network import Federation, Identity, ServerApp, Vault, pie
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferStub
-from comity_common import wire
+from comity_common import chunks, wire
 from comity_common.canonical import encode
 from comity_common.chunks import CHUNK_BYTES
 from comity_common.crypto.sign import Purpose, verify
@@ -92,40 +92,41 @@ def status_of(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
-def test_an_upload_resumes_at_any_offset_and_refuses_what_is_not_it(running: Running) -> None:
+def missing(vault: Vault, dealt: Dealt) -> list[int]:
+    """Begin an upload and read which chunks are wanted."""
+    state = vault.stub.BeginUpload(vault.begin_request(dealt))
+    return chunks.missing(len(dealt.leaves), state.held)
+
+
+def test_an_upload_resumes_anywhere_and_refuses_what_is_not_it(running: Running) -> None:
     vault, dealt = running.manual, running.dealt
     name = header_digest(dealt.header)
-    begin = vault.begin_request(dealt)
     chance = random.Random(5)
 
-    offset = vault.stub.BeginUpload(begin).committed
-    assert offset == 0
-    vault.stub.PutChunks(itertools.islice(pieces(name, dealt.vector), 2))
-    assert vault.stub.BeginUpload(begin).committed == 2 * CHUNK_BYTES
+    assert missing(vault, dealt) == [0, 1, 2, 3, 4]
+    vault.stub.PutChunks(pieces(name, dealt.vector, [3, 0]))
+    assert missing(vault, dealt) == [1, 2, 4]
 
     corrupt = bytearray(dealt.vector)
     corrupt[2 * CHUNK_BYTES + chance.randrange(CHUNK_BYTES)] ^= 1
-    code, words = status_of(lambda: vault.stub.PutChunks(pieces(name, corrupt, 2 * CHUNK_BYTES)))
+    code, words = status_of(lambda: vault.stub.PutChunks(pieces(name, corrupt, [1, 2, 4])))
     assert (code, words) == (
         Status.INVALID_ARGUMENT,
         f"expected the chunk at {2 * CHUNK_BYTES} that the header promised",
     )
-    assert vault.stub.BeginUpload(begin).committed == 2 * CHUNK_BYTES
+    assert missing(vault, dealt) == [2, 4]
 
-    assert status_of(lambda: vault.stub.PutChunks(pieces(name, dealt.vector)))[0] is Status.ABORTED
     finish = pb.FinishUploadRequest(header=name)
-    assert status_of(lambda: vault.stub.FinishUpload(finish))[0] is Status.FAILED_PRECONDITION
-
-    offset = vault.stub.BeginUpload(begin).committed
-    while offset < dealt.header.size:
-        broken = BreaksOff(pieces(name, dealt.vector, offset), chance.randint(0, 2))
-        call = vault.stub.PutChunks.future(broken)
-        broken.done.wait(10)
-        call.cancel()
-        offset = vault.stub.BeginUpload(begin).committed
-        assert offset % CHUNK_BYTES == 0 or offset == dealt.header.size
-        if offset == 3 * CHUNK_BYTES:
-            vault.stub.PutChunks(pieces(name, dealt.vector, offset))
+    assert status_of(lambda: vault.stub.FinishUpload(finish)) == (
+        Status.ABORTED,
+        "expected all chunks, 2 are missing",
+    )
+    broken = BreaksOff(pieces(name, dealt.vector, [0, 4]), 2)
+    call = vault.stub.PutChunks.future(broken)
+    broken.done.wait(10)
+    until(lambda: missing(vault, dealt) == [2])
+    call.cancel()
+    vault.stub.PutChunks(pieces(name, dealt.vector))
 
     receipts = [wire.signed(vault.stub.FinishUpload(finish)) for _ in range(2)]
     operator = running.federation.agreement.operator.identity
@@ -182,7 +183,8 @@ def test_another_header_for_the_same_plan_is_refused_also_after_a_restart(
     stub = TransferStub(running.federation.identities[vault.id].channel(again.port))
     code, words = status_of(lambda: stub.BeginUpload(vault.begin_request(other)))
     assert "another is refused for ever" in words
-    assert stub.BeginUpload(vault.begin_request(dealt)).committed == 0
+    held = stub.BeginUpload(vault.begin_request(dealt)).held
+    assert len(chunks.missing(len(dealt.leaves), held)) == len(dealt.leaves)
 
 
 def test_a_declaration_that_would_fail_at_the_end_is_refused_at_once(shared: Running) -> None:

@@ -14,7 +14,8 @@ from tests.simulation.network import QUICK, Federation, Identity, Vault, until
 
 import comity_client.uplink
 from comity.v1 import transfer_pb2 as pb
-from comity_client.uplink import Delivery, Unreachable, Uplink
+from comity_client.failures import Unreachable
+from comity_client.uplink import Delivery, Uplink
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Signed
 from comity_common.ids import Digest, InstitutionId

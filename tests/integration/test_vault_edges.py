@@ -6,7 +6,7 @@ that write down every request. One key epoch, one whole round, and one order tha
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
@@ -132,10 +132,10 @@ def _token_ids(federation: Federation, rows: dict[InstitutionId, list[str]]) -> 
 
 def the_vectors(sent: dict[str, list[Request]]) -> list[bytes]:
     """Put the masked vectors of one institution together."""
-    vectors: dict[str, bytearray] = {}
+    vectors: dict[str, dict[int, bytes]] = defaultdict(dict)
     for request in sent["PutChunks"]:
-        vectors.setdefault(request.message.header, bytearray()).extend(request.message.data)
-    return [bytes(vector) for vector in vectors.values()]
+        vectors[request.message.header][request.message.offset] = request.message.data
+    return [b"".join(data for _, data in sorted(taken.items())) for taken in vectors.values()]
 
 
 def bodies(request: Request) -> list[tuple[Any, Any, Purpose]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comity_common.chunks import CHUNK_BYTES, check_leaves, count, leaf, root
+from comity_common.chunks import CHUNK_BYTES, bitmap, check_leaves, count, leaf, missing, root
 from comity_common.errors import PeerError
 
 
@@ -101,3 +101,14 @@ def test_any_flipped_bit_gives_another_leaf(data, bit):
 def test_a_negative_size_raises_only_peer_errors():
     with pytest.raises(PeerError):
         check_leaves(-1, [], bytes(32))
+
+
+@given(st.integers(0, 70), st.data())
+def test_a_bitmap_says_which_chunks_are_missing(places: int, data: st.DataObject) -> None:
+    absent = sorted(data.draw(st.sets(st.integers(0, max(places - 1, 0)), max_size=places)))
+    absent = [place for place in absent if place < places]
+    bits = bitmap(places, absent)
+    assert missing(places, bits) == absent
+    for other in (bits + b"\x00", bits[:-1] if bits else b"\x01"):
+        with pytest.raises(PeerError, match="bitmap"):
+            missing(places, other)

@@ -122,8 +122,8 @@ class Operator:
             boxes=dealt.boxes,
             leaves=dealt.leaves,
         )
-        name, _ = self.desk.begin_upload(who, self.agreement.digest, declared)
-        self.desk.append(who, name, [(0, bytes(dealt.vector))])
+        name = self.desk.begin_upload(who, self.agreement.digest, declared)
+        self.desk.put(who, name, [(0, bytes(dealt.vector))])
         self.desk.finish_upload(who, name)
 
     def reveal_all(self) -> None:
