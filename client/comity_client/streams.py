@@ -4,7 +4,7 @@ One TCP connection that backs off at every loss is slow over a long way; several
 
 * Every stream has a connection of its own and sends one chunk at a time: the next one only when the
   operator has the one before. So a connection that is cut costs no more than the chunk at hand.
-* A chunk whose fate is unknown is sent again, at once, by the same stream; the same bytes again
+* A chunk whose fate is unknown is sent again, by the same stream; the same bytes again
   change nothing at the operator.
 * A stream that fails again and again ends, and leaves its chunk to the others. What the operator
   refuses ends all of them.
@@ -23,7 +23,9 @@ from comity.v1.transfer_pb2_grpc import TransferStub
 from comity_client.failures import Unreachable, understood
 from comity_common.errors import PeerError
 
-PAUSES_S = (0.0, 0.5, 1.0, 2.0)  # after the first failure of a stream, the second, …; then it ends
+# After the first failure of a chunk, the second, …; then its stream ends. The first one lets gRPC
+# notice that its connection is gone.
+PAUSES_S = (0.1, 0.5, 1.0, 2.0)
 CHUNK_TIMEOUT_S = 600.0  # 1 MiB at 14 kbit/s; a dead connection is noticed by its pings
 
 

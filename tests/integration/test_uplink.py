@@ -26,12 +26,12 @@ from comity_server.daemon import Daemon
 FOURTH = InstitutionId("inst-03")
 
 
-def uplink_of(federation: Federation, identity: Identity, port: int) -> Uplink:
+def uplink_of(federation: Federation, identity: Identity, port: int, streams: int = 1) -> Uplink:
     """Connect as a vault does, with a ledger that keeps nothing."""
     key = identity.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     pin = federation.agreement.operator.identity.tls
     tls = (key, identity.certificate)
-    return Uplink(f"127.0.0.1:{port}", pin, tls, lambda *message: None)
+    return Uplink(f"127.0.0.1:{port}", pin, tls, lambda *message: None, streams=streams)
 
 
 class Fourth:
