@@ -214,6 +214,7 @@ class Daemon:
             try:
                 for delivery in uplink.follow(self._mailbox.cursor(), self._note_connected):
                     tries = 0
+                    self._glance(delivery)
                     if not self._put(delivery, stop):
                         return
             except (Unreachable, PeerError) as error:
@@ -224,6 +225,13 @@ class Daemon:
                 self._away = str(error)
             stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
+
+    def _glance(self, delivery: Delivery) -> None:
+        """Note a deadline at once: the worker may be busy with the very upload for an hour."""
+        vault = self._vault
+        if vault is not None and delivery.kind == pb.PARCEL_KIND_DEADLINE:
+            with contextlib.suppress(PeerError):  # the worker says so in its turn
+                vault.note_deadline(delivery.messages)
 
     def _note_connected(self) -> None:
         self._away = ""
@@ -285,6 +293,7 @@ class Daemon:
             "doing": self._stage or (vault.doing if vault else "stopping"),
             "fraction": vault.fraction if vault else None,
             "away": self._away,
+            "until": vault.upload_until() if vault else None,
         }
 
     def _count(self, uplink: Uplink, agreement: Digest) -> None:

@@ -179,6 +179,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{agreement} runs already, and one agreement runs at a time",
         fix="comity server run show {agreement} --watch; or comity server run stop {agreement}",
     ),
+    "COM-RUN-005": Explanation(
+        cause="{agreement} has no round that waits for uploads: {why}",
+        fix="comity server status shows where the run is",
+    ),
     # Joining
     "COM-JOIN-001": Explanation(
         cause="this institution has not joined a federation yet",

@@ -119,6 +119,7 @@ rounds = _table(
     _blob("body"),
     _blob("signature"),
     _text("stage"),  # up to where institutions have been told
+    Column("until", Float),  # seconds since 1970, once its time for uploads was extended
     Column("published", Boolean, nullable=False),  # the certificate went to all
     Column("started", Float, nullable=False),  # seconds since 1970, for people only
     Column("ended", Float),

@@ -1,17 +1,20 @@
 """The transfer listener: real gRPC with mutual TLS, a real database, hostile callers."""
 
 import itertools
+import json
 import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.simulation.network import Federation, Identity, ServerApp, Vault, pieces, until
+from typer.testing import CliRunner
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferStub
@@ -24,6 +27,7 @@ from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Decline, Endorsement, Receipt
 from comity_common.secagg.participant import Dealt, deal, header_digest
 from comity_server.authority import Authority
+from comity_server.cli import app
 from comity_server.coordination import ask_status
 from comity_server.daemon import Daemon
 from comity_server.transfer import CALLS_PER_INSTITUTION
@@ -64,12 +68,12 @@ def run(directory: Path, lanes: int) -> Iterator[Running]:
     daemon.start()
     vaults = {id: Vault(federation, id, daemon.port).start() for id in federation.agreement.roster}
     vaults["inst-00"].behaviour[1] = "manual"
-    app = ServerApp(federation.home, vaults).start()
+    orders = ServerApp(federation.home, vaults).start()
     try:
         until(lambda: vaults["inst-00"].dealt)
         yield Running(federation, daemon, vaults)
     finally:
-        app.close()
+        orders.close()
         for vault in vaults.values():
             vault.close()
         daemon.close()
@@ -160,6 +164,34 @@ class BreaksOff:
             threading.Event().wait(0.5)
             raise StopIteration
         return chunk
+
+
+def test_the_operator_waits_longer_and_tells_who_is_missing_as_the_command_asks(
+    running: Running,
+) -> None:
+    until(lambda: uploaded(running) == {"inst-01", "inst-02"})
+    home = ["--home", str(running.federation.home.path), "--json"]
+    name = running.federation.agreement.federation
+    told = CliRunner().invoke(app, ["run", "extend", name, "--seconds", "900", *home])
+    assert told.exit_code == 0, told.output
+    data = json.loads(told.stdout)["data"]
+    assert (data["round"], data["told"]) == (1, ["inst-00"])
+    until(lambda: running.manual.deadlines)
+    (deadline,) = running.manual.deadlines
+    assert (deadline.plan,) == tuple(running.manual._plans)
+    assert datetime.fromisoformat(data["until"]).timestamp() == deadline.until
+    assert ask_status(running.federation.home.socket)["extended_until"] == deadline.until
+    assert not any(running.vaults[id].deadlines for id in ("inst-01", "inst-02"))
+
+    running.daemon.close()
+    running.daemon = again = Daemon(running.federation.home.path)
+    again.start()
+    assert ask_status(running.federation.home.socket)["extended_until"] == deadline.until
+
+
+def uploaded(running: Running) -> set[str]:
+    states = ask_status(running.federation.home.socket)["institutions"]
+    return {one["id"] for one in states if one["phase"] == "uploaded"}
 
 
 def test_another_header_for_the_same_plan_is_refused_also_after_a_restart(

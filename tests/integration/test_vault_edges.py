@@ -321,7 +321,7 @@ def test_the_unix_sockets_say_a_closed_list_of_things(crossing: SimpleNamespace)
     states = [answer for answer in heard if "accepted" not in answer]
     assert {(order["accepted"], order["code"]) for order in orders} == {(True, ""), (False, "plan")}
     assert all(order.keys() == {"accepted", "code"} for order in orders)
-    assert all(state.keys() == {"id", "doing", "fraction", "away"} for state in states)
+    assert all(state.keys() == {"id", "doing", "fraction", "away", "until"} for state in states)
     assert {state["id"] for state in states} == set(agreement.roster)
     assert {state["doing"] for state in states} <= doing
     assert {state["away"] for state in states} <= {"", "not connected yet"}

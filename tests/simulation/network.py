@@ -52,6 +52,7 @@ from comity_common.secagg.keyepoch import (
 from comity_common.secagg.masking import sections, vector_bytes
 from comity_common.secagg.messages import (
     CertificateBody,
+    Deadline,
     Decline,
     Endorsement,
     EpochKey,
@@ -232,6 +233,7 @@ class Vault:
         self.totals: dict[int, np.ndarray] = {}
         self.bodies: list[CertificateBody] = []
         self.faults: list[str] = []
+        self.deadlines: list[Deadline] = []
         self._certificate = self.agreement.digest
         self._epoch = (0, ())
         self._opened: EpochOpen | None = None
@@ -388,6 +390,8 @@ class Vault:
                     self._take_certificate(messages)
                 case transfer_pb2.PARCEL_KIND_AGREEMENT_MOVED:
                     pass  # the agreement is given by hand
+                case transfer_pb2.PARCEL_KIND_DEADLINE:
+                    self.deadlines.append(decode(Deadline, messages[0].body))
                 case _:
                     raise PeerError("unexpected kind")
 

@@ -58,6 +58,8 @@ class _ParcelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParcelKind
     """Institution to operator: [Agreement], with the institution's signature."""
     PARCEL_KIND_WITHDRAWAL: _ParcelKind.ValueType  # 12
     """Institution to operator: [Withdrawal]."""
+    PARCEL_KIND_DEADLINE: _ParcelKind.ValueType  # 13
+    """Operator to participant whose upload is not there yet: [Deadline]."""
 
 class ParcelKind(_ParcelKind, metaclass=_ParcelKindEnumTypeWrapper): ...
 
@@ -90,6 +92,8 @@ PARCEL_KIND_SIGNATURE: ParcelKind.ValueType  # 11
 """Institution to operator: [Agreement], with the institution's signature."""
 PARCEL_KIND_WITHDRAWAL: ParcelKind.ValueType  # 12
 """Institution to operator: [Withdrawal]."""
+PARCEL_KIND_DEADLINE: ParcelKind.ValueType  # 13
+"""Operator to participant whose upload is not there yet: [Deadline]."""
 Global___ParcelKind: _TypeAlias = ParcelKind  # noqa: Y015
 
 @_typing.final
