@@ -44,7 +44,7 @@ from comity_common.ledger.bodies import (
     RoundJoin,
     Traffic,
 )
-from comity_common.secagg.messages import Decline, Plan, Receipt, Survivors
+from comity_common.secagg.messages import Deadline, Decline, Plan, Receipt, Survivors
 from comity_common.secagg.participant import answer, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
@@ -54,6 +54,7 @@ from comity_host.files import write_durably
 log = structlog.get_logger()
 
 NONCE_BYTES = 16
+LAST_SECOND = 253_402_300_799  # of the year 9999
 
 OnPhase = Callable[[str, int], None]
 """Told at every boundary of the walk, with the round's number."""
@@ -194,6 +195,32 @@ class Vault:
             inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
         self.rest("revealed")
         self._on_phase("revealed", round.number)
+
+    def note_deadline(self, messages: tuple[Signed, ...]) -> None:
+        """Note how long the operator waits for an upload; for people, the vault goes on as before.
+
+        Raises:
+            PeerError: it is not the operator's word about a round that is open here.
+        """
+        if len(messages) != 1:
+            raise PeerError("expected one deadline")
+        operator = self._agreement.operator.identity
+        raw = verify(operator.ed25519, operator.mldsa44, Purpose.DEADLINE, messages[0])
+        deadline = decode(Deadline, raw)
+        round = self._round_of(deadline.plan)
+        if round is None:
+            raise PeerError("expected a deadline of a round that is open here")
+        if not 0 < deadline.until <= LAST_SECOND:
+            raise PeerError(f"expected seconds since 1970, up to {LAST_SECOND}")
+        with self._inst.store.transaction() as tx:
+            self._inst.rounds.extend(tx, round, deadline.until)
+
+    def upload_until(self) -> int | None:
+        """Return until when the operator waits for the upload at hand, in seconds since 1970."""
+        for round in self._inst.rounds.open(self._agreement.digest):
+            if round.phase in (Phase.ORDERED, Phase.JOINED, Phase.MASKED) and round.until:
+                return round.until
+        return None
 
     def _take_part(self, round: Round) -> None:
         inst = self._inst

@@ -183,6 +183,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{agreement} rests: the agreement {later} goes on with its model",
         fix="comity server agreement withdraw {later}, if it is not to",
     ),
+    "COM-RUN-006": Explanation(
+        cause="{agreement} has no round that waits for uploads: {why}",
+        fix="comity server status shows where the run is",
+    ),
     # Joining
     "COM-JOIN-001": Explanation(
         cause="this institution has not joined a federation yet",

@@ -1,9 +1,10 @@
 """A long file as chunks of 1 MiB, each with a hash, all under one root.
 
-The root names the file; the list of leaves lets the receiver reject a corrupt chunk at once.
+The root names the file; the list of leaves lets the receiver reject a corrupt chunk at once. Which
+chunks a receiver has is said by a bitmap: chunk k is bit k % 8 of byte k // 8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from comity_common.crypto.derive import DIGEST_BYTES, Digesting, digest, number
 from comity_common.errors import LocalError, PeerError
@@ -86,3 +87,23 @@ class RunningRoot:
         leaf = Digesting("chunk")
         leaf.begin(min(CHUNK_BYTES, self._size - self._seen))
         return leaf
+
+
+def bitmap(places: int, missing: Collection[int]) -> bytes:
+    """Say which of so many chunks are there: all but the missing ones."""
+    bits = bytearray(-(-places // 8))
+    for place in range(places):
+        if place not in missing:
+            bits[place // 8] |= 1 << place % 8
+    return bytes(bits)
+
+
+def missing(places: int, bits: bytes) -> list[int]:
+    """Read which of so many chunks are not there, in order.
+
+    Raises:
+        PeerError: it is no bitmap of so many chunks.
+    """
+    if len(bits) != -(-places // 8):
+        raise PeerError(f"expected a bitmap of {places} chunks, got {len(bits)} bytes")
+    return [place for place in range(places) if not bits[place // 8] >> place % 8 & 1]

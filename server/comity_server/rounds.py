@@ -20,7 +20,7 @@ from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.collector import Collector
-from comity_common.secagg.messages import CertificateBody, Plan, Survivors
+from comity_common.secagg.messages import CertificateBody, Deadline, Plan, Survivors
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_server import parcels
@@ -55,6 +55,8 @@ class Round:
         published: whether the certificate went to all.
         signed_survivors: the list that was posted, once it was.
         uploads: where what was uploaded lies.
+        until: uploads are waited for until then at least, in seconds since 1970; 0 as long as
+            nobody has extended their time.
     """
 
     def __init__(self, store: Store, uploads: Uploads, agreement: Agreement, number: int) -> None:
@@ -73,6 +75,7 @@ class Round:
         self.collector = Collector(agreement, self.plan)
         self.accepted: set[InstitutionId] = set()
         self.published: bool = row.published
+        self.until: float = row.until or 0.0
         self.certificate = (
             None
             if row.certificate is None
@@ -161,6 +164,33 @@ class Round:
             self.collector.reveal(signed)
         else:
             self._take(EventKind.REVEALED, institution, signed)
+
+    def extend(self, mailbox: Mailbox, keys: SigningKeys, until: int) -> frozenset[InstitutionId]:
+        """Wait for uploads until then at least, and tell those whose upload is not here.
+
+        Args:
+            until: seconds since 1970; earlier than what was said before changes nothing.
+
+        Returns:
+            who was told.
+
+        Raises:
+            WrongTime: no upload is waited for any more.
+        """
+        if self.stage is not Stage.COLLECTING:
+            raise WrongTime(f"expected a round that waits for uploads, this one is {self.stage}")
+        if until <= self.until:
+            return frozenset()
+        arrived = self.collector.uploads.keys() | self.collector.declined.keys()
+        told = frozenset(self.plan.participants) - arrived
+        signed = keys.sign(Purpose.DEADLINE, encode(Deadline(plan=self.digest, until=until)))
+        with self._store.write() as tx:
+            for institution in sorted(told):
+                mailbox.post(tx, institution, parcels.deadline(self.agreement.digest, signed))
+            tx.execute(update(rounds).where(*self._here).values(until=until))
+        self.until = until
+        mailbox.announce()
+        return told
 
     def expire(self) -> None:
         """Let the deadline of the present stage pass."""

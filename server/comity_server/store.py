@@ -39,6 +39,8 @@ STEPS = {  # from a version to the next
     2: (
         "alter table rounds add column survivors blob",
         "alter table rounds add column survivors_signature blob",
+        "alter table rounds add column until float",
+        "alter table uploads drop column committed",
     ),
 }
 
@@ -127,6 +129,7 @@ rounds = _table(
     _blob("body"),
     _blob("signature"),
     _text("stage"),  # up to where institutions have been told
+    Column("until", Float),  # seconds since 1970, once its time for uploads was extended
     Column("published", Boolean, nullable=False),  # the certificate went to all
     Column("started", Float, nullable=False),  # seconds since 1970, for people only
     Column("ended", Float),
@@ -162,7 +165,6 @@ uploads = _table(
     _text("institution"),
     _blob("declared"),
     _number("size"),
-    _number("committed"),
     Column("finished", Boolean, nullable=False),
     UniqueConstraint("plan", "institution"),
 )

@@ -120,8 +120,8 @@ def refuse(
 def _open(home: Any) -> "tuple[Institution, str]":
     """Open the institution and learn what is new; without the operator, tell what is known."""
     from comity_client.correspondence import Correspondence
+    from comity_client.failures import Unreachable
     from comity_client.institution import Institution
-    from comity_client.uplink import Unreachable
     from comity_host import log
 
     log.set_up()  # what an agreement is refused for is told on stderr
@@ -140,7 +140,7 @@ def _open(home: Any) -> "tuple[Institution, str]":
 def _deliver(institution: "Institution") -> bool:
     """Try to hand over what waits, now; the vault goes on trying."""
     from comity_client.correspondence import Correspondence
-    from comity_client.uplink import Unreachable
+    from comity_client.failures import Unreachable
 
     uplink = institution.uplink()
     try:

@@ -121,7 +121,8 @@ class TransferServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutChunks(self, request_iterator, context):
-        """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream.
+        """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+        ends the stream, one that is there already changes nothing. The answer says that all are taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,9 @@ class TransferStub:
     institution for the same plan is refused for ever.
     """
     PutChunks: _grpc.StreamUnaryMultiCallable[_transfer_pb2.Chunk, _transfer_pb2.UploadState]
-    """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream."""
+    """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+    ends the stream, one that is there already changes nothing. The answer says that all are taken.
+    """
     FinishUpload: _grpc.UnaryUnaryMultiCallable[_transfer_pb2.FinishUploadRequest, _transfer_pb2.Envelope]
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]
@@ -80,7 +82,9 @@ class TransferAsyncStub(TransferStub):
     institution for the same plan is refused for ever.
     """
     PutChunks: _aio.StreamUnaryMultiCallable[_transfer_pb2.Chunk, _transfer_pb2.UploadState]  # type: ignore[assignment]
-    """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream."""
+    """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+    ends the stream, one that is there already changes nothing. The answer says that all are taken.
+    """
     FinishUpload: _aio.UnaryUnaryMultiCallable[_transfer_pb2.FinishUploadRequest, _transfer_pb2.Envelope]  # type: ignore[assignment]
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]  # type: ignore[assignment]
@@ -138,7 +142,9 @@ class TransferServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_transfer_pb2.Chunk],
         context: _ServicerContext,
     ) -> _typing.Union[_transfer_pb2.UploadState, _abc.Awaitable[_transfer_pb2.UploadState]]:
-        """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream."""
+        """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+        ends the stream, one that is there already changes nothing. The answer says that all are taken.
+        """
 
     @_abc_1.abstractmethod
     def FinishUpload(

@@ -20,6 +20,7 @@ Name = Annotated[str, typer.Argument(help="Federation, or the beginning of the d
 WatchOption = Annotated[bool, typer.Option("--watch", help="Stay and show the rounds.")]
 
 LOOK_EVERY_S = 1.0
+DAY_S = 86_400
 
 
 @app.command()
@@ -85,6 +86,38 @@ def show(
             _watch(operator, record.agreement.digest)
         data = _summary(operator, operator.agreements.find(record.agreement.digest))
     succeed(data, as_json=json_, text=_in_words(data))
+
+
+@app.command()
+def extend(
+    name: Name,
+    seconds: Annotated[
+        int, typer.Option(min=1, max=30 * DAY_S, help="For how long from now, at least.")
+    ],
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Wait longer for the uploads of the round that is going on."""
+    from datetime import UTC, datetime
+
+    from comity_server.coordination import ask_extension
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        agreement = operator.agreements.find(name).agreement
+        try:
+            done = ask_extension(operator.home.socket, agreement.digest, seconds)
+        except PeerError as error:
+            raise Problem("COM-RUN-006", agreement=agreement.federation, why=error) from None
+        except LocalError as error:
+            raise Problem("COM-SERVER-001", why=error) from None
+    until = datetime.fromtimestamp(done.until, UTC).isoformat()
+    succeed(
+        {"round": done.round, "until": until, "told": list(done.told)},
+        as_json=json_,
+        text=f"round {done.round} waits for uploads until {until} at least; "
+        f"told: {', '.join(done.told) or 'nobody'}",
+    )
 
 
 @app.command()

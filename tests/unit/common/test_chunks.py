@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comity_common.chunks import CHUNK_BYTES, RunningRoot, check_leaves, count, leaf, root
+from comity_common.chunks import (
+    CHUNK_BYTES,
+    RunningRoot,
+    bitmap,
+    check_leaves,
+    count,
+    leaf,
+    missing,
+    root,
+)
 from comity_common.errors import LocalError, PeerError
 
 
@@ -122,3 +131,14 @@ def test_a_root_of_more_or_less_than_the_file_is_refused():
         running.finish()
     with pytest.raises(LocalError, match="a file of 3 bytes"):
         running.update(b"cd")
+
+
+@given(st.integers(0, 70), st.data())
+def test_a_bitmap_says_which_chunks_are_missing(places: int, data: st.DataObject) -> None:
+    absent = sorted(data.draw(st.sets(st.integers(0, max(places - 1, 0)), max_size=places)))
+    absent = [place for place in absent if place < places]
+    bits = bitmap(places, absent)
+    assert missing(places, bits) == absent
+    for other in (bits + b"\x00", bits[:-1] if bits else b"\x01"):
+        with pytest.raises(PeerError, match="bitmap"):
+            missing(places, other)
