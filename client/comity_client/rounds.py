@@ -75,6 +75,13 @@ class Rounds:
         )
         return None if row is None else _round(row)
 
+    def knows(self, agreement: Digest, plan: Digest) -> bool:
+        """Tell whether there ever was a round here under a plan."""
+        row = self._store.reading().execute(
+            "select 1 from rounds where agreement = ? and plan_digest = ?", (agreement, plan)
+        )
+        return row.fetchone() is not None
+
     def open(self, agreement: Digest) -> list[Round]:
         """Read the rounds that are not closed, in order."""
         rows = self._store.reading().execute(

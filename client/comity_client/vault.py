@@ -14,6 +14,7 @@ Flower can only ask. The rules of the walk:
 What becomes of a certified round is in `releases`; who calls this when is in `daemon`.
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -41,10 +42,11 @@ from comity_common.ledger.bodies import (
     BudgetReserve,
     Egress,
     Outcome,
+    Restore,
     RoundJoin,
     Traffic,
 )
-from comity_common.secagg.messages import Deadline, Decline, Plan, Receipt, Survivors
+from comity_common.secagg.messages import Deadline, Decline, Header, Plan, Receipt, Survivors
 from comity_common.secagg.participant import answer, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
@@ -179,6 +181,8 @@ class Vault:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.SURVIVORS, messages[0])
         survivors = decode(Survivors, raw)
         round = self._round_of(survivors.plan)
+        if round is None and self._has_forgotten(survivors.plan, messages[1:]):
+            self._stop_until_a_new_epoch()
         if round is None or round.plan is None or round.held is None:
             raise PeerError("expected survivors of a round that is open here")
         self._on_phase("before-reveal", round.number)
@@ -411,6 +415,31 @@ class Vault:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.RECEIPT, signed)
         if round.held is None or decode(Receipt, raw).header != round.held.header:
             raise PeerError("expected a receipt of the upload that was sent")
+
+    def _has_forgotten(self, plan: Digest, headers: tuple[Signed, ...]) -> bool:
+        """Tell whether a header of this vault's own is shown, of a round that its store never knew.
+
+        Then its disk is older than its own past, and its pair keys may have masked that round.
+        """
+        inst, own = self._inst, self._inst.keys.identity
+        if inst.rounds.knows(self._agreement.digest, plan):
+            return False
+        for signed in headers:
+            with contextlib.suppress(PeerError):
+                verify(own.ed25519, own.mldsa44, Purpose.HEADER, signed)
+                header = decode(Header, signed.body)
+                if (header.institution, header.plan) == (inst.me, plan):
+                    return True
+        return False
+
+    def _stop_until_a_new_epoch(self) -> None:
+        inst, agreement = self._inst, self._agreement.digest
+        log.error("a round that was forgotten: this vault was restored")
+        epoch, _ = inst.epochs.current(agreement)
+        with inst.store.erasing() as tx:
+            inst.epochs.forget(tx, agreement)
+            inst.ledger.append(tx, Restore(agreement=agreement, epoch=epoch, round=0))
+        self.rest("restored; waiting for a new key epoch")
 
     def _round_of(self, plan: Digest) -> Round | None:
         for round in self._inst.rounds.open(self._agreement.digest):

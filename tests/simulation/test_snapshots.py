@@ -107,7 +107,6 @@ def test_a_live_clone_gets_no_second_list_of_its_round_opened(tmp_path, split):
         assert sum(world.show(who, listed) is not None for listed in lists) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a vault does not notice a round that its store forgot")
 def test_a_restored_vault_that_sees_its_own_header_in_a_list_takes_no_further_order(tmp_path):
     """The design note's rule: it stops, and returns only in a new key epoch."""
     world = Dishonest(tmp_path)
