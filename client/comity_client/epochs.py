@@ -27,7 +27,6 @@ from comity_common.secagg.keyepoch import (
 )
 from comity_common.secagg.messages import EpochKey, EpochOpen, EpochView
 
-
 GIVEN_UP = 2  # neither in use (1) nor being set up (0)
 
 
