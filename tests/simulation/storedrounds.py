@@ -128,7 +128,7 @@ class Played:
         )
         step = 1 << 20
         pieces = [(k, bytes(dealt.vector[k : k + step])) for k in range(0, len(dealt.vector), step)]
-        self.uploads.append(name, who, pieces)
+        self.uploads.put(name, who, pieces)
         self.uploads.finish(name, who)
         round.upload(who, name)
 

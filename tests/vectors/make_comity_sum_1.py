@@ -29,6 +29,7 @@ from comity_common.secagg.masking import Masks, commitment, mask, pair_seed, wit
 from comity_common.secagg.messages import (
     CertificateBody,
     Complaint,
+    Deadline,
     Decline,
     Endorsement,
     EpochHalves,
@@ -207,6 +208,7 @@ def messages() -> dict[str, Any]:
         header,
         Upload(header=header_digest(header), boxes=(b"\x01", b"", b"\x02"), keys=(b"", b"", b"")),
         Receipt(header=header_digest(header)),
+        Deadline(plan=NAMED, until=1_800_000_000),
         survivors,
         Complaint(dealer=A, box_key=KEY),
         Reveal(

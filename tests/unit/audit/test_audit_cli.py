@@ -117,9 +117,13 @@ def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> 
         tx.execute(update(schema).values(version=2))
         for column in ("survivors", "survivors_signature"):
             tx.exec_driver_sql(f"alter table rounds drop column {column}")
+        tx.exec_driver_sql("alter table rounds drop column until")
+        tx.exec_driver_sql("alter table uploads add column committed integer not null default 0")
     store.close()
     assert VERSION - 1 in STEPS
     again = Store(tmp_path / "server.db")
     with again.read() as tx:
-        tx.exec_driver_sql("select survivors, survivors_signature from rounds")
+        tx.exec_driver_sql("select survivors, survivors_signature, until from rounds")
+        columns = [row[1] for row in tx.exec_driver_sql("pragma table_info(uploads)")]
+    assert "committed" not in columns
     again.close()

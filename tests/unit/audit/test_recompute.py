@@ -192,7 +192,7 @@ def altered(raw: bytes, path: tuple[Any, ...]) -> bytes:
     elif isinstance(value, list):
         inner[path[-1]] = ["QUJD"]
     else:
-        inner[path[-1]] = value + 1
+        inner[path[-1]] = 1 if value is None else value + 1
     return rfc8785.dumps(tree)
 
 
