@@ -109,6 +109,8 @@ class Agreements:
     def activate(self, raw: bytes, signatures: Mapping[InstitutionId, bytes]) -> Agreement:
         """Put an agreement in force, with the signatures of all its parties.
 
+        An earlier one with whose model it goes on is over then.
+
         Raises:
             PeerError: a signature is missing or wrong.
             LocalError: this institution has not signed it.
@@ -126,6 +128,8 @@ class Agreements:
             )
             if changed.rowcount != 1:
                 raise LocalError("expected an agreement that this institution has signed")
+            if agreement.continues is not None:
+                self.retire(tx, agreement.continues.agreement)
         return agreement
 
     def offer(self, raw: bytes, signature: bytes, operator: Party) -> Agreement:

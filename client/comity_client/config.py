@@ -31,6 +31,8 @@ class VaultConfig(Settings):
             orders: the user that Flower's untrusted ClientApp runs as. They cannot enter the
             institution's directory, so `sockets` must name one that they can enter.
         threads: how many torch may use.
+        streams: over how many connections an upload goes; on a long way with losses
+            more are faster.
     """
 
     id: str
@@ -42,6 +44,7 @@ class VaultConfig(Settings):
     sockets: Path | None = None
     flower_uids: tuple[int, ...] = ()
     threads: int = Field(default=1, ge=1, le=256)
+    streams: int = Field(default=4, ge=1, le=16)
 
     @property
     def orders(self) -> Path:

@@ -13,6 +13,7 @@ from comity_client.agreements import AgreementState, Known
 from comity_client.datasets import read_rows
 from comity_client.institution import Institution
 from comity_client.model.base import check_base
+from comity_client.releases import check_continuation
 from comity_client.uplink import AgreementState as Told
 from comity_client.uplink import Uplink
 from comity_common.agreement import Agreement
@@ -93,12 +94,14 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
 
     Raises:
         Refusal: the policy or the budget does not allow it.
-        Problem: it is over, its model is not here, or a row of the data set does not fit its task.
+        Problem: it is over, its model is not here or not as computed here, or a row of the data set
+            does not fit its task.
     """
     inst = institution
     if known.state not in (AgreementState.OFFERED, AgreementState.SIGNED):
         raise Problem("COM-AGREE-002", agreement=known.agreement.federation, state=known.state)
     check_base(known.agreement.model)
+    check_continuation(inst.progress, known.agreement)
     inst.policy.check(known.agreement)  # before the operator's order is fixed for the data
     read_rows(inst.data.file(dataset), known.agreement.task.labels)
     inst.data.grant(dataset, known.agreement.privacy.order)

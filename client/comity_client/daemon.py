@@ -19,12 +19,13 @@ import structlog
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Standing
 from comity_client.correspondence import Correspondence
+from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Mailroom
-from comity_client.releases import is_over
-from comity_client.uplink import Delivery, Unreachable, Uplink
+from comity_client.releases import first_model, is_over
+from comity_client.uplink import Delivery, Uplink
 from comity_client.vault import OnPhase, Vault
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
@@ -161,7 +162,13 @@ class Daemon:
         with inst.store.transaction() as tx:
             inst.progress.begin(tx, agreement)
         if inst.progress.get(agreement.digest).certified == 0:
-            inst.models.save(agreement.digest, workbench.first_state)
+            try:
+                first = first_model(inst, agreement, uplink, workbench.first_state)
+            except (Unreachable, PeerError) as error:
+                self._stage = f"cannot get the model: {error}"
+                stop.wait(AGAIN_S)
+                return
+            inst.models.save(agreement.digest, first)
         vault = Vault(inst, standing, workbench, uplink, self._on_phase)
         vault.recover()
         mailroom = Mailroom(inst, agreement, vault, uplink, correspondence, workbench)
@@ -213,6 +220,7 @@ class Daemon:
             try:
                 for delivery in uplink.follow(self._mailbox.cursor(), self._note_connected):
                     tries = 0
+                    self._glance(delivery)
                     if not self._put(delivery, stop):
                         return
             except (Unreachable, PeerError) as error:
@@ -223,6 +231,13 @@ class Daemon:
                 self._away = str(error)
             stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
+
+    def _glance(self, delivery: Delivery) -> None:
+        """Note a deadline at once: the worker may be busy with the very upload for an hour."""
+        vault = self._vault
+        if vault is not None and delivery.kind == pb.PARCEL_KIND_DEADLINE:
+            with contextlib.suppress(PeerError):  # the worker says so in its turn
+                vault.note_deadline(delivery.messages)
 
     def _note_connected(self) -> None:
         self._away = ""
@@ -284,6 +299,7 @@ class Daemon:
             "doing": self._stage or (vault.doing if vault else "stopping"),
             "fraction": vault.fraction if vault else None,
             "away": self._away,
+            "until": vault.upload_until() if vault else None,
         }
 
     def _count(self, uplink: Uplink, agreement: Digest) -> None:

@@ -27,6 +27,8 @@ from comity_common.secagg.keyepoch import (
 )
 from comity_common.secagg.messages import EpochKey, EpochOpen, EpochView
 
+GIVEN_UP = 2  # neither in use (1) nor being set up (0)
+
 
 class KeyEpochs:
     """The key epochs of one institution."""
@@ -128,6 +130,11 @@ class KeyEpochs:
             return 0, ()
         opened = decode(EpochOpen, row["opened"])
         return opened.epoch, opened.members
+
+    def forget(self, tx: sqlite3.Connection, agreement: Digest) -> None:
+        """Give up the epoch in use with all its keys; its number is not used again."""
+        tx.execute("update epochs set ready = ? where agreement = ?", (GIVEN_UP, agreement))
+        tx.execute("delete from chains where agreement = ?", (agreement,))
 
     def use(
         self, tx: sqlite3.Connection, agreement: Digest, epoch: int, round: int, plan: bytes

@@ -156,6 +156,7 @@ class Institution:
             self.keys.tls(),
             self.recorder(operator.id, operator.jurisdiction),
             self.config.proxy,
+            self.config.streams,
         )
 
     def note_refusal(

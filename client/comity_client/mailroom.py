@@ -64,6 +64,8 @@ class Mailroom:
                 self._set_up_keys(delivery)
             case pb.PARCEL_KIND_SURVIVORS:
                 self._vault.answer_survivors(delivery.messages, delivery.boxes)
+            case pb.PARCEL_KIND_DEADLINE:
+                self._vault.note_deadline(delivery.messages)
             case pb.PARCEL_KIND_CERTIFICATE:
                 self._end_round(delivery)
             case _:

@@ -6,6 +6,7 @@ none can be handed a model of its own.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +14,16 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.institution import Institution
-from comity_client.progress import Progress
+from comity_client.progress import Progress, ProgressTable
 from comity_client.uplink import Uplink
 from comity_common import chunks
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import PeerError, Problem
+from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest
-from comity_common.optimizer import ModelState, next_state
+from comity_common.modelfile import read_state, write_state
+from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.masking import sections, vector_bytes
 from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
 from comity_common.secagg.participant import (
@@ -74,6 +76,50 @@ def newest_release(institution: Institution, name: str) -> Release:
                     certified=progress.certified,
                 )
     raise Problem("COM-EXPORT-001")
+
+
+def check_continuation(progress: ProgressTable, agreement: Agreement) -> None:
+    """Check that an agreement goes on where this vault has come to, if it was in the earlier one.
+
+    Who joins now takes over the model that all who were there have signed for.
+
+    Raises:
+        Problem: it goes on from another certificate or model.
+    """
+    continues = agreement.continues
+    if continues is None or not progress.known(continues.agreement):
+        return
+    here = progress.get(continues.agreement)
+    there = continues.certificate, agreement.model.initial_state
+    if (here.certificate, here.model) != there:
+        raise Problem("COM-AGREE-007", agreement=agreement.federation)
+
+
+def first_model(
+    institution: Institution, agreement: Agreement, uplink: Uplink, built: ModelState
+) -> ModelState:
+    """Return the state from which an agreement starts.
+
+    Args:
+        built: the base with new parameters; what a new model starts from, and the shape of any.
+
+    Raises:
+        PeerError: what the operator has is not the model that the agreement names.
+        Unreachable: the operator is away; call again.
+    """
+    continues = agreement.continues
+    if continues is None:
+        return built
+    with suppress(LocalError):  # who joins has not been there
+        return institution.models.load(continues.agreement, agreement.model.initial_state)
+    raw = uplink.fetch_model(agreement.digest, len(write_state(built)))
+    try:
+        state = read_state(bytes(raw))
+    except LocalError:
+        raise PeerError("expected the model state that the agreement names") from None
+    if state_digest(state) != agreement.model.initial_state:
+        raise PeerError("expected the model state that the agreement names")
+    return state
 
 
 def accept_certificate(

@@ -43,6 +43,8 @@ class Round:
         upload, held: from MASKED on, erased when the round closes.
         survivors: the one list that was answered.
         reveal: the body of that answer, until the round closes.
+        until: the operator waits for the upload until then at least, in seconds since 1970; None
+            as long as it has not said so.
     """
 
     agreement: Digest
@@ -55,6 +57,7 @@ class Round:
     held: Held | None
     survivors: Survivors | None
     reveal: bytes | None
+    until: int | None
 
 
 class Rounds:
@@ -71,6 +74,13 @@ class Rounds:
             .fetchone()
         )
         return None if row is None else _round(row)
+
+    def knows(self, agreement: Digest, plan: Digest) -> bool:
+        """Tell whether there ever was a round here under a plan."""
+        row = self._store.reading().execute(
+            "select 1 from rounds where agreement = ? and plan_digest = ?", (agreement, plan)
+        )
+        return row.fetchone() is not None
 
     def open(self, agreement: Digest) -> list[Round]:
         """Read the rounds that are not closed, in order."""
@@ -124,6 +134,14 @@ class Rounds:
             raise PeerError("expected the survivor list that was answered; another is refused")
         self._move(tx, round, Step.REVEAL, survivors=encode(survivors), reveal=reveal.body)
 
+    def extend(self, tx: sqlite3.Connection, round: Round, until: int) -> None:
+        """Note how long the operator waits for the upload; it moves nothing else."""
+        tx.execute(
+            "update rounds set until = max(coalesce(until, 0), ?) "
+            "where agreement = ? and number = ?",
+            (until, round.agreement, round.number),
+        )
+
     def close(self, tx: sqlite3.Connection, round: Round, outcome: str) -> None:
         """End the round here: what could unmask anything is erased."""
         self._move(tx, round, Step.CLOSE, upload=None, held=None, reveal=None, outcome=outcome)
@@ -155,4 +173,5 @@ def _round(row: sqlite3.Row) -> Round:
         held=read("held", Held),  # type: ignore[arg-type]
         survivors=read("survivors", Survivors),  # type: ignore[arg-type]
         reveal=row["reveal"],
+        until=row["until"],
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comity_common.errors import LocalError
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA = """
 create table entries (sequence integer primary key, raw blob not null);
@@ -47,7 +47,8 @@ create table chains (
 create table rounds (
     agreement text not null, number integer not null, phase text not null,
     plan_digest text not null, plan blob, reserve blob, upload blob, held blob,
-    survivors blob, reveal blob, outcome text, primary key (agreement, number)
+    survivors blob, reveal blob, outcome text, until integer,
+    primary key (agreement, number)
 );
 create table models (
     agreement text primary key, digest text not null, certificate text not null,

@@ -23,16 +23,25 @@ def in_words(agreement: Agreement, me: InstitutionId) -> str:
 
 def _what(agreement: Agreement) -> str:
     model, task, schedule = agreement.model, agreement.task, agreement.schedule
-    labels = ", ".join(task.labels[:8]) + (", …" if len(task.labels) > 8 else "")
     return (
         f"{agreement.federation}: {agreement.purpose}\n"
         f"  words      {agreement_words(agreement.digest)}\n"
         f"  digest     {agreement.digest}\n"
-        f"  task       {task.kind.value}, {len(task.labels)} labels ({labels})\n"
+        f"  task       {task.kind.value}, {len(task.labels)} labels: {', '.join(task.labels)}\n"
         f"  model      {model.name}; trained: {PARTS[model.tune]} "
-        f"({model.parameters:,} parameters)\n"
+        f"({model.parameters:,} parameters)\n{_from(agreement)}"
         f"  schedule   {schedule.rounds} rounds, {schedule.spare_rounds} spare, "
         f"until {schedule.expires}"
+    )
+
+
+def _from(agreement: Agreement) -> str:
+    continues = agreement.continues
+    if continues is None:
+        return ""
+    return (
+        f"  goes on    with the model of {continues.agreement[:16]} after {continues.certified} "
+        "certified rounds\n"
     )
 
 

@@ -1,5 +1,6 @@
-"""The only socket out of the vault: gRPC over mutual TLS to the operator's transfer listener.
+"""The only way out of the vault: gRPC over mutual TLS to the operator's transfer listener.
 
+One connection is open all the time; an upload opens some more and closes them (`streams`).
 Before any byte is written, the message is on the ledger (`record`), so what left can be listed and
 is never more than that. Calls are repeated by the caller; each is idempotent at the operator.
 """
@@ -15,6 +16,8 @@ import grpc
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferStub
+from comity_client import streams
+from comity_client.failures import Unreachable, understood
 from comity_client.rounds import StoredUpload
 from comity_client.tls import pinned_certificate
 from comity_common import chunks
@@ -28,6 +31,7 @@ from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
 from comity_common.wire import MAX_MESSAGE_BYTES, ParcelKind, envelope, parcel, signed
 
+STREAMS = 4  # of an upload
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
 POLL_S = 0.3  # a little more than gRPC's own pause
@@ -42,17 +46,16 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # what gRPC gives a connection to come about
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
+# Channels with the same options would otherwise share one connection.
+OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+
 Record = Callable[[str, int, Digest], None]
 """Told the name, size and digest of a message before it leaves."""
-
-
-class Unreachable(Exception):
-    """The operator cannot be reached now; the same call may go through later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +110,29 @@ class Uplink:
         tls: own private key and certificate, PEM.
         record: writes the ledger.
         proxy: of HTTP, `http://host:port`; empty for none.
+        streams: over how many connections an upload goes, from 1.
 
     Attributes:
-        sent, received: payload bytes so far.
+        sent, received: payload bytes so far; what was sent twice counts twice.
     """
 
     def __init__(
-        self, server: str, pin: bytes, tls: tuple[bytes, bytes], record: Record, proxy: str = ""
+        self,
+        server: str,
+        pin: bytes,
+        tls: tuple[bytes, bytes],
+        record: Record,
+        proxy: str = "",
+        streams: int = STREAMS,
     ) -> None:
         self._server = server
         self._pin = pin
         self._key, self._certificate = tls
         self._record = record
         self._proxy = proxy
+        self._streams = streams
+        self._root = b""
+        self._counting = threading.Lock()
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._mailbox_lock = threading.Lock()
@@ -167,7 +180,7 @@ class Uplink:
         except grpc.RpcError as error:
             if request.ready != self._ready:
                 return
-            raise _translated(error) from None
+            raise understood(error) from None
         raise Unreachable("the operator ended the mailbox")
 
     def be_ready(self, agreement: Digest | None) -> None:
@@ -189,7 +202,7 @@ class Uplink:
         try:
             stub.Send(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise _translated(error) from None
+            raise understood(error) from None
 
     def fetch_plan(self, agreement: Digest, plan: Digest) -> Signed:
         """Ask for the plan that an order names."""
@@ -198,12 +211,12 @@ class Uplink:
         try:
             answer = stub.FetchPlan(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise _translated(error) from None
+            raise understood(error) from None
         self.received += answer.ByteSize()
         return signed(answer)
 
     def upload(self, agreement: Digest, stored: StoredUpload, file: Path) -> Signed:
-        """Send a masked file from where the operator has it, and return the receipt.
+        """Send the chunks of a masked file that the operator lacks, and return the receipt.
 
         The ledger has the whole upload already, as a mechanism; repeated chunks are the same bytes.
 
@@ -220,16 +233,15 @@ class Uplink:
             boxes=stored.boxes,
             leaves=stored.leaves,
         )
-        stub = self._connect()
         try:
-            self.sent += begin.ByteSize()
-            state = stub.BeginUpload(begin, timeout=CALL_TIMEOUT_S)
-            if state.committed < header.size:
-                pieces = self._chunks(name, file, state.committed)
-                stub.PutChunks(pieces, timeout=STREAM_TIMEOUT_S)
-            receipt = stub.FinishUpload(pb.FinishUploadRequest(header=name), timeout=CALL_TIMEOUT_S)
+            self._count_sent(begin.ByteSize())
+            state = self._connect().BeginUpload(begin, timeout=CALL_TIMEOUT_S)
+            missing = chunks.missing(chunks.count(header.size), state.held)
+            self._send_chunks(name, file, missing)
+            finish = pb.FinishUploadRequest(header=name)
+            receipt = self._connect().FinishUpload(finish, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise _translated(error) from None
+            raise understood(error) from None
         self.received += receipt.ByteSize()
         return signed(receipt)
 
@@ -244,20 +256,37 @@ class Uplink:
         """
         request = pb.FetchTotalRequest(agreement=agreement, round=round, offset=0)
         stub = self._leave("fetch-total", request.SerializeToString())
-        total = bytearray(size)
+        return self._filled(stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S), size)
+
+    def fetch_model(self, agreement: Digest, size: int) -> bytearray:
+        """Receive the model state with which an agreement goes on; nothing in it is checked yet.
+
+        Args:
+            size: how many bytes it must have.
+
+        Raises:
+            PeerError: it has more or fewer.
+        """
+        request = pb.FetchModelRequest(agreement=agreement)
+        stub = self._leave("fetch-model", request.SerializeToString())
+        return self._filled(stub.FetchModel(request, timeout=STREAM_TIMEOUT_S), size)
+
+    def _filled(self, pieces: Iterator[pb.Chunk], size: int) -> bytearray:
+        """Put chunks together to exactly so many bytes."""
+        whole = bytearray(size)
         filled = 0
         try:
-            for chunk in stub.FetchTotal(request, timeout=STREAM_TIMEOUT_S):
+            for chunk in pieces:
                 if chunk.offset != filled or filled + len(chunk.data) > size:
-                    raise PeerError(f"expected {size} bytes of a sum, in order")
-                total[filled : filled + len(chunk.data)] = chunk.data
+                    raise PeerError(f"expected {size} bytes, in order")
+                whole[filled : filled + len(chunk.data)] = chunk.data
                 filled += len(chunk.data)
                 self.received += chunk.ByteSize()
         except grpc.RpcError as error:
-            raise _translated(error) from None
+            raise understood(error) from None
         if filled != size:
-            raise PeerError(f"expected a sum of {size} bytes, got {filled}")
-        return total
+            raise PeerError(f"expected {size} bytes, got {filled}")
+        return whole
 
     def fetch_agreements(self) -> list[AgreementState]:
         """Receive every agreement that names this institution."""
@@ -276,7 +305,7 @@ class Uplink:
                     )
                 )
         except grpc.RpcError as error:
-            raise _translated(error) from None
+            raise understood(error) from None
         return states
 
     def probe(self, size: int) -> Echo:
@@ -291,7 +320,7 @@ class Uplink:
         try:
             answer = stub.Probe(iter(requests), timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise _translated(error) from None
+            raise understood(error) from None
         self.received += answer.ByteSize()
         return Echo(seconds=monotonic() - began, now=answer.now, version=answer.version)
 
@@ -299,7 +328,7 @@ class Uplink:
         """Write a message to the ledger, once there is a connection that it can leave by."""
         stub = self._connect()
         self._record(name, len(payload), Digest(digest("egress", payload).hex()))
-        self.sent += len(payload)
+        self._count_sent(len(payload))
         return stub
 
     def _connect(self) -> TransferStub:
@@ -317,22 +346,32 @@ class Uplink:
 
     def _open(self) -> grpc.Channel:
         try:
-            root = pinned_certificate(self._server, self._pin, self._proxy)
+            self._root = pinned_certificate(self._server, self._pin, self._proxy)
         except Problem as problem:
             raise Unreachable(str(problem)) from None
-        credentials = grpc.ssl_channel_credentials(root, self._key, self._certificate)
-        return grpc.secure_channel(
-            self._server, credentials, options=[*OPTIONS, *proxy_options(self._proxy)]
-        )
+        return self._open_another()
 
-    def _chunks(self, header: Digest, file: Path, offset: int) -> Iterator[pb.Chunk]:
+    def _open_another(self) -> grpc.Channel:
+        """Open a connection of its own to whom the last look has shown."""
+        credentials = grpc.ssl_channel_credentials(self._root, self._key, self._certificate)
+        options = [*OPTIONS, OWN_CONNECTION, *proxy_options(self._proxy)]
+        return grpc.secure_channel(self._server, credentials, options=options)
+
+    def _send_chunks(self, header: Digest, file: Path, places: Sequence[int]) -> None:
         with file.open("rb") as source:
-            source.seek(offset)
-            while data := source.read(chunks.CHUNK_BYTES):
-                chunk = pb.Chunk(header=header, offset=offset, data=data)
-                self.sent += chunk.ByteSize()
-                yield chunk
-                offset += len(data)
+
+            def chunk(place: int) -> pb.Chunk:
+                offset = place * chunks.CHUNK_BYTES
+                data = os.pread(source.fileno(), chunks.CHUNK_BYTES, offset)
+                made = pb.Chunk(header=header, offset=offset, data=data)
+                self._count_sent(made.ByteSize())
+                return made
+
+            streams.send(places, streams=self._streams, connect=self._open_another, chunk=chunk)
+
+    def _count_sent(self, size: int) -> None:
+        with self._counting:
+            self.sent += size
 
 
 def proxy_options(proxy: str) -> list[tuple[str, str | int]]:
@@ -348,19 +387,3 @@ def upload_size(stored: StoredUpload) -> tuple[int, Digest]:
     parts: Sequence[bytes] = (stored.header, stored.upload, *stored.boxes, *stored.leaves)
     size = header.size + sum(len(part) for part in parts)
     return size, Digest(digest("egress-upload", *parts).hex())
-
-
-def _translated(error: grpc.RpcError) -> Exception:
-    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-    details = (error.details() if isinstance(error, grpc.Call) else "") or ""
-    final = {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.NOT_FOUND,
-    }
-    if code in final:
-        return PeerError(f"the operator refuses: {details[:200]}")
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return Unreachable(f"the operator speaks another protocol: {details[:200]}")
-    return Unreachable(f"{code.name.lower()}: {details[:200]}")

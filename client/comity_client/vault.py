@@ -14,6 +14,7 @@ Flower can only ask. The rules of the walk:
 What becomes of a certified round is in `releases`; who calls this when is in `daemon`.
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -41,10 +42,11 @@ from comity_common.ledger.bodies import (
     BudgetReserve,
     Egress,
     Outcome,
+    Restore,
     RoundJoin,
     Traffic,
 )
-from comity_common.secagg.messages import Decline, Plan, Receipt, Survivors
+from comity_common.secagg.messages import Deadline, Decline, Header, Plan, Receipt, Survivors
 from comity_common.secagg.participant import Dealt, answer, deal_by_windows
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
@@ -54,6 +56,7 @@ from comity_host.files import write_durably
 log = structlog.get_logger()
 
 NONCE_BYTES = 16
+LAST_SECOND = 253_402_300_799  # of the year 9999
 
 OnPhase = Callable[[str, int], None]
 """Told at every boundary of the walk, with the round's number."""
@@ -178,6 +181,8 @@ class Vault:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.SURVIVORS, messages[0])
         survivors = decode(Survivors, raw)
         round = self._round_of(survivors.plan)
+        if round is None and self._has_forgotten(survivors.plan, messages[1:]):
+            self._stop_until_a_new_epoch()
         if round is None or round.plan is None or round.held is None:
             raise PeerError("expected survivors of a round that is open here")
         self._on_phase("before-reveal", round.number)
@@ -194,6 +199,32 @@ class Vault:
             inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
         self.rest("revealed")
         self._on_phase("revealed", round.number)
+
+    def note_deadline(self, messages: tuple[Signed, ...]) -> None:
+        """Note how long the operator waits for an upload; for people, the vault goes on as before.
+
+        Raises:
+            PeerError: it is not the operator's word about a round that is open here.
+        """
+        if len(messages) != 1:
+            raise PeerError("expected one deadline")
+        operator = self._agreement.operator.identity
+        raw = verify(operator.ed25519, operator.mldsa44, Purpose.DEADLINE, messages[0])
+        deadline = decode(Deadline, raw)
+        round = self._round_of(deadline.plan)
+        if round is None:
+            raise PeerError("expected a deadline of a round that is open here")
+        if not 0 < deadline.until <= LAST_SECOND:
+            raise PeerError(f"expected seconds since 1970, up to {LAST_SECOND}")
+        with self._inst.store.transaction() as tx:
+            self._inst.rounds.extend(tx, round, deadline.until)
+
+    def upload_until(self) -> int | None:
+        """Return until when the operator waits for the upload at hand, in seconds since 1970."""
+        for round in self._inst.rounds.open(self._agreement.digest):
+            if round.phase in (Phase.ORDERED, Phase.JOINED, Phase.MASKED) and round.until:
+                return round.until
+        return None
 
     def _take_part(self, round: Round) -> None:
         inst = self._inst
@@ -267,6 +298,8 @@ class Vault:
         inst = self._inst
         state = inst.models.load(round.agreement, plan.model)
         moments = inst.models.load_moments(round.agreement)
+        if moments is None and self._agreement.continues is not None:
+            moments = inst.models.load_moments(self._agreement.continues.agreement)
 
         def on_step(done: int, of: int) -> None:
             self.doing, self.fraction = "training", done / of
@@ -386,6 +419,31 @@ class Vault:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.RECEIPT, signed)
         if round.held is None or decode(Receipt, raw).header != round.held.header:
             raise PeerError("expected a receipt of the upload that was sent")
+
+    def _has_forgotten(self, plan: Digest, headers: tuple[Signed, ...]) -> bool:
+        """Tell whether a header of this vault's own is shown, of a round that its store never knew.
+
+        Then its disk is older than its own past, and its pair keys may have masked that round.
+        """
+        inst, own = self._inst, self._inst.keys.identity
+        if inst.rounds.knows(self._agreement.digest, plan):
+            return False
+        for signed in headers:
+            with contextlib.suppress(PeerError):
+                verify(own.ed25519, own.mldsa44, Purpose.HEADER, signed)
+                header = decode(Header, signed.body)
+                if (header.institution, header.plan) == (inst.me, plan):
+                    return True
+        return False
+
+    def _stop_until_a_new_epoch(self) -> None:
+        inst, agreement = self._inst, self._agreement.digest
+        log.error("a round that was forgotten: this vault was restored")
+        epoch, _ = inst.epochs.current(agreement)
+        with inst.store.erasing() as tx:
+            inst.epochs.forget(tx, agreement)
+            inst.ledger.append(tx, Restore(agreement=agreement, epoch=epoch, round=0))
+        self.rest("restored; waiting for a new key epoch")
 
     def _round_of(self, plan: Digest) -> Round | None:
         for round in self._inst.rounds.open(self._agreement.digest):

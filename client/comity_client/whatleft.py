@@ -29,6 +29,7 @@ MEANING = {
     "epoch-keys": "a fresh public key for masks",
     "epoch-views": "the digest of everyone's keys, as seen here",
     "fetch-agreements": "what agreements are there for me?",
+    "fetch-model": "give me the model that this agreement goes on with",
     "fetch-plan": "give me the terms of this round",
     "fetch-total": "give me the sum of this round",
     "follow": "I am here; give me my messages",

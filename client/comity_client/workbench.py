@@ -40,7 +40,7 @@ class Workbench:
             raise LocalError(
                 f"expected {model.parameters} parameters, got {self.first_state.parameters.size}"
             )
-        if state_digest(self.first_state) != model.initial_state:
+        if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
         rows = read_rows(data, agreement.task.labels)
         self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)

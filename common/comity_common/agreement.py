@@ -266,10 +266,38 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """Where an agreement goes on from: the end of an earlier one of the same operator.
+
+    So a roster changes while a federation keeps its model: who remains and who joins sign the new
+    agreement, and each vault's ledger simply goes on.
+
+    Attributes:
+        agreement: digest of the earlier agreement.
+        certificate: digest of the body of its last certificate; the model state that followed is
+            the new agreement's initial state, optimiser and all.
+        certified: how many certified rounds, of all earlier agreements, had gone into that state;
+            at least 1.
+    """
+
+    agreement: Digest
+    certificate: Digest
+    certified: int
+
+    def __post_init__(self) -> None:
+        digests = (self.agreement, self.certificate)
+        if not all(DIGEST_PATTERN.fullmatch(digest) for digest in digests):
+            raise LocalError("expected digests of 64 hexadecimal digits")
+        if self.certified < 1:
+            raise LocalError("expected an earlier agreement with at least one certified round")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """The terms of one federation.
 
     Attributes:
+        continues: the earlier agreement whose model it goes on with; None for a new model.
         evaluation_set: digest of the public evaluation set.
         nonce: 16 bytes that make two federations with equal terms two agreements.
     """
@@ -278,6 +306,7 @@ class Agreement:
     federation: str
     purpose: str
     nonce: bytes
+    continues: Continuation | None
     operator: Party
     institutions: tuple[Party, ...]
     task: Task

@@ -179,6 +179,14 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{agreement} runs already, and one agreement runs at a time",
         fix="comity server run show {agreement} --watch; or comity server run stop {agreement}",
     ),
+    "COM-RUN-005": Explanation(
+        cause="{agreement} rests: the agreement {later} goes on with its model",
+        fix="comity server agreement withdraw {later}, if it is not to",
+    ),
+    "COM-RUN-006": Explanation(
+        cause="{agreement} has no round that waits for uploads: {why}",
+        fix="comity server status shows where the run is",
+    ),
     # Joining
     "COM-JOIN-001": Explanation(
         cause="this institution has not joined a federation yet",
@@ -227,8 +235,8 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="comity server institutions; comity server revoke {id} first if it is to join anew",
     ),
     "COM-MEMBER-004": Explanation(
-        cause="no institution {id} waits here",
-        fix="comity server institutions shows who does",
+        cause="no institution {id} waits for approval",
+        fix="comity server institutions shows who does; who is invited must join first",
     ),
     # Data
     "COM-DATA-001": Explanation(
@@ -353,6 +361,16 @@ ENGLISH: Mapping[str, Explanation] = {
         "it",
         exit_code=UNREADABLE,
     ),
+    "COM-AGREE-008": Explanation(
+        cause="no agreement waits for this institution",
+        fix="wait until the operator proposes one; comity client start hears of it, and comity "
+        "client status tells",
+    ),
+    "COM-AGREE-007": Explanation(
+        cause="{agreement} goes on from another model than this vault has come to",
+        fix="let the vault run until it is up to date (comity client status), and sign then; if it "
+        "is, ask the operator which round the agreement goes on from",
+    ),
     # Terms of an agreement
     "COM-TERMS-001": Explanation(
         cause="{file}: no approved institution is called {names}",
@@ -378,6 +396,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="cannot use the evaluation set {file}: {why}",
         fix="name a file of JSON Lines with text and label in evaluation_set, relative to the "
         "terms file",
+    ),
+    "COM-TERMS-007": Explanation(
+        cause="the terms cannot go on with the model of {name}: {why}",
+        fix="write what the earlier agreement has; comity server agreement show {name} --json",
     ),
     # The first model of an agreement
     "COM-MODEL-001": Explanation(
@@ -462,6 +484,38 @@ ENGLISH: Mapping[str, Explanation] = {
     "COM-EXPORT-001": Explanation(
         cause="no round that this institution took part in is certified yet",
         fix="wait for the first one; comity client status shows where it is",
+    ),
+    # Rounds that are recomputed
+    "COM-AUDIT-001": Explanation(
+        cause="{path} is no stored round: {why}",
+        fix="ask for the directory again, whole and unchanged, as comity server run export-round "
+        "wrote it",
+        exit_code=UNREADABLE,
+    ),
+    "COM-AUDIT-002": Explanation(
+        cause="step {number}, {name}, does not hold: {why}",
+        fix="keep the directory as it is and show it to the institutions; whoever calls again sees "
+        "the same",
+        exit_code=FINDINGS,
+    ),
+    "COM-AUDIT-003": Explanation(
+        cause="all of this holds if the agreement is the right one, and nobody vouched for that",
+        fix="ask an institution that you trust for the eight words of its agreement (comity client "
+        "agreement show) and give them with --agreement",
+        exit_code=FINDINGS,
+    ),
+    "COM-AUDIT-004": Explanation(
+        cause="--agreement: expected 64 hexadecimal digits or eight words, got {count}",
+        fix='give the words in quotation marks, as in --agreement "word word …"',
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-005": Explanation(
+        cause="round {round} of {agreement} cannot be written: {why}",
+        fix="comity server run show {agreement} lists the rounds that have ended",
+    ),
+    "COM-AUDIT-006": Explanation(
+        cause="{directory} cannot be made: {why}",
+        fix="name a directory that is not there yet, in one that is; nothing was written",
     ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from comity_common.agreement import Aggregation, ModelOptimizer
-from comity_common.crypto.derive import digest, number
+from comity_common.crypto.derive import Digesting, digest, number
 from comity_common.errors import LocalError, PeerError
 from comity_common.fixedpoint import Lanes, decode_sum, lane_bound
 from comity_common.ids import Digest
@@ -96,6 +96,39 @@ def state_digest(state: ModelState) -> Digest:
     momentum = b"" if state.momentum is None else vector_digest(state.momentum)
     parts = (number(state.round), vector_digest(state.parameters), momentum)
     return Digest(digest("model-state", *parts).hex())
+
+
+class RunningStateDigest:
+    """The digest of a state whose coordinates pass by in order, some at a time.
+
+    Args:
+        size: d of the whole state.
+        with_momentum: whether its optimiser remembers anything.
+    """
+
+    def __init__(self, size: int, *, with_momentum: bool) -> None:
+        self._parameters = _begun_vector(size)
+        self._momentum = _begun_vector(size) if with_momentum else None
+        self._round = 0
+
+    def update(self, part: ModelState) -> None:
+        """Hash the next coordinates."""
+        self._parameters.update(part.parameters.astype("<f4", copy=False).tobytes())
+        if self._momentum is not None and part.momentum is not None:
+            self._momentum.update(part.momentum.astype("<f4", copy=False).tobytes())
+        self._round = part.round
+
+    def finish(self) -> Digest:
+        """Return what `state_digest` gives for the whole state. Nothing can follow."""
+        momentum = b"" if self._momentum is None else self._momentum.finish()
+        parts = (number(self._round), self._parameters.finish(), momentum)
+        return Digest(digest("model-state", *parts).hex())
+
+
+def _begun_vector(size: int) -> Digesting:
+    vector = Digesting("vector")
+    vector.begin(4 * size)
+    return vector
 
 
 def check_denormals() -> None:

@@ -13,6 +13,8 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from importlib.metadata import version as installed_version
+from typing import Annotated
 
 import click
 import typer
@@ -94,8 +96,26 @@ def tell(problem: Problem, *, as_json: bool) -> int:
     return explanation.exit_code
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"comity {installed_version('comity')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
+
+
 def _root() -> typer.Typer:
     root = typer.Typer(
+        callback=_options,
         name="comity",
         help="Federated, privacy-preserving, cross-border fine-tuning of BERT.",
         no_args_is_help=True,

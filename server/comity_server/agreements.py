@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
@@ -26,6 +27,7 @@ from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.membership import check_withdrawal
+from comity_common.optimizer import ModelState
 from comity_common.vectors import Vector
 from comity_server import parcels
 from comity_server.errors import Stranger
@@ -46,6 +48,7 @@ class AgreementState(StrEnum):
 
 
 OVER = (AgreementState.FINISHED, AgreementState.WITHDRAWN)
+CONTINUED = "another agreement goes on with its model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +97,23 @@ class Agreements:
         Raises:
             LocalError: it is not this operator's, or the model is not the one it names.
         """
-        identity = agreement.operator.identity
-        if (identity.ed25519, identity.mldsa44) != keys.public():
-            raise LocalError("expected an agreement that names this operator's own keys")
+        _check_own(agreement, keys)
         self._models.begin(agreement, parameters)
+        return self._keep_proposed(agreement, keys)
+
+    def propose_continuation(
+        self, agreement: Agreement, keys: SigningKeys, state: ModelState
+    ) -> Signed:
+        """Sign and keep an agreement that goes on with the model of an earlier one.
+
+        Raises:
+            LocalError: as `propose`.
+        """
+        _check_own(agreement, keys)
+        self._models.carry(agreement, state)
+        return self._keep_proposed(agreement, keys)
+
+    def _keep_proposed(self, agreement: Agreement, keys: SigningKeys) -> Signed:
         signed = keys.sign(Purpose.AGREEMENT, encode(agreement))
         with self._store.write() as tx:
             if tx.execute(_state(agreement.digest)).first() is not None:
@@ -219,7 +235,7 @@ class Agreements:
         Raises:
             PeerError: a signature is missing or wrong.
             LocalError: a TLS key is another, or the agreement is over.
-            Problem: this or another one runs.
+            Problem: this or another one runs, or another goes on with its model.
         """
         agreement = self.get(digest)
         given = self.signatures(digest)
@@ -237,12 +253,25 @@ class Agreements:
             if at_work is not None:
                 federation = self.get(Digest(at_work)).federation
                 raise Problem("COM-RUN-004", agreement=federation)
+            if (later := self._successor(tx, digest)) is not None:
+                raise Problem("COM-RUN-005", agreement=agreement.federation, later=later)
             state = tx.execute(_state(digest)).scalar_one()
             if state in OVER:
                 raise LocalError(f"expected an agreement that is open, this one is {state}")
+            if agreement.continues is not None:
+                _move(tx, agreement.continues.agreement, AgreementState.FINISHED, CONTINUED)
             this = agreements.c.digest == digest
             tx.execute(update(agreements).where(this).values(started=time.time()))
             _move(tx, digest, AgreementState.RUNNING, "")
+
+    def _successor(self, tx: Connection, digest: Digest) -> str | None:
+        """Name the agreement that goes on where this one ends, if it was not withdrawn."""
+        query = select(agreements.c.digest).where(agreements.c.state != AgreementState.WITHDRAWN)
+        for other in tx.execute(query).scalars():
+            later = self.get(Digest(other))
+            if later.continues is not None and later.continues.agreement == digest:
+                return later.digest[:16]
+        return None
 
     def end(self, digest: Digest, state: AgreementState, reason: str = "") -> None:
         """Note that an agreement is finished, or stopped for a reason."""
@@ -264,6 +293,11 @@ class Agreements:
                 raise LocalError("expected an agreement that was proposed here")
             self._decoded[digest] = stored_agreement(body, digest)
         return self._decoded[digest]
+
+    def first_model(self, digest: Digest) -> Path:
+        """Return where the state lies from which an agreement starts."""
+        continues = self.get(digest).continues
+        return self._models.path(digest, continues.certified if continues else 0)
 
     def get_for(self, institution: InstitutionId, digest: Digest) -> Agreement:
         """Look up an agreement on behalf of an institution.
@@ -318,6 +352,12 @@ class Agreements:
     def _ring(self, tx: Connection, agreement: Agreement) -> None:
         for institution in agreement.roster:
             self._mailbox.post(tx, institution, parcels.agreement_moved(agreement.digest))
+
+
+def _check_own(agreement: Agreement, keys: SigningKeys) -> None:
+    identity = agreement.operator.identity
+    if (identity.ed25519, identity.mldsa44) != keys.public():
+        raise LocalError("expected an agreement that names this operator's own keys")
 
 
 def _move(tx: Connection, digest: Digest, state: AgreementState, reason: str) -> None:

@@ -18,8 +18,10 @@ from comity.v1.coordination_pb2_grpc import (
     add_CoordinationServicer_to_server,
 )
 from comity_common.errors import LocalError, RefusalCode
-from comity_common.ids import Digest
+from comity_common.ids import Digest, InstitutionId
 from comity_server.desk import Desk
+from comity_server.errors import WrongTime
+from comity_server.extending import Extending, Extension
 
 THREADS = 16
 STATUS_TIMEOUT_S = 10.0
@@ -31,14 +33,20 @@ class CoordinationService(CoordinationServicer):
     Args:
         acknowledge_s: how long a ServerApp waits for answers to an order.
         status: the daemon's state, as JSON's types.
+        extending: waits longer for uploads.
     """
 
     def __init__(
-        self, desk: Desk, acknowledge_s: float, status: Callable[[], dict[str, Any]]
+        self,
+        desk: Desk,
+        acknowledge_s: float,
+        status: Callable[[], dict[str, Any]],
+        extending: Extending,
     ) -> None:
         self._desk = desk
         self._acknowledge_s = acknowledge_s
         self._status = status
+        self._extending = extending
 
     def NextOrder(
         self, request: pb.NextOrderRequest, context: grpc.ServicerContext
@@ -69,6 +77,14 @@ class CoordinationService(CoordinationServicer):
         """Tell the state of the daemon."""
         return pb.StatusReply(json=json.dumps(self._status()).encode())
 
+    def Extend(self, request: pb.ExtendRequest, context: grpc.ServicerContext) -> pb.ExtendReply:
+        """Wait longer for uploads."""
+        try:
+            done = self._extending.extend(Digest(request.agreement), request.seconds)
+        except WrongTime as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return pb.ExtendReply(round=done.round, until=done.until, told=done.told)
+
 
 def coordination_server(service: CoordinationService, socket: Path) -> grpc.Server:
     """Bind the unix socket, in place of a stale one."""
@@ -92,6 +108,25 @@ def ask_status(socket: Path) -> dict[str, Any]:
             raise LocalError("expected the operator's daemon to run, it does not answer") from None
     state: dict[str, Any] = json.loads(reply.json)
     return state
+
+
+def ask_extension(socket: Path, agreement: Digest, seconds: int) -> Extension:
+    """Ask a running daemon to wait longer for uploads.
+
+    Raises:
+        LocalError: none answers.
+        WrongTime: no round of this agreement waits for uploads.
+    """
+    request = pb.ExtendRequest(agreement=agreement, seconds=seconds)
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        try:
+            reply = CoordinationStub(channel).Extend(request, timeout=STATUS_TIMEOUT_S)
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                raise WrongTime(error.details() or "") from None
+            raise LocalError("expected the operator's daemon to run, it does not answer") from None
+    told = tuple(InstitutionId(id) for id in reply.told)
+    return Extension(round=reply.round, until=reply.until, told=told)
 
 
 def _refusal_code(text: str) -> RefusalCode:

@@ -51,6 +51,7 @@ class Coordinator:
 
     Args:
         clock: seconds, never going back.
+        now: seconds since 1970.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Coordinator:
         desk: Desk,
         deadlines: Deadlines,
         clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
         self._store = store
         self._keys = keys
@@ -79,6 +81,7 @@ class Coordinator:
         self._desk = desk
         self._deadlines = deadlines
         self._clock = clock
+        self._now = now
         self._waiting = Waiting(desk, deadlines, clock, self._check_on)
         self._epochs = EpochSetup(store, keys, mailbox, desk, deadlines, self._waiting)
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
@@ -240,15 +243,20 @@ class Coordinator:
         """Wait for every participant's upload or refusal."""
         deadline = self._clock() + self._deadlines.upload_s
         while round.stage is Stage.COLLECTING:
-            left = deadline - self._clock()
-            if not self._waiting.until(
-                lambda: round.stage is not Stage.COLLECTING or self._is_overdue(round), left
-            ):
-                log.warning("upload-deadline", round=round.plan.round)
-                with self._desk.moved:
-                    round.expire()
+            self._waiting.until(
+                lambda: round.stage is not Stage.COLLECTING or self._is_overdue(round),
+                self._left(round, deadline),
+            )
             self._excuse_overdue(round)
+            with self._desk.moved:  # so that nobody extends what has just expired
+                if round.stage is Stage.COLLECTING and self._left(round, deadline) <= 0:
+                    log.warning("upload-deadline", round=round.plan.round)
+                    round.expire()
         self._uploads.abandon(round.digest)
+
+    def _left(self, round: Round, deadline: float) -> float:
+        """Return for how many seconds uploads are still waited for."""
+        return max(deadline - self._clock(), round.until - self._now())
 
     def _is_overdue(self, round: Round) -> bool:
         waited = self._desk.orders.waited(round.digest)

@@ -20,6 +20,7 @@ from comity_server.coordination import CoordinationService, coordination_server
 from comity_server.coordinator import Coordinator
 from comity_server.desk import Desk, OnPhase
 from comity_server.enrolment import EnrolmentService, enrolment_server
+from comity_server.extending import Extending
 from comity_server.flowerruns import FlowerRuns
 from comity_server.history import History
 from comity_server.home import Home
@@ -85,7 +86,9 @@ class Daemon:
             desk=self._desk,
             deadlines=settings.deadlines,
             clock=time.monotonic,
+            now=time.time,
         )
+        extending = Extending(self._desk, self._mailbox, keys, time.time)
         self._transfer, self.port = transfer_server(
             TransferService(registry, self._mailbox, self._desk),
             settings.transfer,
@@ -104,7 +107,9 @@ class Daemon:
             )
         report = StatusReport(registry, agreements, history, self._mailbox, uploads, self._desk)
         self._coordination = coordination_server(
-            CoordinationService(self._desk, settings.deadlines.acknowledge_s, report.read),
+            CoordinationService(
+                self._desk, settings.deadlines.acknowledge_s, report.read, extending
+            ),
             home.socket,
         )
         self._metrics = None

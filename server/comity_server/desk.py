@@ -21,6 +21,7 @@ from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Decline, Header, Receipt, Reveal
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.round import Stage
+from comity_server.aggregator import total_path
 from comity_server.agreements import AgreementRecord, Agreements
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.errors import WrongTime
@@ -173,18 +174,18 @@ class Desk:
             raise WrongTime(f"expected a certified round, got {number}")
         return self.total_path(agreement, number)
 
+    def first_model(self, sender: InstitutionId, agreement: Digest) -> Path:
+        """Return where the state lies with which a continued agreement goes on."""
+        if self._agreements.get_for(sender, agreement).continues is None:
+            raise WrongTime("expected an agreement that goes on with the model of another")
+        return self._agreements.first_model(agreement)
+
     def total_path(self, agreement: Digest, number: int) -> Path:
         """Return where the sum of a round is written."""
-        return self._totals / f"{agreement[:16]}-{number:05d}.total"
+        return total_path(self._totals, agreement, number)
 
-    def begin_upload(
-        self, sender: InstitutionId, agreement: Digest, declared: Declared
-    ) -> tuple[Digest, int]:
-        """Take the declaration of an upload, or find it again.
-
-        Returns:
-            its name, and the offset from which on bytes are wanted.
-        """
+    def begin_upload(self, sender: InstitutionId, agreement: Digest, declared: Declared) -> Digest:
+        """Take the declaration of an upload, or find it again; return its name."""
         terms = self._agreements.get_for(sender, agreement)
         header = decode(Header, declared.header)
         if header.institution != sender:
@@ -192,7 +193,7 @@ class Desk:
         name = header_digest(header)
         with self.moved:
             if self._uploads.find(header.plan, sender) == name and self._uploads.is_finished(name):
-                return name, header.size
+                return name
             round = self._current(agreement)
             if round.digest != header.plan:
                 raise WrongTime("expected a header for the plan of the round that is going on")
@@ -201,23 +202,27 @@ class Desk:
                 declared.signed_header, declared.signed_upload, declared.boxes
             )
             _check_collecting(round)
-            committed = self._uploads.begin(declared)
+            self._uploads.begin(declared)
             self.moved.notify_all()
         self.on_phase("upload-begun", sender, round.plan.round)
-        return name, committed
+        return name
 
-    def append(
-        self, sender: InstitutionId, name: Digest, pieces: Iterable[tuple[int, bytes]]
-    ) -> int:
-        """Append chunks to an upload while its round collects; return the committed offset."""
-        header = decode(Header, self._uploads.declared(name).header)
-        return self._uploads.append(name, sender, self._while_collecting(header.plan, pieces))
+    def held(self, sender: InstitutionId, name: Digest) -> bytes:
+        """Say which chunks of an upload are here, as a bitmap."""
+        return self._uploads.held(name, sender)
+
+    def put(self, sender: InstitutionId, name: Digest, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Take chunks of an upload while its round collects."""
+        plan = self._uploads.plan(name)
+        self._collecting(plan)
+        self._uploads.put(name, sender, self._while_collecting(plan, pieces))
 
     def finish_upload(self, sender: InstitutionId, name: Digest) -> Signed:
         """Close a complete upload and sign its receipt."""
         header = decode(Header, self._uploads.declared(name).header)
         if header.institution != sender:
             raise PeerError("expected an upload of the sender")
+        self._uploads.sync(name, sender)  # takes as long as the disk does, so before the lock
         number = 0
         with self.moved:
             if not self._uploads.is_finished(name):

@@ -11,6 +11,7 @@ from comity_common.agreement import (
     VERSION,
     Aggregation,
     Agreement,
+    Continuation,
     Model,
     ModelOptimizer,
     Party,
@@ -21,6 +22,7 @@ from comity_common.agreement import (
 from comity_common.dp.accountant import calibrate
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest
+from comity_common.optimizer import ModelState
 from comity_server.terms import Terms, fewest_participants
 
 MOMENTUM = {ModelOptimizer.FEDAVG: Decimal(0), ModelOptimizer.FEDAVGM: Decimal("0.9")}
@@ -35,6 +37,19 @@ class Start:
     initial_state: Digest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """What a new agreement takes over.
+
+    Attributes:
+        state: the model after the last certified round.
+    """
+
+    agreement: Agreement
+    continuation: Continuation
+    state: ModelState
+
+
 def write_agreement(
     terms: Terms,
     operator: Party,
@@ -43,6 +58,7 @@ def write_agreement(
     evaluation_set: Digest,
     nonce: bytes,
     seed: bytes,
+    continued: Continued | None = None,
 ) -> Agreement:
     """Write the agreement that terms amount to.
 
@@ -50,6 +66,7 @@ def write_agreement(
         institutions: those that the terms name, in any order.
         nonce: 16 fresh bytes.
         seed: 32 bytes, by which the model of `start` was built.
+        continued: what it goes on from; budgets stay counted at that agreement's order.
 
     Raises:
         Problem: no noise, or not the one that the terms ask for, keeps the promise.
@@ -58,12 +75,13 @@ def write_agreement(
     parties = tuple(sorted(institutions, key=lambda party: party.id))
     if [party.id for party in parties] != sorted(terms.institutions):
         raise LocalError("expected the institutions that the terms name")
-    noise, order = noise_of(terms)
+    noise, order = noise_of(terms, continued.agreement.privacy.order if continued else None)
     return Agreement(
         version=VERSION,
         federation=terms.federation,
         purpose=terms.purpose,
         nonce=nonce,
+        continues=continued.continuation if continued else None,
         operator=operator,
         institutions=parties,
         task=terms.task.task(),
@@ -94,8 +112,11 @@ def write_agreement(
     )
 
 
-def noise_of(terms: Terms) -> tuple[Decimal, int]:
+def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
     """Work out the noise multiplier with which all attempts together keep the promise.
+
+    Args:
+        order: of the accountant, where it is fixed already.
 
     Returns:
         the noise multiplier, the terms' own if they have one, and the order of the accountant.
@@ -108,15 +129,15 @@ def noise_of(terms: Terms) -> tuple[Decimal, int]:
     training, attempts = _training(terms, Decimal(1)), _schedule(terms).attempts
     steps = training.local_steps * attempts
     try:
-        least, order = calibrate(training.sampling_probability, steps, epsilon, delta)
+        least, best = calibrate(training.sampling_probability, steps, epsilon, delta, order)
     except LocalError:
         raise Problem("COM-TERMS-003", epsilon=epsilon, delta=delta) from None
     given = terms.training.noise_multiplier
     if given is None:
-        return least, order
+        return least, best
     if given < least:
         raise Problem("COM-TERMS-004", noise=given, epsilon=epsilon, delta=delta, least=least)
-    return given, order  # more noise costs less at every order
+    return given, best  # more noise costs less at every order
 
 
 def aggregation_of(terms: Terms) -> Aggregation:

@@ -137,6 +137,18 @@ class History:
         self._keep(message, signed)
         return message.round
 
+    def endorsements(self, agreement: Digest, round: int) -> dict[InstitutionId, Signed]:
+        """Return all endorsements of the model of a round, of whoever computed it."""
+        query = select(endorsements).where(
+            endorsements.c.agreement == agreement, endorsements.c.round == round
+        )
+        with self._store.read() as tx:
+            rows = tx.execute(query.order_by(endorsements.c.institution)).all()
+        return {
+            InstitutionId(row.institution): Signed(body=row.body, signature=row.signature)
+            for row in rows
+        }
+
     def endorsers(self, agreement: Digest, round: int) -> frozenset[InstitutionId]:
         """Return who endorsed the model of a round."""
         query = select(endorsements.c.institution).where(

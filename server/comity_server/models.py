@@ -60,6 +60,16 @@ class Models:
             raise LocalError("expected the first model state that the agreement names")
         self._save(agreement.digest, state)
 
+    def carry(self, agreement: Agreement, state: ModelState) -> None:
+        """Store the state of an earlier agreement from which this one goes on.
+
+        Raises:
+            LocalError: it is not the one that the agreement names.
+        """
+        if state_digest(state) != agreement.model.initial_state:
+            raise LocalError("expected the model state that the agreement names")
+        self._save(agreement.digest, state)
+
     def advance(self, agreement: Agreement, plan: Plan, survivors: int, total: Path) -> Digest:
         """Compute the state after a round and store it.
 
@@ -74,7 +84,7 @@ class Models:
             PeerError: the sum cannot be one of that many vectors.
             LocalError: the state that the plan starts from is missing or was changed.
         """
-        state = self._named(agreement.digest, plan.model)
+        state = self.named(agreement.digest, plan.model)
         size = plan.lanes * lane_bytes(plan.ring_width)
         lanes = unpack(np.fromfile(total, np.uint8, count=size).data, plan.ring_width)
         moved = next_state(state, lanes, survivors, len(plan.participants), agreement.aggregation)
@@ -90,10 +100,14 @@ class Models:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_durably(path, write_state(state))
 
-    def _named(self, agreement: Digest, model: Digest) -> ModelState:
-        """Find a state by its digest, newest first."""
+    def named(self, agreement: Digest, model: Digest) -> ModelState:
+        """Find a state by its digest, newest first.
+
+        Raises:
+            LocalError: it is missing or was changed.
+        """
         for path in sorted((self._directory / agreement[:16]).glob("*.state"), reverse=True):
             state = read_state(path.read_bytes())
             if state_digest(state) == model:
                 return state
-        raise LocalError("expected the model state that the plan names")
+        raise LocalError("expected the model state of this digest")

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, SigningKeys
+from comity_common.errors import Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.membership import Withdrawal
 from comity_server.agreements import OVER, AgreementRecord, Agreements
@@ -14,7 +16,9 @@ from comity_server.history import History
 from comity_server.home import Home
 from comity_server.models import Models
 from comity_server.registry import Registry
+from comity_server.rounds import Round
 from comity_server.store import Store
+from comity_server.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,23 @@ class Operator:
     registry: Registry
     agreements: Agreements
     history: History
+    models: Models
+    store: Store
+
+    def round(self, agreement: Agreement, number: int) -> Round:
+        """Read a round back, with all that came in it.
+
+        Raises:
+            Problem: there is no such round.
+        """
+        if self.history.get(agreement.digest, number) is None:
+            raise Problem(
+                "COM-AUDIT-005",
+                round=number,
+                agreement=agreement.federation,
+                why="it was not begun",
+            )
+        return Round(self.store, Uploads(self.store, self.home.uploads), agreement, number)
 
     def turn_away(self, institution: InstitutionId) -> list[Digest]:
         """Revoke an institution, and take it out of every agreement that is not over.
@@ -67,13 +88,15 @@ def opened(directory: Path) -> Iterator[Operator]:
     home.settings()
     store = Store(home.database)
     try:
-        registry = Registry(store)
+        registry, models = Registry(store), Models(home.models)
         yield Operator(
             home=home,
             keys=home.signing_keys(),
             registry=registry,
-            agreements=Agreements(store, registry, Models(home.models)),
+            agreements=Agreements(store, registry, models),
             history=History(store),
+            models=models,
+            store=store,
         )
     finally:
         store.close()

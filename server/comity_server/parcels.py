@@ -1,7 +1,8 @@
 """What the operator puts into mailboxes: the closed list of what an institution is ever sent.
 
 An invitation to a key epoch, the members' messages of each of its steps, a survivor list with the
-receiver's own boxes, and how a round ended. Who was dropped is never sent.
+receiver's own boxes, how long uploads are waited for, and how a round ended. Who was dropped is
+never sent.
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,11 @@ def survivors(
         boxes: per survivor, the one for the receiver; empty in its own slot.
     """
     return parcel(agreement, pb.PARCEL_KIND_SURVIVORS, [listed, *headers, *uploads], boxes)
+
+
+def deadline(agreement: Digest, until: Signed) -> pb.Parcel:
+    """Say how long uploads are waited for."""
+    return parcel(agreement, pb.PARCEL_KIND_DEADLINE, [until])
 
 
 def certificate(

@@ -24,12 +24,14 @@ from comity_common.agreement import Agreement, Party
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.modelfile import read_state
-from comity_common.optimizer import first_state, state_digest
+from comity_common.optimizer import ModelState, first_state, state_digest
 from comity_common.vectors import Vector
 from comity_host import settings
 from comity_host.modelterms import RECORD_FILE, STATE_FILE, ModelStart, decisive
+from comity_server.continuing import continued
 from comity_server.drafting import Start, aggregation_of, noise_of, write_agreement
 from comity_server.evaluation import digest_of_file
+from comity_server.operator import Operator
 from comity_server.terms import Terms
 
 BUILD_TIMEOUT_S = 600  # of which a download from the hub is the most
@@ -45,6 +47,41 @@ class Prepared:
 
     agreement: Agreement
     parameters: Vector
+
+
+def prepare_continuation(
+    terms_file: Path, operator: Operator, name: str, *, today: date | None = None
+) -> tuple[Agreement, ModelState]:
+    """Make an agreement of a terms file that goes on with the model of an earlier agreement.
+
+    Args:
+        name: of the earlier one.
+        today: in UTC; None asks the clock.
+
+    Returns:
+        the agreement, and the model state that it goes on with.
+
+    Raises:
+        Problem: terms or evaluation set are not in order, or of another model.
+    """
+    terms, institutions = _read_terms(terms_file, operator.registry.parties(), today)
+    earlier = continued(operator, name, terms)
+    model = earlier.agreement.model
+    agreement = write_agreement(
+        terms,
+        operator.home.party(),
+        institutions,
+        Start(
+            base=model.base,
+            parameters=model.parameters,
+            initial_state=state_digest(earlier.state),
+        ),
+        digest_of_file(terms_file.parent / terms.evaluation_set, terms.task.labels),
+        nonce=os.urandom(16),
+        seed=model.seed,
+        continued=earlier,
+    )
+    return agreement, earlier.state
 
 
 def prepare(
@@ -65,10 +102,7 @@ def prepare(
     Raises:
         Problem: terms, evaluation set or model are not in order; nothing was written.
     """
-    terms = settings.load(terms_file, Terms)
-    if terms.schedule.expires < (today or datetime.now(UTC).date()):
-        raise Problem("COM-TERMS-002", file=terms_file.name, day=terms.schedule.expires)
-    institutions = _institutions(terms_file, terms, parties)
+    terms, institutions = _read_terms(terms_file, parties, today)
     noise_of(terms)  # before anything that takes long
     evaluation_set = digest_of_file(terms_file.parent / terms.evaluation_set, terms.task.labels)
     with _started(terms_file, start_dir) as directory:
@@ -87,6 +121,15 @@ def prepare(
         seed=bytes.fromhex(record.seed),
     )
     return Prepared(agreement=agreement, parameters=parameters)
+
+
+def _read_terms(
+    terms_file: Path, parties: Mapping[InstitutionId, Party], today: date | None
+) -> tuple[Terms, list[Party]]:
+    terms = settings.load(terms_file, Terms)
+    if terms.schedule.expires < (today or datetime.now(UTC).date()):
+        raise Problem("COM-TERMS-002", file=terms_file.name, day=terms.schedule.expires)
+    return terms, _institutions(terms_file, terms, parties)
 
 
 def _institutions(

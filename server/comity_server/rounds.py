@@ -20,7 +20,7 @@ from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.collector import Collector
-from comity_common.secagg.messages import CertificateBody, Plan, Survivors
+from comity_common.secagg.messages import CertificateBody, Deadline, Plan, Survivors
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_server import parcels
@@ -53,11 +53,15 @@ class Round:
         accepted: who answered the order with yes.
         certificate: how it ended, once it has.
         published: whether the certificate went to all.
+        signed_survivors: the list that was posted, once it was.
+        uploads: where what was uploaded lies.
+        until: uploads are waited for until then at least, in seconds since 1970; 0 as long as
+            nobody has extended their time.
     """
 
     def __init__(self, store: Store, uploads: Uploads, agreement: Agreement, number: int) -> None:
         self._store = store
-        self._uploads = uploads
+        self.uploads = uploads
         self.agreement = agreement
         where = (rounds.c.agreement == agreement.digest, rounds.c.number == number)
         happened = (events.c.agreement == agreement.digest, events.c.round == number)
@@ -71,10 +75,16 @@ class Round:
         self.collector = Collector(agreement, self.plan)
         self.accepted: set[InstitutionId] = set()
         self.published: bool = row.published
+        self.until: float = row.until or 0.0
         self.certificate = (
             None
             if row.certificate is None
             else Signed(body=row.certificate, signature=row.certificate_signature)
+        )
+        self.signed_survivors = (
+            None
+            if row.survivors is None
+            else Signed(body=row.survivors, signature=row.survivors_signature)
         )
         self._told = Stage(row.stage)
         for event in stored:
@@ -155,6 +165,33 @@ class Round:
         else:
             self._take(EventKind.REVEALED, institution, signed)
 
+    def extend(self, mailbox: Mailbox, keys: SigningKeys, until: int) -> frozenset[InstitutionId]:
+        """Wait for uploads until then at least, and tell those whose upload is not here.
+
+        Args:
+            until: seconds since 1970; earlier than what was said before changes nothing.
+
+        Returns:
+            who was told.
+
+        Raises:
+            WrongTime: no upload is waited for any more.
+        """
+        if self.stage is not Stage.COLLECTING:
+            raise WrongTime(f"expected a round that waits for uploads, this one is {self.stage}")
+        if until <= self.until:
+            return frozenset()
+        arrived = self.collector.uploads.keys() | self.collector.declined.keys()
+        told = frozenset(self.plan.participants) - arrived
+        signed = keys.sign(Purpose.DEADLINE, encode(Deadline(plan=self.digest, until=until)))
+        with self._store.write() as tx:
+            for institution in sorted(told):
+                mailbox.post(tx, institution, parcels.deadline(self.agreement.digest, signed))
+            tx.execute(update(rounds).where(*self._here).values(until=until))
+        self.until = until
+        mailbox.announce()
+        return told
+
     def expire(self) -> None:
         """Let the deadline of the present stage pass."""
         if self.stage in (Stage.COLLECTING, Stage.REVEALING):
@@ -171,8 +208,16 @@ class Round:
         with self._store.write() as tx:
             for survivor in listed.survivors:
                 mailbox.post(tx, survivor, self._survivors_parcel(listed, signed, survivor))
-            tx.execute(update(rounds).where(*self._here).values(stage=Stage.REVEALING))
-        self._told = Stage.REVEALING
+            tx.execute(
+                update(rounds)
+                .where(*self._here)
+                .values(
+                    stage=Stage.REVEALING,
+                    survivors=signed.body,
+                    survivors_signature=signed.signature,
+                )
+            )
+        self._told, self.signed_survivors = Stage.REVEALING, signed
         mailbox.announce()
 
     def end(
@@ -241,6 +286,22 @@ class Round:
             rows = tx.execute(query.order_by(endorsements.c.institution)).all()
         return [Signed(body=row.body, signature=row.signature) for row in rows]
 
+    def reveals(self) -> dict[InstitutionId, Signed]:
+        """Return the reveals that counted, as they were signed."""
+        query = select(events).where(
+            events.c.agreement == self.agreement.digest,
+            events.c.round == self.plan.round,
+            events.c.kind == EventKind.REVEALED,
+        )
+        with self._store.read() as tx:
+            rows = tx.execute(query.order_by(events.c.id)).all()
+        taken = self.collector.reveals
+        return {
+            InstitutionId(row.institution): Signed(body=row.body, signature=row.signature)
+            for row in rows
+            if row.institution in taken and encode(taken[row.institution]) == row.body
+        }
+
     def _take(self, kind: EventKind, institution: InstitutionId, signed: Signed = _NOTHING) -> None:
         with self._store.write() as tx:
             row = {
@@ -268,7 +329,7 @@ class Round:
             case EventKind.DECLINED:
                 self.collector.decline(signed)
             case EventKind.UPLOADED:
-                declared = self._uploads.declared(Digest(signed.body.decode()))
+                declared = self.uploads.declared(Digest(signed.body.decode()))
                 self.collector.upload(
                     declared.signed_header, declared.signed_upload, declared.boxes
                 )

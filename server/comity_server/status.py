@@ -26,6 +26,7 @@ IDLE: dict[str, Any] = {
     "attempts": 0,
     "finished": False,
     "failure": None,
+    "extended_until": None,
     "institutions": [],
     "rounds": [],
 }
@@ -70,6 +71,7 @@ class StatusReport:
                 "attempts": agreement.schedule.attempts,
                 "finished": state is AgreementState.FINISHED,
                 "failure": reason if state is AgreementState.STOPPED else None,
+                "extended_until": None if round is None else round.until or None,
                 "institutions": self._institutions(agreement, round),
                 "rounds": [round_summary(one) for one in records if one.certificate is not None],
             }

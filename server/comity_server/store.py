@@ -26,13 +26,23 @@ from sqlalchemy import (
     event,
     insert,
     select,
+    update,
 )
 
 from comity_common.errors import LocalError
 
-VERSION = 2
+VERSION = 3
 CONNECTIONS = 16
 BUSY_TIMEOUT_MS = 30_000
+
+STEPS = {  # from a version to the next
+    2: (
+        "alter table rounds add column survivors blob",
+        "alter table rounds add column survivors_signature blob",
+        "alter table rounds add column until float",
+        "alter table uploads drop column committed",
+    ),
+}
 
 _tables = MetaData()
 
@@ -119,12 +129,15 @@ rounds = _table(
     _blob("body"),
     _blob("signature"),
     _text("stage"),  # up to where institutions have been told
+    Column("until", Float),  # seconds since 1970, once its time for uploads was extended
     Column("published", Boolean, nullable=False),  # the certificate went to all
     Column("started", Float, nullable=False),  # seconds since 1970, for people only
     Column("ended", Float),
     Column("certificate", LargeBinary),
     Column("certificate_signature", LargeBinary),
     Column("model", String),  # digest of the state after it
+    Column("survivors", LargeBinary),  # the list as it was signed, once it was
+    Column("survivors_signature", LargeBinary),
     UniqueConstraint("plan"),
 )
 events = _table(
@@ -152,17 +165,16 @@ uploads = _table(
     _text("institution"),
     _blob("declared"),
     _number("size"),
-    _number("committed"),
     Column("finished", Boolean, nullable=False),
     UniqueConstraint("plan", "institution"),
 )
 
 
 class Store:
-    """Opens `server.db`, making it if it is not there.
+    """Opens `server.db`, making it if it is not there and bringing an older one up to date.
 
     Raises:
-        LocalError: it was written by another version.
+        LocalError: it was written by a version that this one does not know.
     """
 
     def __init__(self, path: Path) -> None:
@@ -176,6 +188,8 @@ class Store:
             found = tx.execute(select(schema.c.version)).scalar()
             if found is None:
                 tx.execute(insert(schema).values(version=VERSION))
+            elif found in STEPS:
+                _bring_up_to_date(tx, found)
             elif found != VERSION:
                 raise LocalError(f"expected version {VERSION} of {path.name}, got {found}")
 
@@ -190,6 +204,13 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._reading.dispose()
+
+
+def _bring_up_to_date(tx: Connection, found: int) -> None:
+    for version in range(found, VERSION):
+        for statement in STEPS[version]:
+            tx.exec_driver_sql(statement)
+    tx.execute(update(schema).values(version=VERSION))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

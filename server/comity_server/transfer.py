@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 
 import grpc
 import structlog
@@ -35,11 +36,12 @@ from comity_server.mailbox import Mailbox
 from comity_server.registry import Registry
 from comity_server.uploads import Declared
 
-CALLS_PER_INSTITUTION = 16
+CALLS_PER_INSTITUTION = 32  # 16 streams of an upload, and as many whose end was not noticed yet
 MAX_PROBE_BYTES = 16 << 20
-THREADS = MAX_INSTITUTIONS + 64  # one per open mailbox, and those that work
+MAX_REQUEST_BYTES = 4 << 20  # a chunk, or a declaration for 255 participants; never several chunks
+THREADS = 5 * MAX_INSTITUTIONS + 64  # a mailbox and four streams each, and those that work
 OPTIONS = (
-    ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
     # A dead peer is noticed after a ping of 10 s and 5 s without an answer.
     ("grpc.keepalive_time_ms", 10_000),
@@ -130,21 +132,21 @@ class TransferService(TransferServicer):
                 leaves=tuple(request.leaves),
             )
             agreement = wire.digest_of(request.agreement)
-            name, committed = self._desk.begin_upload(sender, agreement, declared)
-        return pb.UploadState(header=name, committed=committed)
+            name = self._desk.begin_upload(sender, agreement, declared)
+            held = self._desk.held(sender, name)
+        return pb.UploadState(header=name, held=held)
 
     def PutChunks(
         self, request_iterator: Iterator[pb.Chunk], context: grpc.ServicerContext
     ) -> pb.UploadState:
-        """Append chunks to an upload."""
+        """Take chunks of an upload; one is in memory while the next one comes."""
         with self._answering(context) as sender:
             first = next(request_iterator, None)
             if first is None:
                 raise PeerError("expected at least one chunk")
             name = wire.digest_of(first.header)
-            pieces = _pieces(first, request_iterator)
-            committed = self._desk.append(sender, name, pieces)
-        return pb.UploadState(header=name, committed=committed)
+            self._desk.put(sender, name, _pieces(first, request_iterator))
+        return pb.UploadState(header=name)
 
     def FinishUpload(
         self, request: pb.FinishUploadRequest, context: grpc.ServicerContext
@@ -160,12 +162,14 @@ class TransferService(TransferServicer):
         """Stream the sum of a certified round."""
         with self._answering(context) as sender:
             agreement = wire.digest_of(request.agreement)
-            offset = request.offset
-            with self._desk.total(sender, agreement, request.round).open("rb") as file:
-                file.seek(min(offset, 1 << 62))
-                while data := file.read(chunks.CHUNK_BYTES):
-                    yield pb.Chunk(offset=offset, data=data)
-                    offset += len(data)
+            yield from _read(self._desk.total(sender, agreement, request.round), request.offset)
+
+    def FetchModel(
+        self, request: pb.FetchModelRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Chunk]:
+        """Stream the model state that an agreement goes on with."""
+        with self._answering(context) as sender:
+            yield from _read(self._desk.first_model(sender, wire.digest_of(request.agreement)), 0)
 
     def FetchAgreements(
         self, request: pb.FetchAgreementsRequest, context: grpc.ServicerContext
@@ -271,6 +275,14 @@ def _agreement_state(one: AgreementRecord) -> pb.AgreementState:
         ],
         withdrawals=[wire.envelope(signed) for signed in one.withdrawals],
     )
+
+
+def _read(path: Path, offset: int) -> Iterator[pb.Chunk]:
+    with path.open("rb") as file:
+        file.seek(min(offset, 1 << 62))
+        while data := file.read(chunks.CHUNK_BYTES):
+            yield pb.Chunk(offset=offset, data=data)
+            offset += len(data)
 
 
 def _pieces(first: pb.Chunk, rest: Iterator[pb.Chunk]) -> Iterator[tuple[int, bytes]]:

@@ -59,7 +59,7 @@ class Typists:
             self._await_begun()
 
     def _parties(self, who: str) -> list[str]:
-        return list(COUNTRIES) if who == "institutions" else [who]
+        return list(COUNTRIES) if who == "institutions" else who.split()
 
     def _type(self, party: str, script: str) -> None:
         machine = self.there[party]
@@ -121,6 +121,7 @@ def test_the_first_federation_is_founded_run_and_left_as_its_page_says(typists: 
         if block.act in ("run", "file"):
             typists.do(block)
     check_words(typists)
+    check_continuation(typists)
     check_rounds(typists)
     check_models(typists)
 
@@ -147,14 +148,19 @@ def check_rounds(typists: Typists) -> None:
     """Two rounds were certified, each with as many as the agreement wants."""
     said = "".join(typists.seen["operator"])
     assert "card-desk: finished, 2 of 2 rounds certified" in said
-    certified = {
-        number: survivors.split(", ")
-        for number, survivors in re.findall(r"^round +(\d+) +[\d.]+ s  ([a-z]+, .*)$", said, re.M)
-    }
-    assert len(certified) == 2
-    for survivors in certified.values():
-        assert set(survivors) <= set(COUNTRIES)
-        assert len(survivors) >= 4
+    certified = re.findall(r"^round +\d+ +[\d.]+ s  ([a-z]+, .*)$", said, re.MULTILINE)
+    assert len(set(certified)) >= 1
+    for survivors in certified:
+        assert set(survivors.split(", ")) <= set(COUNTRIES)
+        assert len(survivors.split(", ")) >= 4
+
+
+def check_continuation(typists: Typists) -> None:
+    """Four went on with the model of five."""
+    said = "".join(typists.seen["operator"])
+    assert "card-desk-next: finished, 1 of 1 rounds certified" in said
+    shown = "".join(typists.seen["nairobi"])
+    assert re.search(r"^  goes on +with the model of [0-9a-f]{16} after 2 certified", shown, re.M)
 
 
 def check_models(typists: Typists) -> None:

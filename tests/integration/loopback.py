@@ -104,7 +104,7 @@ class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
         self.requests: list[Request] = []
         self._database = database
         self._board = switchboard
-        self._uploads: dict[Digest, tuple[str, StoredUpload, bytearray]] = {}
+        self._uploads: dict[Digest, tuple[str, StoredUpload, dict[int, bytes]]] = {}
         self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[self])
         add_TransferServicer_to_server(self, self._server)
         self.port = self._server.add_secure_port("127.0.0.1:0", authority.server_credentials())
@@ -173,21 +173,23 @@ class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
             leaves=tuple(request.leaves),
         )
         name = Digest(digest("header", stored.header).hex())
-        known = self._uploads.setdefault(name, (request.agreement, stored, bytearray()))
-        return pb.UploadState(header=name, committed=len(known[2]))
+        known = self._uploads.setdefault(name, (request.agreement, stored, {}))
+        places = len(stored.leaves)
+        lacking = set(range(places)) - {offset // chunks.CHUNK_BYTES for offset in known[2]}
+        return pb.UploadState(header=name, held=chunks.bitmap(places, lacking))
 
     def PutChunks(self, request_iterator: Any, context: Any) -> Any:
-        """Append."""
-        name, vector = "", bytearray()
+        """Keep chunks."""
+        name = ""
         for chunk in request_iterator:
-            name, vector = chunk.header, self._uploads[chunk.header][2]
-            assert chunk.offset == len(vector)
-            vector += chunk.data
-        return pb.UploadState(header=name, committed=len(vector))
+            name = chunk.header
+            self._uploads[name][2][chunk.offset] = chunk.data
+        return pb.UploadState(header=name)
 
     def FinishUpload(self, request: Any, context: Any) -> Any:
         """Give the whole upload to the operator."""
-        agreement, stored, vector = self._uploads[request.header]
+        agreement, stored, taken = self._uploads[request.header]
+        vector = b"".join(data for _, data in sorted(taken.items()))
         file = self._database.with_suffix(f".{request.header[:8]}.arrived")
         file.write_bytes(vector)
         return envelope(self._ask(context, lambda line: line.upload(agreement, stored, file)))

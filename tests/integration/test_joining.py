@@ -183,7 +183,7 @@ def test_an_operator_that_stays_away_is_told_and_may_be_tried_later(
     closed = replace(line, port=free_port()).write()
     found = join(tmp_path / "berlin", closed)
     assert (found.exit_code, found.envelope["error"]["code"]) == (75, "COM-NET-001")
-    assert found.error.count("; trying again") == 1
+    assert found.error.count("; trying again") in (1, 2)  # as many as fit into the time
     assert not (tmp_path / "berlin").exists()
 
 

@@ -1,21 +1,24 @@
 """The transfer listener: real gRPC with mutual TLS, a real database, hostile callers."""
 
 import itertools
+import json
 import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.simulation.network import Federation, Identity, ServerApp, Vault, pieces, until
+from typer.testing import CliRunner
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferStub
-from comity_common import wire
+from comity_common import chunks, wire
 from comity_common.canonical import encode
 from comity_common.chunks import CHUNK_BYTES
 from comity_common.crypto.sign import Purpose, verify
@@ -24,6 +27,7 @@ from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Decline, Endorsement, Receipt
 from comity_common.secagg.participant import Dealt, deal, header_digest
 from comity_server.authority import Authority
+from comity_server.cli import app
 from comity_server.coordination import ask_status
 from comity_server.daemon import Daemon
 from comity_server.transfer import CALLS_PER_INSTITUTION
@@ -64,12 +68,12 @@ def run(directory: Path, lanes: int) -> Iterator[Running]:
     daemon.start()
     vaults = {id: Vault(federation, id, daemon.port).start() for id in federation.agreement.roster}
     vaults["inst-00"].behaviour[1] = "manual"
-    app = ServerApp(federation.home, vaults).start()
+    orders = ServerApp(federation.home, vaults).start()
     try:
         until(lambda: vaults["inst-00"].dealt)
         yield Running(federation, daemon, vaults)
     finally:
-        app.close()
+        orders.close()
         for vault in vaults.values():
             vault.close()
         daemon.close()
@@ -92,40 +96,41 @@ def status_of(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
-def test_an_upload_resumes_at_any_offset_and_refuses_what_is_not_it(running: Running) -> None:
+def missing(vault: Vault, dealt: Dealt) -> list[int]:
+    """Begin an upload and read which chunks are wanted."""
+    state = vault.stub.BeginUpload(vault.begin_request(dealt))
+    return chunks.missing(len(dealt.leaves), state.held)
+
+
+def test_an_upload_resumes_anywhere_and_refuses_what_is_not_it(running: Running) -> None:
     vault, dealt = running.manual, running.dealt
     name = header_digest(dealt.header)
-    begin = vault.begin_request(dealt)
     chance = random.Random(5)
 
-    offset = vault.stub.BeginUpload(begin).committed
-    assert offset == 0
-    vault.stub.PutChunks(itertools.islice(pieces(name, dealt.vector), 2))
-    assert vault.stub.BeginUpload(begin).committed == 2 * CHUNK_BYTES
+    assert missing(vault, dealt) == [0, 1, 2, 3, 4]
+    vault.stub.PutChunks(pieces(name, dealt.vector, [3, 0]))
+    assert missing(vault, dealt) == [1, 2, 4]
 
     corrupt = bytearray(dealt.vector)
     corrupt[2 * CHUNK_BYTES + chance.randrange(CHUNK_BYTES)] ^= 1
-    code, words = status_of(lambda: vault.stub.PutChunks(pieces(name, corrupt, 2 * CHUNK_BYTES)))
+    code, words = status_of(lambda: vault.stub.PutChunks(pieces(name, corrupt, [1, 2, 4])))
     assert (code, words) == (
         Status.INVALID_ARGUMENT,
         f"expected the chunk at {2 * CHUNK_BYTES} that the header promised",
     )
-    assert vault.stub.BeginUpload(begin).committed == 2 * CHUNK_BYTES
+    assert missing(vault, dealt) == [2, 4]
 
-    assert status_of(lambda: vault.stub.PutChunks(pieces(name, dealt.vector)))[0] is Status.ABORTED
     finish = pb.FinishUploadRequest(header=name)
-    assert status_of(lambda: vault.stub.FinishUpload(finish))[0] is Status.FAILED_PRECONDITION
-
-    offset = vault.stub.BeginUpload(begin).committed
-    while offset < dealt.header.size:
-        broken = BreaksOff(pieces(name, dealt.vector, offset), chance.randint(0, 2))
-        call = vault.stub.PutChunks.future(broken)
-        broken.done.wait(10)
-        call.cancel()
-        offset = vault.stub.BeginUpload(begin).committed
-        assert offset % CHUNK_BYTES == 0 or offset == dealt.header.size
-        if offset == 3 * CHUNK_BYTES:
-            vault.stub.PutChunks(pieces(name, dealt.vector, offset))
+    assert status_of(lambda: vault.stub.FinishUpload(finish)) == (
+        Status.ABORTED,
+        "expected all chunks, 2 are missing",
+    )
+    broken = BreaksOff(pieces(name, dealt.vector, [0, 4]), 2)
+    call = vault.stub.PutChunks.future(broken)
+    broken.done.wait(10)
+    until(lambda: missing(vault, dealt) == [2])
+    call.cancel()
+    vault.stub.PutChunks(pieces(name, dealt.vector))
 
     receipts = [wire.signed(vault.stub.FinishUpload(finish)) for _ in range(2)]
     operator = running.federation.agreement.operator.identity
@@ -161,6 +166,34 @@ class BreaksOff:
         return chunk
 
 
+def test_the_operator_waits_longer_and_tells_who_is_missing_as_the_command_asks(
+    running: Running,
+) -> None:
+    until(lambda: uploaded(running) == {"inst-01", "inst-02"})
+    home = ["--home", str(running.federation.home.path), "--json"]
+    name = running.federation.agreement.federation
+    told = CliRunner().invoke(app, ["run", "extend", name, "--seconds", "900", *home])
+    assert told.exit_code == 0, told.output
+    data = json.loads(told.stdout)["data"]
+    assert (data["round"], data["told"]) == (1, ["inst-00"])
+    until(lambda: running.manual.deadlines)
+    (deadline,) = running.manual.deadlines
+    assert (deadline.plan,) == tuple(running.manual._plans)
+    assert datetime.fromisoformat(data["until"]).timestamp() == deadline.until
+    assert ask_status(running.federation.home.socket)["extended_until"] == deadline.until
+    assert not any(running.vaults[id].deadlines for id in ("inst-01", "inst-02"))
+
+    running.daemon.close()
+    running.daemon = again = Daemon(running.federation.home.path)
+    again.start()
+    assert ask_status(running.federation.home.socket)["extended_until"] == deadline.until
+
+
+def uploaded(running: Running) -> set[str]:
+    states = ask_status(running.federation.home.socket)["institutions"]
+    return {one["id"] for one in states if one["phase"] == "uploaded"}
+
+
 def test_another_header_for_the_same_plan_is_refused_also_after_a_restart(
     running: Running,
 ) -> None:
@@ -182,7 +215,8 @@ def test_another_header_for_the_same_plan_is_refused_also_after_a_restart(
     stub = TransferStub(running.federation.identities[vault.id].channel(again.port))
     code, words = status_of(lambda: stub.BeginUpload(vault.begin_request(other)))
     assert "another is refused for ever" in words
-    assert stub.BeginUpload(vault.begin_request(dealt)).committed == 0
+    held = stub.BeginUpload(vault.begin_request(dealt)).held
+    assert len(chunks.missing(len(dealt.leaves), held)) == len(dealt.leaves)
 
 
 def test_a_declaration_that_would_fail_at_the_end_is_refused_at_once(shared: Running) -> None:

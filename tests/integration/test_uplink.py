@@ -14,7 +14,8 @@ from tests.simulation.network import QUICK, Federation, Identity, Vault, until
 
 import comity_client.uplink
 from comity.v1 import transfer_pb2 as pb
-from comity_client.uplink import Delivery, Unreachable, Uplink
+from comity_client.failures import Unreachable
+from comity_client.uplink import Delivery, Uplink
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Signed
 from comity_common.ids import Digest, InstitutionId
@@ -25,12 +26,12 @@ from comity_server.daemon import Daemon
 FOURTH = InstitutionId("inst-03")
 
 
-def uplink_of(federation: Federation, identity: Identity, port: int) -> Uplink:
+def uplink_of(federation: Federation, identity: Identity, port: int, streams: int = 1) -> Uplink:
     """Connect as a vault does, with a ledger that keeps nothing."""
     key = identity.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     pin = federation.agreement.operator.identity.tls
     tls = (key, identity.certificate)
-    return Uplink(f"127.0.0.1:{port}", pin, tls, lambda *message: None)
+    return Uplink(f"127.0.0.1:{port}", pin, tls, lambda *message: None, streams=streams)
 
 
 class Fourth:

@@ -21,7 +21,8 @@ from tests.integration.loopback import PATIENCE_S, Federation
 
 import comity_client.daemon
 import comity_client.uplink
-from comity_client.uplink import Unreachable, Uplink
+from comity_client.failures import Unreachable
+from comity_client.uplink import Uplink
 from comity_common.ids import InstitutionId
 from comity_common.tuning import Tune
 

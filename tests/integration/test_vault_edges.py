@@ -6,7 +6,7 @@ that write down every request. One key epoch, one whole round, and one order tha
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
@@ -132,10 +132,10 @@ def _token_ids(federation: Federation, rows: dict[InstitutionId, list[str]]) -> 
 
 def the_vectors(sent: dict[str, list[Request]]) -> list[bytes]:
     """Put the masked vectors of one institution together."""
-    vectors: dict[str, bytearray] = {}
+    vectors: dict[str, dict[int, bytes]] = defaultdict(dict)
     for request in sent["PutChunks"]:
-        vectors.setdefault(request.message.header, bytearray()).extend(request.message.data)
-    return [bytes(vector) for vector in vectors.values()]
+        vectors[request.message.header][request.message.offset] = request.message.data
+    return [b"".join(data for _, data in sorted(taken.items())) for taken in vectors.values()]
 
 
 def bodies(request: Request) -> list[tuple[Any, Any, Purpose]]:
@@ -321,7 +321,7 @@ def test_the_unix_sockets_say_a_closed_list_of_things(crossing: SimpleNamespace)
     states = [answer for answer in heard if "accepted" not in answer]
     assert {(order["accepted"], order["code"]) for order in orders} == {(True, ""), (False, "plan")}
     assert all(order.keys() == {"accepted", "code"} for order in orders)
-    assert all(state.keys() == {"id", "doing", "fraction", "away"} for state in states)
+    assert all(state.keys() == {"id", "doing", "fraction", "away", "until"} for state in states)
     assert {state["id"] for state in states} == set(agreement.roster)
     assert {state["doing"] for state in states} <= doing
     assert {state["away"] for state in states} <= {"", "not connected yet"}

@@ -70,6 +70,7 @@ def make_agreement(
         federation="simulated",
         purpose="testing",
         nonce=bytes(16),
+        continues=None,
         operator=party("operator", operator),
         institutions=tuple(party(id, keys[id]) for id in sorted(keys)),
         task=Task(kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=("a", "b"), max_tokens=16),

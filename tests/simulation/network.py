@@ -7,7 +7,7 @@ in a round is said in one line: `vault.behaviour[2] = "decline"`.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -52,6 +52,7 @@ from comity_common.secagg.keyepoch import (
 from comity_common.secagg.masking import sections, vector_bytes
 from comity_common.secagg.messages import (
     CertificateBody,
+    Deadline,
     Decline,
     Endorsement,
     EpochKey,
@@ -232,6 +233,7 @@ class Vault:
         self.totals: dict[int, np.ndarray] = {}
         self.bodies: list[CertificateBody] = []
         self.faults: list[str] = []
+        self.deadlines: list[Deadline] = []
         self._certificate = self.agreement.digest
         self._epoch = (0, ())
         self._opened: EpochOpen | None = None
@@ -337,8 +339,9 @@ class Vault:
     def _upload(self, dealt: Dealt) -> None:
         name = header_digest(dealt.header)
         state = self.stub.BeginUpload(self.begin_request(dealt))
-        if state.committed < dealt.header.size:
-            self.stub.PutChunks(pieces(name, dealt.vector, state.committed))
+        missing = chunks.missing(len(dealt.leaves), state.held)
+        if missing:
+            self.stub.PutChunks(pieces(name, dealt.vector, missing))
         self.stub.FinishUpload(transfer_pb2.FinishUploadRequest(header=name))
 
     def begin_request(self, dealt: Dealt) -> transfer_pb2.BeginUploadRequest:
@@ -387,6 +390,8 @@ class Vault:
                     self._take_certificate(messages)
                 case transfer_pb2.PARCEL_KIND_AGREEMENT_MOVED:
                     pass  # the agreement is given by hand
+                case transfer_pb2.PARCEL_KIND_DEADLINE:
+                    self.deadlines.append(decode(Deadline, messages[0].body))
                 case _:
                     raise PeerError("unexpected kind")
 
@@ -616,9 +621,12 @@ def with_false_canary(
     )
 
 
-def pieces(name: Digest, vector: bytes | bytearray, start: int = 0) -> Iterator[transfer_pb2.Chunk]:
-    """Cut a vector into chunks from an offset on."""
-    for offset in range(start, len(vector), chunks.CHUNK_BYTES):
+def pieces(
+    name: Digest, vector: bytes | bytearray, places: Iterable[int] | None = None
+) -> Iterator[transfer_pb2.Chunk]:
+    """Cut a vector into chunks, and yield those at some places, or all."""
+    for place in range(chunks.count(len(vector))) if places is None else places:
+        offset = place * chunks.CHUNK_BYTES
         data = bytes(vector[offset : offset + chunks.CHUNK_BYTES])
         yield transfer_pb2.Chunk(header=name, offset=offset, data=data)
 

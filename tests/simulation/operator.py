@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from comity.v1 import transfer_pb2 as pb
+from comity_client.failures import Unreachable
 from comity_client.rounds import StoredUpload
-from comity_client.uplink import Delivery, Unreachable
+from comity_client.uplink import Delivery
 from comity_common import chunks
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode

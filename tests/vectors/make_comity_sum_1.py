@@ -36,6 +36,7 @@ from comity_common.secagg.masking import (
 from comity_common.secagg.messages import (
     CertificateBody,
     Complaint,
+    Deadline,
     Decline,
     Endorsement,
     EpochHalves,
@@ -223,6 +224,7 @@ def messages() -> dict[str, Any]:
         header,
         Upload(header=header_digest(header), boxes=(b"\x01", b"", b"\x02"), keys=(b"", b"", b"")),
         Receipt(header=header_digest(header)),
+        Deadline(plan=NAMED, until=1_800_000_000),
         survivors,
         Complaint(dealer=A, box_key=KEY),
         Reveal(

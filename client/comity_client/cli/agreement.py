@@ -120,8 +120,8 @@ def refuse(
 def _open(home: Any) -> "tuple[Institution, str]":
     """Open the institution and learn what is new; without the operator, tell what is known."""
     from comity_client.correspondence import Correspondence
+    from comity_client.failures import Unreachable
     from comity_client.institution import Institution
-    from comity_client.uplink import Unreachable
     from comity_host import log
 
     log.set_up()  # what an agreement is refused for is told on stderr
@@ -140,7 +140,7 @@ def _open(home: Any) -> "tuple[Institution, str]":
 def _deliver(institution: "Institution") -> bool:
     """Try to hand over what waits, now; the vault goes on trying."""
     from comity_client.correspondence import Correspondence
-    from comity_client.uplink import Unreachable
+    from comity_client.failures import Unreachable
 
     uplink = institution.uplink()
     try:
@@ -160,8 +160,10 @@ def _find(institution: "Institution", name: str) -> "Known":
     if name:
         return institution.agreements.find(name)
     open_ = [one for one in institution.agreements.known() if one.state not in OVER]
-    if len(open_) != 1:
-        raise Problem("COM-AGREE-001", which="open", count=len(open_) or "none")
+    if not open_:
+        raise Problem("COM-AGREE-008")
+    if len(open_) > 1:
+        raise Problem("COM-AGREE-001", which="open", count=len(open_))
     return open_[0]
 
 

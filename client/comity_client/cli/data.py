@@ -199,7 +199,8 @@ def _added(row: dict[str, Any], report: "Report") -> list[str]:
     if row["epsilon_charged"]:
         lines.append(f"  spent       ε = {row['epsilon_charged']:.2f} before")
     lines += ["For your own eyes, neither sent nor logged nor kept:", *report.in_words()]
-    return lines + [f"  note: {warning}" for warning in report.warnings()]
+    lines += [f"  note: {warning}" for warning in report.warnings()]
+    return [*lines, "Next: comity client start; it hears of agreements, and status tells of them"]
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

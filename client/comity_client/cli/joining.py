@@ -78,7 +78,8 @@ def join(
             typer.echo(f"Your own words, which the operator compares:\n\n    {own}\n")
         approved = joining.reach(enrolment.enrol, _say_that_it_waits)
         if not approved:
-            typer.echo("Waiting for the operator's approval. Ctrl-C keeps everything.", err=True)
+            waiting = "Waiting for the operator's approval. After Ctrl-C, the same line goes on."
+            typer.echo(waiting, err=True)
             approved = joining.is_approved_within(enrolment, wait, _say_that_it_waits)
     finally:
         enrolment.close()

@@ -55,6 +55,8 @@ def stop(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
 
 def status(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
     """Show what vault and SuperNode do."""
+    from datetime import UTC, datetime
+
     from comity_client.control import ask
     from comity_client.home import Home
     from comity_client.service import VAULT
@@ -72,6 +74,9 @@ def status(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
         raise service.not_answering(found, VAULT) from None
     answer["service"] = None if found is None else found.model_dump(mode="json")
     operator = f"{answer['away']}; trying again" if answer["away"] else "connected"
+    if isinstance(until := answer["until"], int):
+        waits = datetime.fromtimestamp(until, UTC).isoformat()
+        operator += f"; waits for the upload until {waits} at least"
     text = f"{answer['id']}: {answer['doing']}\noperator: {operator}\n{in_words(found)}"
     succeed(answer, as_json=json_, text=text)
 

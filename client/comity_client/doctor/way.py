@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from comity_client.doctor.own import agreements
+from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.tls import clock_problem, pinned_certificate
-from comity_client.uplink import Unreachable, Uplink
+from comity_client.uplink import Uplink
 from comity_common.agreement import Agreement
 from comity_common.errors import Problem
 from comity_common.membership import PROTOCOL_VERSION

@@ -1,4 +1,4 @@
-"""The two functions from which every digest and key of `comity-sum/1` is derived.
+"""The functions from which every digest and key of `comity-sum/1` is derived.
 
 This is the only place that builds a label. Every part is length-prefixed, so no two different
 lists of parts hash alike, and no key is used for two purposes.
@@ -19,11 +19,45 @@ def digest(label: str, *parts: bytes) -> bytes:
     Returns:
         32 bytes, SHA-256.
     """
-    state = Hash(SHA256())
-    for part in ((PROTOCOL + label).encode(), *parts):
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.finalize()
+    digesting = Digesting(label)
+    for part in parts:
+        digesting.part(part)
+    return digesting.finish()
+
+
+class Digesting:
+    """A digest that is taken while its parts pass by: what `digest` gives for the whole parts.
+
+    >>> digesting = Digesting("chunk")
+    >>> digesting.begin(4)
+    >>> digesting.update(b"ab")
+    >>> digesting.update(b"cd")
+    >>> digesting.finish() == digest("chunk", b"abcd")
+    True
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, label: str) -> None:
+        self._state = Hash(SHA256())
+        self.part((PROTOCOL + label).encode())
+
+    def part(self, whole: bytes | memoryview) -> None:
+        """Hash a part that is here as a whole."""
+        self.begin(len(whole))
+        self.update(whole)
+
+    def begin(self, length: int) -> None:
+        """Begin a part of `length` bytes, which the caller hands in by `update`."""
+        self._state.update(length.to_bytes(8, "big"))
+
+    def update(self, piece: bytes | memoryview) -> None:
+        """Hash the next bytes of the part that was begun."""
+        self._state.update(piece)
+
+    def finish(self) -> bytes:
+        """Return the digest: 32 bytes. Nothing can follow."""
+        return self._state.finalize()
 
 
 def expand(key: bytes, label: str, *context: bytes) -> bytes:

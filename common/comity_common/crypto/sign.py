@@ -42,6 +42,7 @@ class Purpose(StrEnum):
     CARD = "card"
     APPROVAL = "approval"
     WITHDRAWAL = "withdrawal"
+    DEADLINE = "deadline"
 
 
 HYBRID = frozenset(

@@ -108,8 +108,12 @@ def calibrate(
     steps: int,
     epsilon: Decimal | float,
     delta: Decimal | float,
+    order: int | None = None,
 ) -> tuple[Decimal, int]:
     """Find the least noise with which a schedule passes the filter, and the order for it.
+
+    Args:
+        order: the only one to look at, 2 to 256, where budgets are counted at one already.
 
     Returns:
         The noise multiplier, rounded up to four decimals, and the integer order from 2 to 256
@@ -120,7 +124,8 @@ def calibrate(
     """
     q = Decimal(str(sampling_probability))
     guarantee = Guarantee(epsilon=Decimal(str(epsilon)), delta=Decimal(str(delta)))
-    affordable = [o for o in range(MIN_ORDER, MAX_ORDER + 1) if allowance(guarantee, o) > 0]
+    orders = range(MIN_ORDER, MAX_ORDER + 1) if order is None else (order,)
+    affordable = [o for o in orders if allowance(guarantee, o) > 0]
 
     def share(grid: int, order: int) -> float:
         sigma = Decimal(grid).scaleb(-NOISE_DIGITS)
@@ -136,8 +141,8 @@ def calibrate(
     while plenty - too_little > 1:
         middle = (too_little + plenty) // 2
         too_little, plenty = (too_little, middle) if enough(middle) else (middle, plenty)
-    order = min(affordable, key=lambda order: share(plenty, order))
-    return Decimal(plenty).scaleb(-NOISE_DIGITS), order
+    best = min(affordable, key=lambda order: share(plenty, order))
+    return Decimal(plenty).scaleb(-NOISE_DIGITS), best
 
 
 def _conversion_offset(order: int, delta: Decimal | float) -> float:

@@ -13,6 +13,7 @@ from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
+from comity_common.secagg import reasons
 from comity_common.secagg.messages import (
     CertificateBody,
     Decline,
@@ -24,10 +25,11 @@ from comity_common.secagg.messages import (
 )
 from comity_common.secagg.participant import (
     box_digest,
+    disagreeing_pair,
     header_digest,
     is_justified,
-    list_digest,
     read_header,
+    read_reveal,
     read_upload,
 )
 from comity_common.secagg.plan import plan_digest
@@ -125,18 +127,9 @@ class Collector:
         Raises:
             PeerError: it is invalid, or a second, different one.
         """
-        message = decode(Reveal, signed.body)
         if self.survivors is None:
             raise PeerError("expected no reveal before the survivor list")
-        listed = self.survivors.survivors
-        if message.institution not in listed or message.survivors != list_digest(self.survivors):
-            raise PeerError("expected the reveal of a survivor for this list")
-        identity = self.agreement.party(message.institution).identity
-        verify(identity.ed25519, identity.mldsa44, Purpose.REVEAL, signed)
-        if len(message.shares) != len(listed):
-            raise PeerError("expected shares of every survivor")
-        if not {complaint.dealer for complaint in message.complaints} <= set(listed):
-            raise PeerError("expected complaints about survivors")
+        message = read_reveal(self.agreement, self.survivors, signed)
         if message.institution in self.reveals:
             if self.reveals[message.institution] != message:
                 raise PeerError("expected the same reveal again")
@@ -146,7 +139,7 @@ class Collector:
         self.reveals[message.institution] = message
         self._judge(message)
         if self.stage is Stage.REVEALING:
-            self._unmask(last=len(self.reveals) == len(listed))
+            self._unmask(last=len(self.reveals) == len(self.survivors.survivors))
 
     def expire(self) -> None:
         """Let the deadline of the present stage pass."""
@@ -190,31 +183,20 @@ class Collector:
         listed = tuple(sorted(self.uploads))
         if len(listed) < self.plan.minimum:
             self.fail(
-                f"{len(listed)} of {len(self.plan.participants)} uploads arrived, "
-                f"{self.plan.minimum} are needed"
+                reasons.too_few_uploads(len(listed), len(self.plan.participants), self.plan.minimum)
             )
             return
-        disagreeing = self._disagreeing_pair(listed)
+        headers = {party: self.uploads[party].header for party in listed}
+        disagreeing = disagreeing_pair(self.plan, headers)
         if disagreeing is not None:
-            self.fail("the seeds of {} and {} differ".format(*disagreeing))
+            self.fail(reasons.unlike_seeds(*disagreeing))
             return
         self.survivors = Survivors(
             plan=self._digest,
             survivors=listed,
-            headers=tuple(header_digest(self.uploads[party].header) for party in listed),
+            headers=tuple(header_digest(headers[party]) for party in listed),
         )
         self.stage = advance(OPERATOR, self.stage, Event.ENOUGH)
-
-    def _disagreeing_pair(
-        self, listed: Sequence[InstitutionId]
-    ) -> tuple[InstitutionId, InstitutionId] | None:
-        slot = {party: k for k, party in enumerate(self.plan.participants)}
-        for a in listed:
-            for b in listed:
-                mine = self.uploads[a].header.commitments[slot[b]]
-                if a < b and mine != self.uploads[b].header.commitments[slot[a]]:
-                    return a, b
-        return None
 
     def _judge(self, message: Reveal) -> None:
         position = self.plan.participants.index(message.institution)
@@ -228,7 +210,7 @@ class Collector:
                 dealt.upload,
                 dealt.boxes[position],
             ):
-                self.fail(f"{complaint.dealer} dealt a false share to {message.institution}")
+                self.fail(reasons.false_share(complaint.dealer, message.institution))
                 return
 
     def _unmask(self, *, last: bool) -> None:
@@ -244,8 +226,8 @@ class Collector:
                 )
             except PeerError:
                 if last:
-                    self.fail("the reveals do not fit the commitments")
+                    self.fail(reasons.FALSE_REVEALS)
                 return
             self.stage = advance(OPERATOR, self.stage, Event.UNMASKED)
         elif last:
-            self.fail(f"{len(self.reveals)} of {self.plan.threshold} reveals arrived")
+            self.fail(reasons.too_few_reveals(len(self.reveals), self.plan.threshold))

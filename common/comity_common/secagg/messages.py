@@ -130,6 +130,18 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """Operator → participants: uploads of this plan are waited for until then at least.
+
+    Attributes:
+        until: seconds since 1970, by the operator's clock.
+    """
+
+    plan: Digest
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survivors:
     """Operator → survivors: whose vectors are summed; never who was dropped.
 

@@ -69,5 +69,5 @@ def unpack(raw: bytes | bytearray | memoryview, width: int) -> Lanes:
     """
     if lane_bytes(width) == LANE_BYTES:
         return packed_lanes(raw, width)
-    lanes: Lanes = packed_lanes(bytes(raw) + bytes(1), width) & np.uint32((1 << width) - 1)
+    lanes: Lanes = packed_lanes(b"".join((raw, bytes(1))), width) & np.uint32((1 << width) - 1)
     return lanes

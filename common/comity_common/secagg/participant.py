@@ -210,7 +210,7 @@ def answer(
     Raises:
         PeerError: the list is not one that may be answered.
     """
-    chosen = _checked_headers(agreement, plan, survivors, headers)
+    chosen = listed_headers(agreement, plan, survivors, headers)
     if me not in chosen or header_digest(chosen[me]) != held.header:
         raise PeerError("expected my own header, the one that I stored, among the survivors")
     if {len(boxes), len(uploads)} != {len(survivors.survivors)}:
@@ -343,9 +343,14 @@ def certificate_digest(body: CertificateBody) -> Digest:
     return Digest(digest("certificate", encode(body)).hex())
 
 
-def _checked_headers(
+def listed_headers(
     agreement: Agreement, plan: Plan, survivors: Survivors, headers: Sequence[Signed]
 ) -> dict[InstitutionId, Header]:
+    """Verify a survivor list against the headers of those whom it names.
+
+    Raises:
+        PeerError: the list may not be answered, or names another header than one of these.
+    """
     listed = survivors.survivors
     if survivors.plan != plan_digest(plan):
         raise PeerError("expected survivors of this plan")
@@ -398,6 +403,40 @@ def read_upload(agreement: Agreement, header: Header, signed: Signed) -> Upload:
     if upload.header != header_digest(header) or (len(upload.boxes), len(upload.keys)) != (n, n):
         raise PeerError(f"expected the upload of {header.institution} with this header")
     return upload
+
+
+def read_reveal(agreement: Agreement, survivors: Survivors, signed: Signed) -> Reveal:
+    """Verify a survivor's answer to a list.
+
+    Raises:
+        PeerError: unsigned, of somebody else, to another list, or with lists of a wrong length.
+    """
+    message = decode(Reveal, signed.body)
+    listed = survivors.survivors
+    if message.institution not in listed or message.survivors != list_digest(survivors):
+        raise PeerError("expected the reveal of a survivor for this list")
+    identity = agreement.party(message.institution).identity
+    verify(identity.ed25519, identity.mldsa44, Purpose.REVEAL, signed)
+    if len(message.shares) != len(listed):
+        raise PeerError("expected shares of every survivor")
+    if not {complaint.dealer for complaint in message.complaints} <= set(listed):
+        raise PeerError("expected complaints about survivors")
+    return message
+
+
+def disagreeing_pair(
+    plan: Plan, headers: Mapping[InstitutionId, Header]
+) -> tuple[InstitutionId, InstitutionId] | None:
+    """Find two institutions that committed to unlike seeds; None if all agree.
+
+    Such a pair had unlike plans, models or keys, and its masks would not cancel.
+    """
+    slot = {party: k for k, party in enumerate(plan.participants)}
+    for a in sorted(headers):
+        for b in sorted(headers):
+            if a < b and headers[a].commitments[slot[b]] != headers[b].commitments[slot[a]]:
+                return a, b
+    return None
 
 
 def box_digest(box: bytes) -> bytes:

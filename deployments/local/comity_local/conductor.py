@@ -26,6 +26,7 @@ from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.store import Store
 
+STOPS = {FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
 LOOK_EVERY_S = 0.5
 START_WITHIN_S = 180.0
 WIND_DOWN_S = 60.0
@@ -65,7 +66,6 @@ class Conductor:
         self._round_began: float | None = None
         self._log: list[str] = []
         self._scores: dict[int, Score] = {0: baseline}
-        self._stopped: set[str] = set()
         self.rounds: list[RoundResult] = []
         self.final = self._models.path(founded.agreement.digest, 0)
 
@@ -111,6 +111,7 @@ class Conductor:
             if status is not None:
                 self._take_in(status)
                 self._strike(status)
+            self._wake()
             self._show(status)
             if status is not None and (status["finished"] or status["failure"]):
                 break
@@ -131,6 +132,7 @@ class Conductor:
         """Give every vault time to take in the last certificate."""
         deadline = time.monotonic() + WIND_DOWN_S
         while time.monotonic() < deadline:
+            self._wake()
             views = self._views(None)
             if all(view.phase in {"done", "away"} for view in views):
                 return
@@ -167,25 +169,21 @@ class Conductor:
                     f"round {record['n']}: {len(record['survivors'])} survivors, "
                     f"accuracy {score.accuracy:.3f}, macro F1 {score.macro_f1:.3f}"
                 )
-            self._wake(record["n"])
 
-    def _wake(self, ended: int) -> None:
+    def _wake(self) -> None:
+        """Let stopped vaults go on whose round is over, at every look: a vault may stop late."""
+        ended = {result.n for result in self.rounds}
         for fault in self._faults:
-            if fault.name in self._stopped and fault.round <= ended:
-                self._stopped.discard(fault.name)
+            if fault.kind in STOPS and fault.round in ended and self._struck(fault):
                 self._supervisor.resume(f"vault-{fault.institution}")
-                self._say(f"{fault.institution} goes on")
+                self._say_once(f"{fault.institution} goes on after round {fault.round}")
 
     def _strike(self, status: dict[str, Any]) -> None:
         phases = {one["id"]: one["phase"] for one in status["institutions"]}
         for fault in self._faults:
             marker = self._workdir.faults / fault.name
             if fault.kind in processes.VAULT_FAULTS or fault.kind is FaultKind.KILL_SERVER:
-                if marker.exists() and fault.name not in self._stopped:
-                    if fault.kind in (FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL):
-                        if any(result.n == fault.round for result in self.rounds):
-                            continue
-                        self._stopped.add(fault.name)
+                if marker.exists():
                     self._say_once(f"fault: {fault.name}")
                 continue
             begun = phases.get(fault.institution, "") not in ("", "idle", "ordered")

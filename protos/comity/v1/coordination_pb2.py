@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63omity/v1/coordination.proto\x12\tcomity.v1\"<\n\x10NextOrderRequest\x12\x12\n\nflower_run\x18\x01 \x01(\t\x12\x14\n\x0conline_nodes\x18\x02 \x03(\x06\"C\n\x0eNextOrderReply\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.comity.v1.Order\x12\x10\n\x08\x66inished\x18\x02 \x01(\x08\"d\n\x05Order\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\r\n\x05nodes\x18\x04 \x03(\x06\x12\x1c\n\x14\x61\x63knowledge_within_s\x18\x05 \x01(\x01\"\\\n\x0f\x41\x63knowledgement\x12\x0c\n\x04node\x18\x01 \x01(\x06\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\x12\n\x10\x41\x63knowledgeReply\"\x0f\n\rStatusRequest\"\x1b\n\x0bStatusReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x32\xd7\x01\n\x0c\x43oordination\x12\x43\n\tNextOrder\x12\x1b.comity.v1.NextOrderRequest\x1a\x19.comity.v1.NextOrderReply\x12\x46\n\x0b\x41\x63knowledge\x12\x1a.comity.v1.Acknowledgement\x1a\x1b.comity.v1.AcknowledgeReply\x12:\n\x06Status\x12\x18.comity.v1.StatusRequest\x1a\x16.comity.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63omity/v1/coordination.proto\x12\tcomity.v1\"<\n\x10NextOrderRequest\x12\x12\n\nflower_run\x18\x01 \x01(\t\x12\x14\n\x0conline_nodes\x18\x02 \x03(\x06\"C\n\x0eNextOrderReply\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.comity.v1.Order\x12\x10\n\x08\x66inished\x18\x02 \x01(\x08\"d\n\x05Order\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\r\n\x05nodes\x18\x04 \x03(\x06\x12\x1c\n\x14\x61\x63knowledge_within_s\x18\x05 \x01(\x01\"\\\n\x0f\x41\x63knowledgement\x12\x0c\n\x04node\x18\x01 \x01(\x06\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\x12\n\x10\x41\x63knowledgeReply\"\x0f\n\rStatusRequest\"\x1b\n\x0bStatusReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"3\n\rExtendRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\r\"9\n\x0b\x45xtendReply\x12\r\n\x05round\x18\x01 \x01(\x04\x12\r\n\x05until\x18\x02 \x01(\x04\x12\x0c\n\x04told\x18\x03 \x03(\t2\x93\x02\n\x0c\x43oordination\x12\x43\n\tNextOrder\x12\x1b.comity.v1.NextOrderRequest\x1a\x19.comity.v1.NextOrderReply\x12\x46\n\x0b\x41\x63knowledge\x12\x1a.comity.v1.Acknowledgement\x1a\x1b.comity.v1.AcknowledgeReply\x12:\n\x06Status\x12\x18.comity.v1.StatusRequest\x1a\x16.comity.v1.StatusReply\x12:\n\x06\x45xtend\x12\x18.comity.v1.ExtendRequest\x1a\x16.comity.v1.ExtendReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_end=405
   _globals['_STATUSREPLY']._serialized_start=407
   _globals['_STATUSREPLY']._serialized_end=434
-  _globals['_COORDINATION']._serialized_start=437
-  _globals['_COORDINATION']._serialized_end=652
+  _globals['_EXTENDREQUEST']._serialized_start=436
+  _globals['_EXTENDREQUEST']._serialized_end=487
+  _globals['_EXTENDREPLY']._serialized_start=489
+  _globals['_EXTENDREPLY']._serialized_end=546
+  _globals['_COORDINATION']._serialized_start=549
+  _globals['_COORDINATION']._serialized_end=824
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,11 @@ class CoordinationStub:
                 request_serializer=comity_dot_v1_dot_coordination__pb2.StatusRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_coordination__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/comity.v1.Coordination/Extend',
+                request_serializer=comity_dot_v1_dot_coordination__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_coordination__pb2.ExtendReply.FromString,
+                _registered_method=True)
 
 
 class CoordinationServicer:
@@ -75,6 +80,13 @@ class CoordinationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Extend(self, request, context):
+        """Waits longer for the uploads of the round that is going on (`comity server run extend`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CoordinationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_CoordinationServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=comity_dot_v1_dot_coordination__pb2.StatusRequest.FromString,
                     response_serializer=comity_dot_v1_dot_coordination__pb2.StatusReply.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=comity_dot_v1_dot_coordination__pb2.ExtendRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_coordination__pb2.ExtendReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class Coordination:
             '/comity.v1.Coordination/Status',
             comity_dot_v1_dot_coordination__pb2.StatusRequest.SerializeToString,
             comity_dot_v1_dot_coordination__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.Coordination/Extend',
+            comity_dot_v1_dot_coordination__pb2.ExtendRequest.SerializeToString,
+            comity_dot_v1_dot_coordination__pb2.ExtendReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class CoordinationStub:
     """Hands over what one institution answered to an order."""
     Status: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.StatusRequest, _coordination_pb2.StatusReply]
     """The state of the daemon for its own operator, as JSON (`comity server status`)."""
+    Extend: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.ExtendRequest, _coordination_pb2.ExtendReply]
+    """Waits longer for the uploads of the round that is going on (`comity server run extend`)."""
 
 @_typing.type_check_only
 class CoordinationAsyncStub(CoordinationStub):
@@ -49,6 +51,8 @@ class CoordinationAsyncStub(CoordinationStub):
     """Hands over what one institution answered to an order."""
     Status: _aio.UnaryUnaryMultiCallable[_coordination_pb2.StatusRequest, _coordination_pb2.StatusReply]  # type: ignore[assignment]
     """The state of the daemon for its own operator, as JSON (`comity server status`)."""
+    Extend: _aio.UnaryUnaryMultiCallable[_coordination_pb2.ExtendRequest, _coordination_pb2.ExtendReply]  # type: ignore[assignment]
+    """Waits longer for the uploads of the round that is going on (`comity server run extend`)."""
 
 class CoordinationServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -74,5 +78,13 @@ class CoordinationServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_coordination_pb2.StatusReply, _abc.Awaitable[_coordination_pb2.StatusReply]]:
         """The state of the daemon for its own operator, as JSON (`comity server status`)."""
+
+    @_abc_1.abstractmethod
+    def Extend(
+        self,
+        request: _coordination_pb2.ExtendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.ExtendReply, _abc.Awaitable[_coordination_pb2.ExtendReply]]:
+        """Waits longer for the uploads of the round that is going on (`comity server run extend`)."""
 
 def add_CoordinationServicer_to_server(servicer: CoordinationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63omity/v1/transfer.proto\x12\tcomity.v1\"+\n\x08\x45nvelope\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x89\x01\n\x06Parcel\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\tagreement\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.comity.v1.ParcelKind\x12&\n\tenvelopes\x18\x04 \x03(\x0b\x32\x13.comity.v1.Envelope\x12\r\n\x05\x62oxes\x18\x05 \x03(\x0c\"-\n\rFollowRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\r\n\x05ready\x18\x02 \x01(\t\"\x0b\n\tSendReply\"3\n\x10\x46\x65tchPlanRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\"\x90\x01\n\x12\x42\x65ginUploadRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12#\n\x06header\x18\x02 \x01(\x0b\x32\x13.comity.v1.Envelope\x12#\n\x06upload\x18\x03 \x01(\x0b\x32\x13.comity.v1.Envelope\x12\r\n\x05\x62oxes\x18\x04 \x03(\x0c\x12\x0e\n\x06leaves\x18\x05 \x03(\x0c\"0\n\x0bUploadState\x12\x0e\n\x06header\x18\x01 \x01(\t\x12\x11\n\tcommitted\x18\x02 \x01(\x04\"5\n\x05\x43hunk\x12\x0e\n\x06header\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"%\n\x13\x46inishUploadRequest\x12\x0e\n\x06header\x18\x01 \x01(\t\"E\n\x11\x46\x65tchTotalRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"\x18\n\x16\x46\x65tchAgreementsRequest\"\x8b\x01\n\x0e\x41greementState\x12\x11\n\tagreement\x18\x01 \x01(\x0c\x12\r\n\x05state\x18\x02 \x01(\t\x12-\n\nsignatures\x18\x03 \x03(\x0b\x32\x19.comity.v1.PartySignature\x12(\n\x0bwithdrawals\x18\x04 \x03(\x0b\x32\x13.comity.v1.Envelope\"2\n\x0ePartySignature\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1c\n\x0cProbeRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"<\n\nProbeReply\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0b\n\x03now\x18\x02 \x01(\x01\x12\x0f\n\x07version\x18\x03 \x01(\r*\xfa\x02\n\nParcelKind\x12\x1b\n\x17PARCEL_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16PARCEL_KIND_EPOCH_OPEN\x10\x01\x12\x1a\n\x16PARCEL_KIND_EPOCH_KEYS\x10\x02\x12\x1c\n\x18PARCEL_KIND_EPOCH_HALVES\x10\x03\x12\x1b\n\x17PARCEL_KIND_EPOCH_VIEWS\x10\x04\x12\x19\n\x15PARCEL_KIND_SURVIVORS\x10\x05\x12\x16\n\x12PARCEL_KIND_REVEAL\x10\x06\x12\x1b\n\x17PARCEL_KIND_CERTIFICATE\x10\x07\x12\x1b\n\x17PARCEL_KIND_ENDORSEMENT\x10\x08\x12\x17\n\x13PARCEL_KIND_DECLINE\x10\t\x12\x1f\n\x1bPARCEL_KIND_AGREEMENT_MOVED\x10\n\x12\x19\n\x15PARCEL_KIND_SIGNATURE\x10\x0b\x12\x1a\n\x16PARCEL_KIND_WITHDRAWAL\x10\x0c\x32\xc5\x04\n\x08Transfer\x12\x37\n\x06\x46ollow\x12\x18.comity.v1.FollowRequest\x1a\x11.comity.v1.Parcel0\x01\x12/\n\x04Send\x12\x11.comity.v1.Parcel\x1a\x14.comity.v1.SendReply\x12=\n\tFetchPlan\x12\x1b.comity.v1.FetchPlanRequest\x1a\x13.comity.v1.Envelope\x12\x44\n\x0b\x42\x65ginUpload\x12\x1d.comity.v1.BeginUploadRequest\x1a\x16.comity.v1.UploadState\x12\x37\n\tPutChunks\x12\x10.comity.v1.Chunk\x1a\x16.comity.v1.UploadState(\x01\x12\x43\n\x0c\x46inishUpload\x12\x1e.comity.v1.FinishUploadRequest\x1a\x13.comity.v1.Envelope\x12>\n\nFetchTotal\x12\x1c.comity.v1.FetchTotalRequest\x1a\x10.comity.v1.Chunk0\x01\x12Q\n\x0f\x46\x65tchAgreements\x12!.comity.v1.FetchAgreementsRequest\x1a\x19.comity.v1.AgreementState0\x01\x12\x39\n\x05Probe\x12\x17.comity.v1.ProbeRequest\x1a\x15.comity.v1.ProbeReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63omity/v1/transfer.proto\x12\tcomity.v1\"+\n\x08\x45nvelope\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x89\x01\n\x06Parcel\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\tagreement\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.comity.v1.ParcelKind\x12&\n\tenvelopes\x18\x04 \x03(\x0b\x32\x13.comity.v1.Envelope\x12\r\n\x05\x62oxes\x18\x05 \x03(\x0c\"-\n\rFollowRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\r\n\x05ready\x18\x02 \x01(\t\"\x0b\n\tSendReply\"3\n\x10\x46\x65tchPlanRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\"\x90\x01\n\x12\x42\x65ginUploadRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12#\n\x06header\x18\x02 \x01(\x0b\x32\x13.comity.v1.Envelope\x12#\n\x06upload\x18\x03 \x01(\x0b\x32\x13.comity.v1.Envelope\x12\r\n\x05\x62oxes\x18\x04 \x03(\x0c\x12\x0e\n\x06leaves\x18\x05 \x03(\x0c\"<\n\x0bUploadState\x12\x0e\n\x06header\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x0cJ\x04\x08\x02\x10\x03R\tcommitted\"5\n\x05\x43hunk\x12\x0e\n\x06header\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"%\n\x13\x46inishUploadRequest\x12\x0e\n\x06header\x18\x01 \x01(\t\"E\n\x11\x46\x65tchTotalRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"&\n\x11\x46\x65tchModelRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\"\x18\n\x16\x46\x65tchAgreementsRequest\"\x8b\x01\n\x0e\x41greementState\x12\x11\n\tagreement\x18\x01 \x01(\x0c\x12\r\n\x05state\x18\x02 \x01(\t\x12-\n\nsignatures\x18\x03 \x03(\x0b\x32\x19.comity.v1.PartySignature\x12(\n\x0bwithdrawals\x18\x04 \x03(\x0b\x32\x13.comity.v1.Envelope\"2\n\x0ePartySignature\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1c\n\x0cProbeRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"<\n\nProbeReply\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0b\n\x03now\x18\x02 \x01(\x01\x12\x0f\n\x07version\x18\x03 \x01(\r*\x94\x03\n\nParcelKind\x12\x1b\n\x17PARCEL_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16PARCEL_KIND_EPOCH_OPEN\x10\x01\x12\x1a\n\x16PARCEL_KIND_EPOCH_KEYS\x10\x02\x12\x1c\n\x18PARCEL_KIND_EPOCH_HALVES\x10\x03\x12\x1b\n\x17PARCEL_KIND_EPOCH_VIEWS\x10\x04\x12\x19\n\x15PARCEL_KIND_SURVIVORS\x10\x05\x12\x16\n\x12PARCEL_KIND_REVEAL\x10\x06\x12\x1b\n\x17PARCEL_KIND_CERTIFICATE\x10\x07\x12\x1b\n\x17PARCEL_KIND_ENDORSEMENT\x10\x08\x12\x17\n\x13PARCEL_KIND_DECLINE\x10\t\x12\x1f\n\x1bPARCEL_KIND_AGREEMENT_MOVED\x10\n\x12\x19\n\x15PARCEL_KIND_SIGNATURE\x10\x0b\x12\x1a\n\x16PARCEL_KIND_WITHDRAWAL\x10\x0c\x12\x18\n\x14PARCEL_KIND_DEADLINE\x10\r2\x85\x05\n\x08Transfer\x12\x37\n\x06\x46ollow\x12\x18.comity.v1.FollowRequest\x1a\x11.comity.v1.Parcel0\x01\x12/\n\x04Send\x12\x11.comity.v1.Parcel\x1a\x14.comity.v1.SendReply\x12=\n\tFetchPlan\x12\x1b.comity.v1.FetchPlanRequest\x1a\x13.comity.v1.Envelope\x12\x44\n\x0b\x42\x65ginUpload\x12\x1d.comity.v1.BeginUploadRequest\x1a\x16.comity.v1.UploadState\x12\x37\n\tPutChunks\x12\x10.comity.v1.Chunk\x1a\x16.comity.v1.UploadState(\x01\x12\x43\n\x0c\x46inishUpload\x12\x1e.comity.v1.FinishUploadRequest\x1a\x13.comity.v1.Envelope\x12>\n\nFetchTotal\x12\x1c.comity.v1.FetchTotalRequest\x1a\x10.comity.v1.Chunk0\x01\x12>\n\nFetchModel\x12\x1c.comity.v1.FetchModelRequest\x1a\x10.comity.v1.Chunk0\x01\x12Q\n\x0f\x46\x65tchAgreements\x12!.comity.v1.FetchAgreementsRequest\x1a\x19.comity.v1.AgreementState0\x01\x12\x39\n\x05Probe\x12\x17.comity.v1.ProbeRequest\x1a\x15.comity.v1.ProbeReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'comity.v1.transfer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARCELKIND']._serialized_start=1012
-  _globals['_PARCELKIND']._serialized_end=1390
+  _globals['_PARCELKIND']._serialized_start=1064
+  _globals['_PARCELKIND']._serialized_end=1468
   _globals['_ENVELOPE']._serialized_start=39
   _globals['_ENVELOPE']._serialized_end=82
   _globals['_PARCEL']._serialized_start=85
@@ -46,23 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BEGINUPLOADREQUEST']._serialized_start=338
   _globals['_BEGINUPLOADREQUEST']._serialized_end=482
   _globals['_UPLOADSTATE']._serialized_start=484
-  _globals['_UPLOADSTATE']._serialized_end=532
-  _globals['_CHUNK']._serialized_start=534
-  _globals['_CHUNK']._serialized_end=587
-  _globals['_FINISHUPLOADREQUEST']._serialized_start=589
-  _globals['_FINISHUPLOADREQUEST']._serialized_end=626
-  _globals['_FETCHTOTALREQUEST']._serialized_start=628
-  _globals['_FETCHTOTALREQUEST']._serialized_end=697
-  _globals['_FETCHAGREEMENTSREQUEST']._serialized_start=699
-  _globals['_FETCHAGREEMENTSREQUEST']._serialized_end=723
-  _globals['_AGREEMENTSTATE']._serialized_start=726
-  _globals['_AGREEMENTSTATE']._serialized_end=865
-  _globals['_PARTYSIGNATURE']._serialized_start=867
-  _globals['_PARTYSIGNATURE']._serialized_end=917
-  _globals['_PROBEREQUEST']._serialized_start=919
-  _globals['_PROBEREQUEST']._serialized_end=947
-  _globals['_PROBEREPLY']._serialized_start=949
-  _globals['_PROBEREPLY']._serialized_end=1009
-  _globals['_TRANSFER']._serialized_start=1393
-  _globals['_TRANSFER']._serialized_end=1974
+  _globals['_UPLOADSTATE']._serialized_end=544
+  _globals['_CHUNK']._serialized_start=546
+  _globals['_CHUNK']._serialized_end=599
+  _globals['_FINISHUPLOADREQUEST']._serialized_start=601
+  _globals['_FINISHUPLOADREQUEST']._serialized_end=638
+  _globals['_FETCHTOTALREQUEST']._serialized_start=640
+  _globals['_FETCHTOTALREQUEST']._serialized_end=709
+  _globals['_FETCHMODELREQUEST']._serialized_start=711
+  _globals['_FETCHMODELREQUEST']._serialized_end=749
+  _globals['_FETCHAGREEMENTSREQUEST']._serialized_start=751
+  _globals['_FETCHAGREEMENTSREQUEST']._serialized_end=775
+  _globals['_AGREEMENTSTATE']._serialized_start=778
+  _globals['_AGREEMENTSTATE']._serialized_end=917
+  _globals['_PARTYSIGNATURE']._serialized_start=919
+  _globals['_PARTYSIGNATURE']._serialized_end=969
+  _globals['_PROBEREQUEST']._serialized_start=971
+  _globals['_PROBEREQUEST']._serialized_end=999
+  _globals['_PROBEREPLY']._serialized_start=1001
+  _globals['_PROBEREPLY']._serialized_end=1061
+  _globals['_TRANSFER']._serialized_start=1471
+  _globals['_TRANSFER']._serialized_end=2116
 # @@protoc_insertion_point(module_scope)

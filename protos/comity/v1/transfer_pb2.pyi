@@ -58,6 +58,8 @@ class _ParcelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParcelKind
     """Institution to operator: [Agreement], with the institution's signature."""
     PARCEL_KIND_WITHDRAWAL: _ParcelKind.ValueType  # 12
     """Institution to operator: [Withdrawal]."""
+    PARCEL_KIND_DEADLINE: _ParcelKind.ValueType  # 13
+    """Operator to participant whose upload is not there yet: [Deadline]."""
 
 class ParcelKind(_ParcelKind, metaclass=_ParcelKindEnumTypeWrapper): ...
 
@@ -90,6 +92,8 @@ PARCEL_KIND_SIGNATURE: ParcelKind.ValueType  # 11
 """Institution to operator: [Agreement], with the institution's signature."""
 PARCEL_KIND_WITHDRAWAL: ParcelKind.ValueType  # 12
 """Institution to operator: [Withdrawal]."""
+PARCEL_KIND_DEADLINE: ParcelKind.ValueType  # 13
+"""Operator to participant whose upload is not there yet: [Deadline]."""
 Global___ParcelKind: _TypeAlias = ParcelKind  # noqa: Y015
 
 @_typing.final
@@ -254,19 +258,20 @@ class UploadState(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int
-    COMMITTED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     header: _builtins.str
     """Digest of the header, hexadecimal."""
-    committed: _builtins.int
+    held: _builtins.bytes
+    """Which chunks are there: chunk k is bit k % 8 of byte k / 8."""
     def __init__(
         self,
         *,
         header: _builtins.str = ...,
-        committed: _builtins.int = ...,
+        held: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "header", b"header"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "held", b"held"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -341,6 +346,25 @@ class FetchTotalRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchTotalRequest: _TypeAlias = FetchTotalRequest  # noqa: Y015
+
+@_typing.final
+class FetchModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    agreement: _builtins.str
+    def __init__(
+        self,
+        *,
+        agreement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchModelRequest: _TypeAlias = FetchModelRequest  # noqa: Y015
 
 @_typing.final
 class FetchAgreementsRequest(_message.Message):

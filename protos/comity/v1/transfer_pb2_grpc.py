@@ -69,6 +69,11 @@ class TransferStub:
                 request_serializer=comity_dot_v1_dot_transfer__pb2.FetchTotalRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_transfer__pb2.Chunk.FromString,
                 _registered_method=True)
+        self.FetchModel = channel.unary_stream(
+                '/comity.v1.Transfer/FetchModel',
+                request_serializer=comity_dot_v1_dot_transfer__pb2.FetchModelRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_transfer__pb2.Chunk.FromString,
+                _registered_method=True)
         self.FetchAgreements = channel.unary_stream(
                 '/comity.v1.Transfer/FetchAgreements',
                 request_serializer=comity_dot_v1_dot_transfer__pb2.FetchAgreementsRequest.SerializeToString,
@@ -116,7 +121,8 @@ class TransferServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutChunks(self, request_iterator, context):
-        """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream.
+        """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+        ends the stream, one that is there already changes nothing. The answer says that all are taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +137,14 @@ class TransferServicer:
 
     def FetchTotal(self, request, context):
         """The integer sum of a certified round, in chunks of 1 MiB from an offset on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchModel(self, request, context):
+        """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+        1 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +200,11 @@ def add_TransferServicer_to_server(servicer, server):
             'FetchTotal': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchTotal,
                     request_deserializer=comity_dot_v1_dot_transfer__pb2.FetchTotalRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_transfer__pb2.Chunk.SerializeToString,
+            ),
+            'FetchModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchModel,
+                    request_deserializer=comity_dot_v1_dot_transfer__pb2.FetchModelRequest.FromString,
                     response_serializer=comity_dot_v1_dot_transfer__pb2.Chunk.SerializeToString,
             ),
             'FetchAgreements': grpc.unary_stream_rpc_method_handler(
@@ -387,6 +406,33 @@ class Transfer:
             target,
             '/comity.v1.Transfer/FetchTotal',
             comity_dot_v1_dot_transfer__pb2.FetchTotalRequest.SerializeToString,
+            comity_dot_v1_dot_transfer__pb2.Chunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/comity.v1.Transfer/FetchModel',
+            comity_dot_v1_dot_transfer__pb2.FetchModelRequest.SerializeToString,
             comity_dot_v1_dot_transfer__pb2.Chunk.FromString,
             options,
             channel_credentials,

@@ -49,11 +49,17 @@ class TransferStub:
     institution for the same plan is refused for ever.
     """
     PutChunks: _grpc.StreamUnaryMultiCallable[_transfer_pb2.Chunk, _transfer_pb2.UploadState]
-    """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream."""
+    """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+    ends the stream, one that is there already changes nothing. The answer says that all are taken.
+    """
     FinishUpload: _grpc.UnaryUnaryMultiCallable[_transfer_pb2.FinishUploadRequest, _transfer_pb2.Envelope]
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]
     """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+    FetchModel: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchModelRequest, _transfer_pb2.Chunk]
+    """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+    1 MiB.
+    """
     FetchAgreements: _grpc.UnaryStreamMultiCallable[_transfer_pb2.FetchAgreementsRequest, _transfer_pb2.AgreementState]
     """Every agreement that names the institution, with the signatures and withdrawals that are there."""
     Probe: _grpc.StreamUnaryMultiCallable[_transfer_pb2.ProbeRequest, _transfer_pb2.ProbeReply]
@@ -76,11 +82,17 @@ class TransferAsyncStub(TransferStub):
     institution for the same plan is refused for ever.
     """
     PutChunks: _aio.StreamUnaryMultiCallable[_transfer_pb2.Chunk, _transfer_pb2.UploadState]  # type: ignore[assignment]
-    """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream."""
+    """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+    ends the stream, one that is there already changes nothing. The answer says that all are taken.
+    """
     FinishUpload: _aio.UnaryUnaryMultiCallable[_transfer_pb2.FinishUploadRequest, _transfer_pb2.Envelope]  # type: ignore[assignment]
     """Asks for the signed receipt of a complete upload. Idempotent."""
     FetchTotal: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchTotalRequest, _transfer_pb2.Chunk]  # type: ignore[assignment]
     """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+    FetchModel: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchModelRequest, _transfer_pb2.Chunk]  # type: ignore[assignment]
+    """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+    1 MiB.
+    """
     FetchAgreements: _aio.UnaryStreamMultiCallable[_transfer_pb2.FetchAgreementsRequest, _transfer_pb2.AgreementState]  # type: ignore[assignment]
     """Every agreement that names the institution, with the signatures and withdrawals that are there."""
     Probe: _aio.StreamUnaryMultiCallable[_transfer_pb2.ProbeRequest, _transfer_pb2.ProbeReply]  # type: ignore[assignment]
@@ -130,7 +142,9 @@ class TransferServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_transfer_pb2.Chunk],
         context: _ServicerContext,
     ) -> _typing.Union[_transfer_pb2.UploadState, _abc.Awaitable[_transfer_pb2.UploadState]]:
-        """Appends chunks of 1 MiB at the committed offset; a chunk with a wrong hash ends the stream."""
+        """Takes chunks of 1 MiB, in any order and over any number of connections; a chunk with a wrong hash
+        ends the stream, one that is there already changes nothing. The answer says that all are taken.
+        """
 
     @_abc_1.abstractmethod
     def FinishUpload(
@@ -147,6 +161,16 @@ class TransferServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfer_pb2.Chunk], _abc.AsyncIterator[_transfer_pb2.Chunk]]:
         """The integer sum of a certified round, in chunks of 1 MiB from an offset on."""
+
+    @_abc_1.abstractmethod
+    def FetchModel(
+        self,
+        request: _transfer_pb2.FetchModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_transfer_pb2.Chunk], _abc.AsyncIterator[_transfer_pb2.Chunk]]:
+        """The model state from which an agreement starts that goes on with an earlier one, in chunks of
+        1 MiB.
+        """
 
     @_abc_1.abstractmethod
     def FetchAgreements(

@@ -26,17 +26,32 @@ def propose(
         Path | None,
         typer.Option(help="What `comity model start` wrote, if it ran on another machine."),
     ] = None,
+    continue_: Annotated[
+        str,
+        typer.Option(
+            "--continue",
+            metavar="NAME",
+            help="Go on with the model of this earlier agreement, under another roster or terms.",
+        ),
+    ] = "",
     home: HomeOption = DEFAULT_HOME,
     json_: JsonOption = False,
 ) -> None:
     """Write an agreement from terms: keys, fingerprints, model and seed are filled in."""
     from comity_server.operator import opened
-    from comity_server.proposing import prepare
+    from comity_server.proposing import prepare, prepare_continuation
 
+    if start is not None and continue_:
+        raise typer.BadParameter("expected --start or --continue, not both")
     with opened(home) as operator:
-        prepared = prepare(terms, operator.home.party(), operator.registry.parties(), start)
-        operator.agreements.propose(prepared.agreement, operator.keys, prepared.parameters)
-        record = operator.agreements.find(prepared.agreement.digest)
+        if continue_:
+            agreement, state = prepare_continuation(terms, operator, continue_)
+            operator.agreements.propose_continuation(agreement, operator.keys, state)
+        else:
+            prepared = prepare(terms, operator.home.party(), operator.registry.parties(), start)
+            agreement = prepared.agreement
+            operator.agreements.propose(agreement, operator.keys, prepared.parameters)
+        record = operator.agreements.find(agreement.digest)
     data = _summary(record)
     succeed(
         data,

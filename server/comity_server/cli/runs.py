@@ -1,5 +1,6 @@
-"""`comity server run start|list|show|stop`: the rounds of an agreement that all have signed."""
+"""`comity server run …`: the rounds of an agreement that all have signed."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ Name = Annotated[str, typer.Argument(help="Federation, or the beginning of the d
 WatchOption = Annotated[bool, typer.Option("--watch", help="Stay and show the rounds.")]
 
 LOOK_EVERY_S = 1.0
+DAY_S = 86_400
 
 
 @app.command()
@@ -87,6 +89,38 @@ def show(
 
 
 @app.command()
+def extend(
+    name: Name,
+    seconds: Annotated[
+        int, typer.Option(min=1, max=30 * DAY_S, help="For how long from now, at least.")
+    ],
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Wait longer for the uploads of the round that is going on."""
+    from datetime import UTC, datetime
+
+    from comity_server.coordination import ask_extension
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        agreement = operator.agreements.find(name).agreement
+        try:
+            done = ask_extension(operator.home.socket, agreement.digest, seconds)
+        except PeerError as error:
+            raise Problem("COM-RUN-006", agreement=agreement.federation, why=error) from None
+        except LocalError as error:
+            raise Problem("COM-SERVER-001", why=error) from None
+    until = datetime.fromtimestamp(done.until, UTC).isoformat()
+    succeed(
+        {"round": done.round, "until": until, "told": list(done.told)},
+        as_json=json_,
+        text=f"round {done.round} waits for uploads until {until} at least; "
+        f"told: {', '.join(done.told) or 'nobody'}",
+    )
+
+
+@app.command()
 def stop(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
     """Stop a run; what was certified stays, and start goes on from there."""
     from comity_server.agreements import AgreementState
@@ -102,6 +136,40 @@ def stop(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False)
         )
         data = _summary(operator, operator.agreements.find(record.agreement.digest))
     succeed(data, as_json=json_, text=f"{data['federation']} is stopped.")
+
+
+@app.command("export-round")
+def export_round(
+    name: Name,
+    number: Annotated[int, typer.Argument(metavar="N", min=1, help="Which round.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Is made.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Write a round that has ended, for an auditor to compute again."""
+    from comity_host.servicetexts import waiting
+    from comity_server.exporting import export_round as export
+    from comity_server.operator import opened
+
+    with opened(home) as operator:
+        agreement = operator.agreements.find(name).agreement
+        with waiting("writing the round"):
+            exported = export(operator, agreement, number, directory)
+    succeed(
+        {
+            "directory": str(directory),
+            "agreement": agreement.digest,
+            "federation": agreement.federation,
+            "round": number,
+            "files": exported.files,
+            "bytes": exported.bytes,
+        },
+        as_json=json_,
+        text=f"{directory} holds round {number} of {agreement.federation}: {exported.files} files, "
+        f"{exported.bytes:,} bytes.\n"
+        f"Whoever holds it can open the sum, as you can: hand it to auditors alone.\n"
+        f"Next, there: comity audit recompute-round {directory.name} --agreement WORDS",
+    )
 
 
 def _watch(operator: "Operator", digest: Any) -> None:

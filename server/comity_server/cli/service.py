@@ -80,12 +80,17 @@ def unit(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
 
 
 def _in_words(state: dict[str, Any]) -> str:
+    from datetime import UTC, datetime
+
     lines = [
         f"{state['stage']} · round {state['round']} of at most {state['attempts']}"
         f" · {state['certified']} of {state['of_rounds']} certified"
     ]
     if state["failure"]:
         lines.append(f"stopped: {state['failure']}")
+    if state["extended_until"]:
+        until = datetime.fromtimestamp(state["extended_until"], UTC).isoformat()
+        lines.append(f"uploads are waited for until {until} at least")
     for one in state["institutions"]:
         here = "connected" if one["connected"] else "away"
         lines.append(f"  {one['id']:<24} {here:<10} {one['phase']}")

@@ -14,10 +14,10 @@ from tests.simulation.federation import make_agreement
 from comity_client import joining
 from comity_client.config import VaultConfig
 from comity_client.doctor import examine_client, own, training, way
+from comity_client.failures import Unreachable
 from comity_client.home import Home
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket
-from comity_client.uplink import Unreachable
 from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys

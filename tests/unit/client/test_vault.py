@@ -24,7 +24,7 @@ from comity_client.intake import order_answer
 from comity_client.uplink import Delivery
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
-from comity_common.errors import Refusal, RefusalCode
+from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     BudgetCharge,
@@ -36,7 +36,7 @@ from comity_common.ledger.bodies import (
     Traffic,
 )
 from comity_common.secagg.collector import Collector
-from comity_common.secagg.messages import Decline, EpochOpen, Plan, Receipt, Survivors
+from comity_common.secagg.messages import Deadline, Decline, EpochOpen, Plan, Receipt, Survivors
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Phase
 
@@ -316,6 +316,36 @@ def test_the_same_order_again_is_the_same_answer_and_the_same_round(bench: Bench
     assert len(mechanisms) == 1
     assert {len(sent) for sent in bench.operator.headers.values()} == {1}
     assert bench.phase() is Phase.UPLOADED
+
+
+def test_an_extended_deadline_is_kept_and_shown_while_the_upload_is_due(bench: Bench) -> None:
+    plan = bench.publish(bench.plan())
+    bench.order(plan)
+    before = bench.spent()
+
+    def told(until: int, **changes: Any) -> Signed:
+        deadline = replace(Deadline(plan=plan_digest(plan), until=until), **changes)
+        return bench.operator.keys.sign(Purpose.DEADLINE, encode(deadline))
+
+    assert bench.seat.vault.upload_until() is None
+    for wrong in (
+        bench.seat.inst.keys.signing.sign(Purpose.DEADLINE, told(9).body),
+        bench.operator.keys.sign(Purpose.PLAN, told(9).body),
+        told(9, plan=Digest("1" * 64)),
+        told(0),
+        told(2**52),
+    ):
+        with pytest.raises(PeerError):
+            bench.seat.vault.note_deadline((wrong,))
+    assert bench.seat.vault.upload_until() is None
+    bench.seat.vault.note_deadline((told(2000),))
+    bench.seat.vault.note_deadline((told(1000),))  # came late
+    bench.seat.wake()
+    assert bench.seat.vault.upload_until() == 2000
+    assert (bench.phase(), bench.spent()) == (Phase.ORDERED, before)
+    bench.go()
+    assert bench.phase() is Phase.UPLOADED
+    assert bench.seat.vault.upload_until() is None
 
 
 def test_another_plan_for_a_round_that_is_at_work_is_refused(bench: Bench) -> None:

@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comity_common.chunks import CHUNK_BYTES, check_leaves, count, leaf, root
-from comity_common.errors import PeerError
+from comity_common.chunks import (
+    CHUNK_BYTES,
+    RunningRoot,
+    bitmap,
+    check_leaves,
+    count,
+    leaf,
+    missing,
+    root,
+)
+from comity_common.errors import LocalError, PeerError
 
 
 def leaves_of(data: bytes) -> list[bytes]:
@@ -101,3 +110,35 @@ def test_any_flipped_bit_gives_another_leaf(data, bit):
 def test_a_negative_size_raises_only_peer_errors():
     with pytest.raises(PeerError):
         check_leaves(-1, [], bytes(32))
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 7]
+)
+@pytest.mark.parametrize("piece", [CHUNK_BYTES, CHUNK_BYTES + 1, 1_000_003])
+def test_a_root_that_is_taken_in_passing_is_that_of_the_whole_file(size: int, piece: int):
+    data = bytes(range(251)) * (size // 251 + 1)
+    running = RunningRoot(size)
+    for start in range(0, size, piece):
+        running.update(data[start : min(start + piece, size)])
+    assert running.finish() == root(size, leaves_of(data[:size]))
+
+
+def test_a_root_of_more_or_less_than_the_file_is_refused():
+    running = RunningRoot(3)
+    running.update(b"ab")
+    with pytest.raises(LocalError, match="got 2"):
+        running.finish()
+    with pytest.raises(LocalError, match="a file of 3 bytes"):
+        running.update(b"cd")
+
+
+@given(st.integers(0, 70), st.data())
+def test_a_bitmap_says_which_chunks_are_missing(places: int, data: st.DataObject) -> None:
+    absent = sorted(data.draw(st.sets(st.integers(0, max(places - 1, 0)), max_size=places)))
+    absent = [place for place in absent if place < places]
+    bits = bitmap(places, absent)
+    assert missing(places, bits) == absent
+    for other in (bits + b"\x00", bits[:-1] if bits else b"\x01"):
+        with pytest.raises(PeerError, match="bitmap"):
+            missing(places, other)

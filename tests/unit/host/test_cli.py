@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from tests.commands import comity
@@ -22,7 +23,8 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("client",), ("client", "data", "add"), ("server", "run", "start"), ("demo",)]
+    "words",
+    [(), ("client",), ("client", "data", "add"), ("server", "run", "start"), ("audit",), ("demo",)],
 )
 def test_help_loads_nothing_that_takes_long(words: tuple[str, ...]) -> None:
     asked = [sys.executable, "-c", ASKS, *words, "--help"]
@@ -69,6 +71,10 @@ def test_wrong_usage_is_one_envelope_for_scripts() -> None:
     error = json.loads(found.output)["error"]
     assert error["code"] == "COM-ANY-004"
     assert error["fix"] == "comity client --help says how it is called"
+
+
+def test_the_version_is_told() -> None:
+    assert comity("--version").output == f"comity {version('comity')}\n"
 
 
 def test_a_group_without_a_command_shows_its_help() -> None:

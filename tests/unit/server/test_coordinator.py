@@ -10,10 +10,12 @@ from tests.simulation.federation import World, set_up_epoch
 from tests.simulation.network import Federation
 
 from comity.v1 import transfer_pb2 as pb
+from comity_common import wire
 from comity_common.canonical import decode
+from comity_common.crypto.sign import Purpose, verify
 from comity_common.errors import RefusalCode
 from comity_common.secagg.masking import q_bytes
-from comity_common.secagg.messages import CertificateBody
+from comity_common.secagg.messages import CertificateBody, Deadline
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.round import Stage
 from comity_server.agreements import Agreements, AgreementState
@@ -21,6 +23,8 @@ from comity_server.config import Deadlines
 from comity_server.coordinator import Coordinator
 from comity_server.desk import Desk
 from comity_server.epochs import EpochStep, KeyEpoch
+from comity_server.errors import WrongTime
+from comity_server.extending import Extending
 from comity_server.history import History
 from comity_server.mailbox import Mailbox
 from comity_server.models import Models
@@ -60,6 +64,7 @@ class Operator:
         chains = set_up_epoch(self.agreement, signing)
         self.world = World(self.agreement, self.keys, signing, chains)
         self.clock = clock or Clock()
+        self.now = lambda: 0.0
         self.open()
 
     def open(self) -> None:
@@ -93,6 +98,7 @@ class Operator:
             desk=self.desk,
             deadlines=Deadlines(),
             clock=self.clock,
+            now=self.now,
         )
         self.coordinator.resume(self.agreement)
 
@@ -122,8 +128,8 @@ class Operator:
             boxes=dealt.boxes,
             leaves=dealt.leaves,
         )
-        name, _ = self.desk.begin_upload(who, self.agreement.digest, declared)
-        self.desk.append(who, name, [(0, bytes(dealt.vector))])
+        name = self.desk.begin_upload(who, self.agreement.digest, declared)
+        self.desk.put(who, name, [(0, bytes(dealt.vector))])
         self.desk.finish_upload(who, name)
 
     def reveal_all(self) -> None:
@@ -248,6 +254,60 @@ def test_uploads_that_never_come_void_the_round(operator: Operator) -> None:
     assert operator.certificate().reason == "1 of 4 uploads arrived, 4 are needed"
     assert operator.desk.round.published
     assert operator.history.head(operator.agreement).model == operator.agreement.model.initial_state
+
+
+def extending(operator: Operator) -> Extending:
+    return Extending(operator.desk, operator.mailbox, operator.keys, operator.now)
+
+
+def deadlines_of(operator: Operator, who: str) -> list[Deadline]:
+    """Read the deadlines in a mailbox, each as the operator signed it."""
+    found = []
+    key = operator.agreement.operator.identity
+    for parcel in operator.mailbox._read(who, 0):
+        if parcel.kind == pb.PARCEL_KIND_DEADLINE:
+            signed = wire.only(parcel)
+            raw = verify(key.ed25519, key.mldsa44, Purpose.DEADLINE, signed)
+            found.append(decode(Deadline, raw))
+    return found
+
+
+def test_an_extended_deadline_is_told_to_whose_upload_is_missing_and_outlives_a_restart(
+    tmp_path: Path,
+) -> None:
+    operator = Operator(tmp_path / "operator")
+    operator.now = lambda: 1000.0
+    round = operator.begin()
+    operator.upload("inst-00")
+    done = extending(operator).extend(operator.agreement.digest, 500)
+    assert (done.round, done.until) == (1, 1500)
+    assert done.told == operator.agreement.roster[1:]
+    assert deadlines_of(operator, "inst-00") == []
+    expected = Deadline(plan=round.digest, until=1500)
+    assert deadlines_of(operator, "inst-01") == [expected]
+    less = extending(operator).extend(operator.agreement.digest, 100)
+    assert (less.until, less.told) == (1500, ())
+    assert deadlines_of(operator, "inst-01") == [expected]
+
+    seconds = iter([1400.0, 1490.0, 1499.0, 1500.0])
+    operator.now = lambda: next(seconds)
+    operator.open()  # killed and started again; its own deadline is over at the first look
+    assert operator.desk.round.until == 1500
+    operator.step()
+    assert list(seconds) == []
+    assert operator.desk.round.stage is Stage.VOID
+
+
+def test_what_does_not_wait_for_uploads_is_not_extended(operator: Operator) -> None:
+    digest = operator.agreement.digest
+    with pytest.raises(WrongTime, match="to be going on"):
+        extending(operator).extend(digest, 100)
+    operator.begin()
+    for who in operator.agreement.roster:
+        operator.upload(who)
+    with pytest.raises(WrongTime, match="this one is revealing"):
+        extending(operator).extend(digest, 100)
+    assert operator.desk.round.until == 0
 
 
 def test_reveals_that_never_come_void_the_round(operator: Operator) -> None:

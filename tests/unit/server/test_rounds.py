@@ -62,7 +62,7 @@ class Table:
             leaves=dealt.leaves,
         )
         self.uploads.begin(declared)
-        self.uploads.append(name, who, [(0, bytes(dealt.vector))])
+        self.uploads.put(name, who, [(0, bytes(dealt.vector))])
         self.kill()
         self.uploads.finish(name, who)
         self.kill()

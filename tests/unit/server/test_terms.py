@@ -159,7 +159,7 @@ def test_a_day_may_be_written_as_toml_has_it(tmp_path):
         ('purpose = "sort', 'purpose = "a\\nb', "purpose: expected one line of visible"),
         ('"head"', '"heads"', "model.tune: Input should be 'head', 'lora' or 'full'"),
         ("lora_rank = 4", "lora_rank = 0", "model.lora_rank: Input should be greater"),
-        ('#seed = "01', 'seed = "', "model.seed: String should match"),
+        ('#seed = "01', 'seed = "', "model.seed: expected 64 hexadecimal digits"),
         ("max_tokens = 64", "max_tokens = 513", "task.max_tokens: Input should be less"),
         ("#sampling_probability = 0.2", "sampling_probability = 1.1", "sampling_probability: "),
         ("clip_norm = 1", "clip_norm = 0", "training.clip_norm: Input should be greater than 0"),

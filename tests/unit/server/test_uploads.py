@@ -1,22 +1,28 @@
 """Uploads: resumed anywhere, checked chunk by chunk, one per plan and institution for ever."""
 
+import errno
 import itertools
+import os
 import random
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.simulation.federation import World
 
-from comity_common.canonical import encode
+from comity_common import chunks
+from comity_common.canonical import decode, encode
 from comity_common.chunks import CHUNK_BYTES
 from comity_common.errors import PeerError
+from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
-from comity_server.errors import Overtaken, WrongTime
+from comity_server.errors import Overtaken
 from comity_server.store import Store
 from comity_server.uploads import Declared, Uploads
 
 LANES = 5 * CHUNK_BYTES // 4 + 1000  # six chunks, the last one short
+PLACES = 6
 WHO = "inst-00"
 
 
@@ -54,9 +60,18 @@ class Fixture:
             leaves=self.dealt.leaves,
         )
 
-    def pieces(self, start: int = 0):
-        for offset in range(start, len(self.dealt.vector), CHUNK_BYTES):
-            yield offset, bytes(self.dealt.vector[offset : offset + CHUNK_BYTES])
+    def pieces(self, places=range(PLACES)):
+        for place in places:
+            offset = place * CHUNK_BYTES
+            yield offset, bytes(memoryview(self.dealt.vector)[offset : offset + CHUNK_BYTES])
+
+    def put(self, *places: int) -> None:
+        self.uploads.put(self.name, WHO, self.pieces(places))
+
+    def missing(self) -> list[int]:
+        """Begin as a vault does, and read which chunks are wanted."""
+        self.uploads.begin(self.declared)
+        return chunks.missing(PLACES, self.uploads.held(self.name, WHO))
 
     def stored(self) -> bytes:
         return self.uploads.path(self.name).read_bytes()
@@ -75,88 +90,132 @@ def fixture(made: Fixture, tmp_path: Path) -> Fixture:
     return made
 
 
-def test_an_upload_that_breaks_anywhere_goes_on_from_what_is_committed(fixture: Fixture) -> None:
+def test_an_upload_that_breaks_anywhere_goes_on_with_what_is_missing(fixture: Fixture) -> None:
     chance = random.Random(7)
-    offset = fixture.uploads.begin(fixture.declared)
-    while offset < fixture.dealt.header.size:
-        some = itertools.islice(fixture.pieces(offset), chance.randint(0, 2))
-        fixture.uploads.append(fixture.name, WHO, some)
+    while missing := fixture.missing():
+        chance.shuffle(missing)
+        fixture.put(*missing[: chance.randint(0, 2)])
         if chance.random() < 0.5:
             fixture.restart()
-        offset = fixture.uploads.begin(fixture.declared)
     fixture.uploads.finish(fixture.name, WHO)
     fixture.uploads.finish(fixture.name, WHO)
     assert fixture.stored() == fixture.dealt.vector
-    assert fixture.uploads.begin(fixture.declared) == fixture.dealt.header.size
+    assert fixture.missing() == []
 
 
 def test_a_sender_that_vanishes_in_mid_stream_keeps_what_it_sent(fixture: Fixture) -> None:
     def vanishing():
-        yield from itertools.islice(fixture.pieces(), 3)
+        yield from fixture.pieces([4, 0, 2])
         raise ConnectionError
 
-    fixture.uploads.begin(fixture.declared)
+    fixture.missing()
     with pytest.raises(ConnectionError):
-        fixture.uploads.append(fixture.name, WHO, vanishing())
+        fixture.uploads.put(fixture.name, WHO, vanishing())
     fixture.restart()
-    assert fixture.uploads.begin(fixture.declared) == 3 * CHUNK_BYTES
+    assert fixture.missing() == [1, 3, 5]
 
 
-def test_after_a_crash_the_file_is_cut_back_to_what_was_committed(fixture: Fixture) -> None:
-    fixture.uploads.begin(fixture.declared)
-    fixture.uploads.append(fixture.name, WHO, itertools.islice(fixture.pieces(), 2))
-    with fixture.uploads.path(fixture.name).open("ab") as file:
-        file.write(b"written, not committed")
+def test_what_a_crash_left_half_written_or_lost_is_wanted_again(fixture: Fixture) -> None:
+    fixture.missing()
+    fixture.put(0, 1, 2, 5)
+    with fixture.uploads.path(fixture.name).open("r+b") as file:
+        file.seek(CHUNK_BYTES + 100)
+        file.write(bytes(1000))  # never reached the disk
+        file.seek(3 * CHUNK_BYTES)
+        file.write(bytes(fixture.dealt.vector[3 * CHUNK_BYTES :][:5000]))  # died in the middle
     fixture.restart()
-    assert fixture.uploads.begin(fixture.declared) == 2 * CHUNK_BYTES
-    assert len(fixture.stored()) == 2 * CHUNK_BYTES
+    assert fixture.missing() == [1, 3, 4]
 
 
-def test_bytes_are_committed_while_a_long_stream_goes_on(
+def test_a_chunk_that_is_there_already_is_not_written_again(
     fixture: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comity_server.uploads.COMMIT_EVERY_BYTES", 2 * CHUNK_BYTES)
-    fixture.uploads.begin(fixture.declared)
-    seen = []
+    written = []
+    pwrite = os.pwrite
+    monkeypatch.setattr(
+        "comity_server.uploads.os.pwrite", lambda *call: written.append(call[2]) or pwrite(*call)
+    )
+    fixture.missing()
+    fixture.put(3, 1)
+    fixture.put(1, 3, 5)
+    fixture.restart()
+    fixture.put(5, 1)
+    assert written == [3 * CHUNK_BYTES, CHUNK_BYTES, 5 * CHUNK_BYTES]
 
-    def watched():
-        for piece in fixture.pieces():
-            seen.append(fixture.uploads.progress(fixture.dealt.header.plan)[WHO][0])
+
+def test_several_streams_bring_chunks_of_one_upload_at_once(fixture: Fixture) -> None:
+    fixture.missing()
+    first, second = fixture.pieces([0, 1, 2, 3]), fixture.pieces([5, 4, 3, 2])
+
+    def interleaved():
+        for piece in first:
             yield piece
+            fixture.uploads.put(fixture.name, WHO, itertools.islice(second, 1))
 
-    fixture.uploads.append(fixture.name, WHO, watched())
-    assert seen == [0, 0, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES, 4 * CHUNK_BYTES, 4 * CHUNK_BYTES]
+    fixture.uploads.put(fixture.name, WHO, interleaved())
+    fixture.uploads.finish(fixture.name, WHO)
+    assert fixture.stored() == fixture.dealt.vector
+
+
+def test_progress_counts_the_bytes_that_are_here(fixture: Fixture) -> None:
+    plan, size = fixture.dealt.header.plan, fixture.dealt.header.size
+    fixture.missing()
+    fixture.put(5)
+    assert fixture.uploads.progress(plan) == {WHO: (size - 5 * CHUNK_BYTES, size)}
+    fixture.put(1, 5)
+    assert fixture.uploads.progress(plan) == {WHO: (size - 4 * CHUNK_BYTES, size)}
+    fixture.restart()
+    assert fixture.uploads.progress(plan) == {WHO: (0, size)}
+    fixture.put(*fixture.missing())
+    fixture.uploads.finish(fixture.name, WHO)
+    assert fixture.uploads.progress(plan) == {WHO: (size, size)}
+
+
+def test_a_stream_holds_one_chunk_in_memory_however_many_it_brings(fixture: Fixture) -> None:
+    fixture.missing()
+    tracemalloc.start()
+    try:
+        fixture.put(*range(PLACES))
+        fixture.restart()
+        assert fixture.missing() == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * CHUNK_BYTES
 
 
 def test_a_corrupt_chunk_is_refused_and_nothing_of_it_is_kept(fixture: Fixture) -> None:
-    fixture.uploads.begin(fixture.declared)
-    pieces = list(fixture.pieces())
-    offset, data = pieces[1]
+    fixture.missing()
+    (offset, data), *others = fixture.pieces([1, 2, 0])
     corrupt = bytes([data[0] ^ 1]) + data[1:]
     with pytest.raises(PeerError, match="promised"):
-        fixture.uploads.append(fixture.name, WHO, [pieces[0], (offset, corrupt), pieces[2]])
-    assert fixture.uploads.begin(fixture.declared) == CHUNK_BYTES
-    assert fixture.stored() == pieces[0][1]
+        fixture.uploads.put(fixture.name, WHO, [others[0], (offset, corrupt), others[1]])
+    assert fixture.missing() == [0, 1, 3, 4, 5]
+    fixture.put(0, 1, 3, 4, 5)
+    with pytest.raises(PeerError, match="promised"):
+        fixture.uploads.put(fixture.name, WHO, [(offset, corrupt)])
+    assert fixture.stored() == fixture.dealt.vector
 
 
 @pytest.mark.parametrize(
-    ("offset", "length", "error"),
+    ("offset", "length"),
     [
-        (CHUNK_BYTES, CHUNK_BYTES, Overtaken),
-        (1, CHUNK_BYTES, Overtaken),
-        (0, CHUNK_BYTES - 1, PeerError),
-        (0, CHUNK_BYTES + 1, PeerError),
-        (0, 0, PeerError),
+        (1, CHUNK_BYTES),
+        (PLACES * CHUNK_BYTES, CHUNK_BYTES),
+        (PLACES * CHUNK_BYTES, 0),
+        (0, CHUNK_BYTES - 1),
+        (0, CHUNK_BYTES + 1),
+        (0, 0),
     ],
 )
 def test_a_chunk_of_another_place_or_size_is_refused(
-    fixture: Fixture, offset: int, length: int, error: type[Exception]
+    fixture: Fixture, offset: int, length: int
 ) -> None:
-    fixture.uploads.begin(fixture.declared)
+    fixture.missing()
     data = bytes(fixture.dealt.vector[offset : offset + length])
-    with pytest.raises(error):
-        fixture.uploads.append(fixture.name, WHO, [(offset, data)])
-    assert fixture.stored() == b""
+    with pytest.raises(PeerError, match="expected"):
+        fixture.uploads.put(fixture.name, WHO, [(offset, data)])
+    assert fixture.stored() == bytes(fixture.dealt.header.size)
 
 
 def test_another_header_for_the_same_plan_is_refused_for_ever(fixture: Fixture) -> None:
@@ -168,7 +227,7 @@ def test_another_header_for_the_same_plan_is_refused_for_ever(fixture: Fixture) 
     fixture.restart()
     with pytest.raises(PeerError, match="another is refused"):
         fixture.uploads.begin(fixture.declared)
-    assert fixture.uploads.begin(first) == 0
+    assert fixture.uploads.begin(first) == header_digest(decode(Header, first.header))
 
 
 def test_hashes_that_are_not_under_the_signed_root_are_refused(fixture: Fixture) -> None:
@@ -176,36 +235,34 @@ def test_hashes_that_are_not_under_the_signed_root_are_refused(fixture: Fixture)
     false = replace(declared, leaves=(bytes(32), *declared.leaves[1:]))
     with pytest.raises(PeerError, match="signed root"):
         fixture.uploads.begin(false)
-    assert fixture.uploads.begin(declared) == 0
+    assert fixture.uploads.begin(declared) == fixture.name
 
 
-def test_a_newer_stream_ends_the_older_one(fixture: Fixture) -> None:
-    fixture.uploads.begin(fixture.declared)
-
-    def overtaken():
-        pieces = fixture.pieces()
-        yield next(pieces)
-        assert fixture.uploads.begin(fixture.declared) == CHUNK_BYTES
-        yield next(pieces)
-
-    with pytest.raises(Overtaken, match="newest"):
-        fixture.uploads.append(fixture.name, WHO, overtaken())
-    fixture.uploads.append(fixture.name, WHO, fixture.pieces(CHUNK_BYTES))
-    fixture.uploads.finish(fixture.name, WHO)
-    assert fixture.stored() == fixture.dealt.vector
-
-
-def test_an_upload_with_bytes_missing_cannot_be_finished(fixture: Fixture) -> None:
-    fixture.uploads.begin(fixture.declared)
-    fixture.uploads.append(fixture.name, WHO, itertools.islice(fixture.pieces(), 5))
-    with pytest.raises(WrongTime, match="bytes"):
+def test_an_upload_with_chunks_missing_cannot_be_finished(fixture: Fixture) -> None:
+    fixture.missing()
+    fixture.put(0, 1, 2, 3, 5)
+    with pytest.raises(Overtaken, match="1 are missing"):
         fixture.uploads.finish(fixture.name, WHO)
+
+
+def test_a_full_disk_is_noticed_before_a_byte_is_sent(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("comity_server.uploads.os.posix_fallocate", full)
+        with pytest.raises(OSError, match="no space"):
+            fixture.uploads.begin(fixture.declared)
+    assert not fixture.uploads.path(fixture.name).exists()
+    assert fixture.missing() == list(range(PLACES))
 
 
 def test_nobody_else_can_write_to_or_finish_an_upload(fixture: Fixture) -> None:
     fixture.uploads.begin(fixture.declared)
     with pytest.raises(PeerError, match="this institution"):
-        fixture.uploads.append(fixture.name, "inst-01", fixture.pieces())
+        fixture.uploads.put(fixture.name, "inst-01", fixture.pieces())
     with pytest.raises(PeerError, match="this institution"):
         fixture.uploads.finish(fixture.name, "inst-01")
 
@@ -220,7 +277,7 @@ def test_no_byte_is_taken_after_the_round_let_go_of_it(fixture: Fixture) -> None
         yield next(pieces)
 
     with pytest.raises(Overtaken):
-        fixture.uploads.append(fixture.name, WHO, let_go())
+        fixture.uploads.put(fixture.name, WHO, let_go())
 
 
 def test_a_declaration_has_one_spelling() -> None:
