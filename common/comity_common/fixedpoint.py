@@ -24,7 +24,6 @@ from comity_common.vectors import Vector
 Lanes = npt.NDArray[np.uint32]
 
 RING_WIDTHS = (24, 32)  # w: bits of a lane; 24 saves a quarter of the wire
-RING_WIDTH = 32  # where nothing else is said
 MIN_LANE_BOUND = 1 << 15  # a lane keeps 15 bits and a sign, however many take part
 MIN_STEP_LANES = 16  # one step of training in lane units: rounding adds at most 1/32 of a step
 CHUNK_VALUES = 32 << 10  # more spill the cache, with fewer numpy's calls outweigh their work
@@ -120,9 +119,7 @@ def quantise(delta: Vector, range: Decimal, lane_bound: int, keystream: Keystrea
     return lanes
 
 
-def decode_sum(
-    total: Lanes, survivors: int, range: Decimal, lane_bound: int, width: int = RING_WIDTH
-) -> Vector:
+def decode_sum(total: Lanes, survivors: int, range: Decimal, lane_bound: int, width: int) -> Vector:
     """Decode the sum of the survivors' lanes to their mean delta, alike on every machine.
 
     Args:

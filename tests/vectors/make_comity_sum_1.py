@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.simulation.wholevector import mask, with_canaries
 
 from comity_common import chunks
 from comity_common.canonical import encode
@@ -28,10 +29,8 @@ from comity_common.secagg.keyepoch import PairChain, _info, pair_chains, view_di
 from comity_common.secagg.masking import (
     Masks,
     commitment,
-    mask,
     masked_vector,
     pair_seed,
-    with_canaries,
 )
 from comity_common.secagg.messages import (
     CertificateBody,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from comity_common.crypto.derive import digest, expand
 from comity_common.crypto.stream import CHUNK_BYTES, Keystream
 from comity_common.errors import LocalError
-from comity_common.fixedpoint import RING_WIDTH, Lanes
+from comity_common.fixedpoint import Lanes
 from comity_common.ids import InstitutionId
 from comity_common.secagg.packing import LANE_DTYPE, lane_bytes, pack, unpack
 
@@ -29,27 +29,18 @@ Z_DTYPE = np.dtype("<u8")
 WINDOW_LANES = CHUNK_BYTES // Q_DTYPE.itemsize
 
 
-def vector_bytes(lanes: int, width: int = RING_WIDTH) -> int:
+def vector_bytes(lanes: int, width: int) -> int:
     """Return the size of a masked vector of `lanes` summed coordinates, in bytes."""
     return q_bytes(lanes, width) + Z_DTYPE.itemsize
 
 
-def q_bytes(lanes: int, width: int = RING_WIDTH) -> int:
+def q_bytes(lanes: int, width: int) -> int:
     """Return how many of these bytes are the section q."""
     return (lanes + CANARIES) * lane_bytes(width)
 
 
-def with_canaries(quantised: Lanes, width: int = RING_WIDTH) -> bytearray:
-    """Lay out a vector, still in the clear: q with its canaries, then z.
-
-    Args:
-        quantised: shape (d,), uint32.
-    """
-    return _laid_out((quantised,), len(quantised), width, Masks("q"), Masks("z"))
-
-
 def sections(
-    vector: bytes | bytearray, lanes: int, width: int = RING_WIDTH
+    vector: bytes | bytearray, lanes: int, width: int
 ) -> tuple[Lanes, npt.NDArray[np.uint64]]:
     """Read a vector's bytes as q, shape (d + 4,) uint32 below 2**w, and z, shape (1,) uint64.
 
@@ -129,38 +120,10 @@ def masked_vector(
     Raises:
         LocalError: more or fewer lanes, or others than uint32.
     """
-    added, subtracted = _signs(me, self_seed, pair_seeds)
-    q = Masks("q", added=added, subtracted=subtracted)
-    z = Masks("z", added=added, subtracted=subtracted)
-    return _laid_out(windows, lanes, width, q, z)
-
-
-def mask(
-    vector: bytearray,
-    lanes: int,
-    *,
-    me: InstitutionId,
-    self_seed: bytes,
-    pair_seeds: Sequence[tuple[InstitutionId, bytes]],
-) -> None:
-    """Mask a laid-out vector of 32-bit lanes in place, whole: what `masked_vector` is tested by."""
-    added, subtracted = _signs(me, self_seed, pair_seeds)
-    q, z = sections(vector, lanes)
-    Masks("q", added=added, subtracted=subtracted).apply(q)
-    Masks("z", added=added, subtracted=subtracted).apply(z)
-
-
-def _signs(
-    me: InstitutionId, self_seed: bytes, pair_seeds: Sequence[tuple[InstitutionId, bytes]]
-) -> tuple[list[bytes], list[bytes]]:
-    """Return the seeds whose streams institution `me` adds, and those that it subtracts."""
     added = [self_seed, *(seed for peer, seed in pair_seeds if peer > me)]
-    return added, [seed for peer, seed in pair_seeds if peer < me]
-
-
-def _laid_out(
-    windows: Iterable[Lanes], lanes: int, width: int, q_masks: Masks, z_masks: Masks
-) -> bytearray:
+    subtracted = [seed for peer, seed in pair_seeds if peer < me]
+    q_masks = Masks("q", added=added, subtracted=subtracted)
+    z_masks = Masks("z", added=added, subtracted=subtracted)
     vector = bytearray(vector_bytes(lanes, width))
     view = memoryview(vector)
     step, split = lane_bytes(width), q_bytes(lanes, width)

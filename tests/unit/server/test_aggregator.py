@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.simulation.federation import World
+from tests.simulation.wholevector import with_canaries
 
 from comity_common import chunks
 from comity_common.crypto.stream import Keystream
@@ -19,7 +20,6 @@ from comity_common.secagg.masking import (
     Masks,
     sections,
     vector_bytes,
-    with_canaries,
 )
 from comity_common.secagg.unmasking import Residue
 from comity_server.aggregator import write_total
@@ -62,7 +62,7 @@ def test_the_file_holds_the_plain_integer_sum_and_its_canaries(tmp_path: Path, l
     root = write_total(plan, paths, residue, total)
 
     raw = total.read_bytes()
-    assert len(raw) == vector_bytes(lanes)
+    assert len(raw) == vector_bytes(lanes, 32)
     assert np.array_equal(np.frombuffer(raw, "<i4", count=lanes), sum(clear))
     assert np.all(np.frombuffer(raw, "<u4", count=CANARIES, offset=4 * lanes) == 3)
     assert int.from_bytes(raw[-8:], "little") == 3
@@ -129,7 +129,7 @@ def peak_of_sum(directory: Path, n: int, lanes: int) -> int:
     paths = []
     for number in range(n):
         paths.append(directory / f"{number}.masked")
-        vector = np.empty(vector_bytes(lanes), np.uint8)
+        vector = np.empty(vector_bytes(lanes, 32), np.uint8)
         stream.fill(vector)
         paths[-1].write_bytes(vector.tobytes())
     del vector

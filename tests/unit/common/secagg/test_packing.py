@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.simulation.wholevector import mask, with_canaries
 
 from comity_common.errors import LocalError
 from comity_common.fixedpoint import (
@@ -19,10 +20,8 @@ from comity_common.fixedpoint import (
 from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import (
     WINDOW_LANES,
-    mask,
     masked_vector,
     vector_bytes,
-    with_canaries,
 )
 from comity_common.secagg.packing import lane_bytes, pack, unpack
 
