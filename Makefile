@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Tests without daemons share the cores; those with daemons run one after the other.
+CORES ?= auto
 # The CPU build of PyTorch is enough for everything here. Where pip would take the large CUDA build,
 # pass the options that the PyTorch site names for CPU: make demo TORCH_FLAGS="--index-url …"
 TORCH ?= torch==2.13.0
@@ -22,7 +24,8 @@ demo: $(VENV)/.demo
 	@$(BIN)/comity demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" tests/integration tests/e2e $(ARGS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
