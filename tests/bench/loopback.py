@@ -1,32 +1,33 @@
-"""A federation in one process, every part real but two: Flower and training.
+"""A federation on loopback, every part real but two: Flower and training.
 
-The operator's daemon and the vaults' daemons talk gRPC over mutual TLS on loopback, and every one
-has its own directory with its own SQLite file. Orders go from the operator's socket to the vaults'
-sockets as Flower would carry them; a vault "trains" by handing out a delta drawn before.
+The operator's daemon and the vaults' daemons, each vault in a process of its own, talk gRPC over
+mutual TLS, and every one has its own directory with its own SQLite file. Orders go from the
+operator's socket to the vaults' sockets as Flower would carry them; a vault "trains" by handing out
+a delta drawn before (`vault`).
 
     with Loopback.found(directory, institutions=5, lanes=300_000, rounds=2) as federation:
         federation.run()
-        federation.moments[1]  # of round 1: what happened when
+    federation.seconds(1, 2)
 """
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import psutil
 from tests.simulation.federation import make_agreement
 from tests.simulation.network import QUICK, ServerApp
 
 from comity.v1 import coordination_pb2 as pb
 from comity_client.config import VaultConfig
-from comity_client.daemon import Daemon as VaultDaemon
 from comity_client.institution import Institution
 from comity_common.agreement import Agreement, Party, TaskKind
 from comity_common.canonical import encode
@@ -40,41 +41,19 @@ from comity_common.membership import (
     OperatorCard,
     token_digest,
 )
-from comity_common.optimizer import ModelState, first_state, state_digest
-from comity_common.vectors import Vector
+from comity_common.optimizer import first_state, state_digest
 from comity_host.ports import free_port
 from comity_server.agreements import Agreements
-from comity_server.daemon import Daemon as OperatorDaemon
+from comity_server.daemon import Daemon
 from comity_server.home import Home, init
 from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.store import Store
 
+ROOT = Path(__file__).parents[2]
+VAULT = (sys.executable, "-m", "tests.bench.vault")
 READY_S = 60.0
 ROUND_S = 30.0  # at most, for one that hangs
-BYTES_OF_MOMENTS = 8  # a coordinate: Adam keeps two float32
-
-
-class Drawn:
-    """What stands for a workbench: it hands out one delta, again and again."""
-
-    def __init__(self, agreement: Agreement, _data: Path, _threads: int) -> None:
-        lanes = agreement.model.parameters
-        start = np.zeros(lanes, np.float32)
-        self.first_state: ModelState = first_state(start, agreement.aggregation)
-        self._delta = np.random.default_rng().uniform(-1, 1, lanes).astype(np.float32)
-        self._moments = bytes(BYTES_OF_MOMENTS * lanes)
-
-    def train(
-        self, start: Vector, moments: bytes | None, on_step: Callable[[int, int], None]
-    ) -> tuple[Vector, bytes]:
-        """Return the delta, and as many bytes of moments as Adam has."""
-        on_step(1, 1)
-        return self._delta, self._moments
-
-    def look(self, parameters: Vector) -> tuple[float, float]:
-        """See nothing."""
-        return 0.0, 0.0
 
 
 class Carrier(ServerApp):
@@ -97,16 +76,14 @@ class Loopback:
     """A founded federation; entered, its daemons run.
 
     Attributes:
-        moments: per round, seconds of `time.perf_counter` and (what happened, to whom), in order;
-            of the operator what its daemon tells, of a vault what its walk tells.
+        moments: of every boundary that the operator's daemon told: round, name, seconds of
+            `time.perf_counter`, and CPU seconds that all processes had used.
     """
 
     agreement: Agreement
     home: Home
     institutions: dict[InstitutionId, Institution]
-    moments: dict[int, list[tuple[float, str, str]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    moments: list[tuple[int, str, float, float]] = field(default_factory=list)
 
     @classmethod
     def found(
@@ -154,16 +131,13 @@ class Loopback:
 
     def __enter__(self) -> Self:
         """Start the daemons."""
-        self._stop = threading.Event()
         self._finished = threading.Event()
-        self._operator = OperatorDaemon(self.home.path, self._note)
+        self._operator = Daemon(self.home.path, self._note)
         self._operator.start()
-        self._threads = [
-            threading.Thread(target=self._work, args=(part,), name=part.me)
+        self._vaults = [
+            subprocess.Popen([*VAULT, str(part.home.path)], stdin=subprocess.PIPE, cwd=ROOT)
             for part in self.institutions.values()
         ]
-        for thread in self._threads:
-            thread.start()
         self._carrier = Carrier(self.home, self.institutions).start()
         return self
 
@@ -184,31 +158,30 @@ class Loopback:
         trace: TracebackType | None,
     ) -> None:
         """Stop the daemons."""
-        self._stop.set()
         self._carrier.close()
-        for thread in self._threads:
-            thread.join()
+        for vault in self._vaults:
+            vault.stdin.close()
+        for vault in self._vaults:
+            vault.wait(ROUND_S)
         self._operator.close()
 
-    def span(self, first: int, last: int) -> float:
-        """Return seconds from the plan of a round to the last endorsement of another."""
-        begun = min(at for at, name, _ in self.moments[first] if name == "round-begun")
-        return max(at for at, name, _ in self.moments[last] if name == "endorsed") - begun
+    def seconds(self, first: int, last: int) -> tuple[float, float]:
+        """Return what it took from the plan of a round to the last endorsement of another.
 
-    def _work(self, part: Institution) -> None:
-        def note(name: str, number: int) -> None:
-            self._note(name, part.me, number)
+        Returns:
+            seconds of the clock, and CPU seconds of all processes.
+        """
+        (begun,) = (m for m in self.moments if m[:2] == (first, "round-begun"))
+        ended = [moment for moment in self.moments if moment[:2] == (last, "endorsed")]
+        return ended[-1][2] - begun[2], ended[-1][3] - begun[3]
 
-        daemon = VaultDaemon(Institution(part.home.path), note, Drawn)
-        try:
-            daemon.run(self._stop)
-        finally:
-            daemon.close()
-
-    def _note(self, name: str, who: str, number: int) -> None:
-        self.moments[number].append((time.perf_counter(), name, who))
+    def _note(self, name: str, _who: str, number: int) -> None:
+        if name in ("round-begun", "endorsed"):
+            times = [psutil.Process(vault.pid).cpu_times() for vault in self._vaults]
+            cpu_s = time.process_time() + sum(each.user + each.system for each in times)
+            self.moments.append((number, name, time.perf_counter(), cpu_s))
         last = self.agreement.schedule.rounds
-        ended = [name for _, name, _ in self.moments[last] if name == "endorsed"]
+        ended = [moment for moment in self.moments if moment[:2] == (last, "endorsed")]
         if len(ended) == len(self.institutions):
             self._finished.set()
 
