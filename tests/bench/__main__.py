@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from tests.bench.figures import Figure, Scale, as_json, as_text
 from tests.bench.page import write_table
 
-ROWS = ("simulated", "round", "sums")
+ROWS = ("protocol_round", "many_sums", "simulated")
 
 
 def measure(names: Sequence[str], scale: Scale) -> list[Figure]:

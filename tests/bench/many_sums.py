@@ -1,0 +1,48 @@
+"""Sums in a row, as something that needs many of them would ask for them: round after round.
+
+One key epoch, three institutions, 30 k lanes, and every round whole: order, plan, upload, survivor
+list, reveal, certificate, endorsement.
+"""
+
+import tempfile
+from pathlib import Path
+
+from tests.bench.figures import Figure, Say, Scale
+from tests.bench.loopback import Loopback
+from tests.bench.protocol_round import MEMORY
+
+NAME = "many_sums"
+
+
+def measure(scale: Scale, say: Say) -> list[Figure]:
+    """Measure the row."""
+    institutions, lanes, sums = (3, 3_000, 4) if scale is Scale.QUICK else (3, 30_000, 100)
+    full = scale is Scale.FULL
+    say(f"{sums} sums on disk")
+    wall_s, cpu_s = a_sum(institutions, lanes, sums)
+    say(f"{sums} sums in memory")
+    memory_s, _ = a_sum(institutions, lanes, sums, MEMORY)
+    what = f"n={institutions}, {lanes:,} lanes, {sums} in a row: a sum"
+    return [
+        Figure(row=NAME, measured=what, value=wall_s, unit="s", at_most=0.15 if full else None),
+        Figure(row=NAME, measured="CPU of all its processes", value=cpu_s, unit="s"),
+        Figure(row=NAME, measured="the same without a disk", value=memory_s, unit="s"),
+    ]
+
+
+def a_sum(
+    institutions: int, lanes: int, sums: int, where: Path | None = None
+) -> tuple[float, float]:
+    """Run so many rounds back to back.
+
+    Returns:
+        seconds of the clock, and CPU seconds of all processes, of one on the average.
+    """
+    with tempfile.TemporaryDirectory(dir=where) as directory:
+        federation = Loopback.found(
+            Path(directory), institutions=institutions, lanes=lanes, rounds=sums
+        )
+        with federation:
+            federation.run()
+    wall_s, cpu_s = federation.seconds(1, sums)
+    return wall_s / sums, cpu_s / sums
