@@ -202,7 +202,7 @@ def _next(
     body: CertificateBody,
     model: Digest,
 ) -> ModelState:
-    size = vector_bytes(plan.lanes)
+    size = vector_bytes(plan.lanes, plan.ring_width)
     total = uplink.fetch_total(agreement.digest, body.round, size)
     view = memoryview(total)
     leaves = [
@@ -211,7 +211,7 @@ def _next(
     ]
     if chunks.root(size, leaves) != body.total:
         raise PeerError("expected the sum that the certificate names")
-    q, z = sections(total, plan.lanes)
+    q, z = sections(total, plan.lanes, plan.ring_width)
     check_canaries(q[plan.lanes :], z, len(body.survivors))
     return next_state(
         institution.models.load(agreement.digest, model),

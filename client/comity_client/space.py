@@ -21,7 +21,8 @@ def needed_bytes(agreement: Agreement) -> int:
     vector = NUMBER_BYTES * agreement.model.parameters
     with_momentum = agreement.aggregation.optimizer is ModelOptimizer.FEDAVGM
     state, moments = vector * (2 if with_momentum else 1), 2 * vector
-    return vector_bytes(agreement.model.parameters) + 2 * state + 2 * moments + STORE_BYTES
+    masked = vector_bytes(agreement.model.parameters, agreement.aggregation.ring_width)
+    return masked + 2 * state + 2 * moments + STORE_BYTES
 
 
 def free_bytes(directory: Path) -> int:

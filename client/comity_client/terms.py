@@ -68,7 +68,7 @@ def _privacy(agreement: Agreement) -> str:
 def _leaves(agreement: Agreement) -> str:
     n, c = len(agreement.institutions), agreement.aggregation.collusion
     limits = thresholds(n, c)
-    size = vector_bytes(agreement.model.parameters)
+    size = vector_bytes(agreement.model.parameters, agreement.aggregation.ring_width)
     operator = agreement.operator
     fewest = agreement.aggregation.min_participants
     return (

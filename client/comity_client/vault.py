@@ -17,7 +17,7 @@ What becomes of a certified round is in `releases`; who calls this when is in `d
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -35,8 +35,8 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
-from comity_common.fixedpoint import Lanes, quantise
-from comity_common.ids import Digest
+from comity_common.fixedpoint import quantise, windows
+from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     BudgetCharge,
     BudgetReserve,
@@ -47,7 +47,7 @@ from comity_common.ledger.bodies import (
     Traffic,
 )
 from comity_common.secagg.messages import Deadline, Decline, Header, Plan, Receipt, Survivors
-from comity_common.secagg.participant import answer, deal
+from comity_common.secagg.participant import Dealt, answer, deal_by_windows
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
 from comity_common.vectors import Vector
@@ -253,12 +253,10 @@ class Vault:
             return
         joined = self._reread(round)
         self._on_phase("joined", round.number)
-        quantised = self._train(joined, plan)
-        if quantised is None:
+        dealt = self._train(joined, plan, keys)
+        if dealt is None:
             return
-        self.doing, self.fraction = "masking", None
-        dealt = deal(plan, inst.me, keys, quantised)
-        del keys, quantised
+        del keys
         write_durably(self._masked_file(joined), dealt.vector)
         sign = inst.keys.signing.sign
         header, upload = encode(dealt.header), encode(dealt.upload)
@@ -295,8 +293,8 @@ class Vault:
         self.doing = "masked"
         self._on_phase("masked", round.number)
 
-    def _train(self, round: Round, plan: Plan) -> Lanes | None:
-        """Train a delta and round it into the ring; None if that failed, and is spent."""
+    def _train(self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]) -> Dealt | None:
+        """Train a delta, round it into the ring and mask it; None if that failed, and is spent."""
         inst = self._inst
         state = inst.models.load(round.agreement, plan.model)
         moments = inst.models.load_moments(round.agreement)
@@ -310,13 +308,19 @@ class Vault:
         self.doing, self.fraction = "training", 0.0
         try:
             delta, after = self._workbench.train(state.parameters, moments, on_step)
-            quantised = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
+            self.doing, self.fraction = "masking", None
+            dither = Keystream.fresh()
+            lanes = (
+                quantise(delta[window], plan.range, plan.lane_bound, dither)
+                for window in windows(delta.size)
+            )
+            dealt = deal_by_windows(plan, inst.me, keys, lanes)
         except Exception as error:  # what was reserved is spent
             log.error("training failed", round=round.number, why=type(error).__name__)
             self._forfeit(round, RefusalCode.UNAVAILABLE)
             return None
         inst.models.save_moments(round.agreement, after)
-        return quantised
+        return dealt
 
     def _upload(self, round: Round) -> None:
         inst = self._inst

@@ -16,8 +16,8 @@ from comity_common.errors import PeerError
 from comity_common.ids import Digest
 from comity_common.modelfile import HEAD_BYTES, StateHead, read_head
 from comity_common.optimizer import ModelState, RunningStateDigest, next_state
-from comity_common.secagg.masking import Q_DTYPE
 from comity_common.secagg.messages import Plan
+from comity_common.secagg.packing import lane_bytes, unpack
 from comity_common.storedround import BEFORE_FILE, TOTAL_FILE
 
 LANES_AT_ONCE = 256 << 10  # 1 MiB of each vector
@@ -52,8 +52,8 @@ def next_digest(
         stack.enter_context(about(BEFORE_FILE))
         total = stack.enter_context(stored.opened(TOTAL_FILE))
         for part in _parts(stored, BEFORE_FILE, plan, aggregation):
-            raw = total.read(part.parameters.size * Q_DTYPE.itemsize)
-            lanes = np.frombuffer(raw, Q_DTYPE).astype(np.uint32, copy=False)
+            raw = total.read(part.parameters.size * lane_bytes(plan.ring_width))
+            lanes = unpack(raw, plan.ring_width)
             moved = next_state(part, lanes, survivors, len(plan.participants), aggregation)
             running.update(moved)
         return running.finish()

@@ -4,19 +4,19 @@ While a window passes by, the root of every vector, the sum less its residue, an
 with the stored total are taken forward together, so what was hashed is what was summed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
-
-import numpy as np
 
 from comity_audit.directory import StoredRound
 from comity_common.chunks import RunningRoot
 from comity_common.errors import PeerError
 from comity_common.ids import InstitutionId
-from comity_common.secagg.masking import Q_DTYPE, Z_DTYPE, q_bytes
+from comity_common.secagg.masking import Z_DTYPE
 from comity_common.secagg.messages import Header, Plan
+from comity_common.secagg.packing import lane_bytes
 from comity_common.secagg.summing import RunningSum, Window, windows
 from comity_common.secagg.unmasking import Residue
 from comity_common.storedround import TOTAL_FILE, vector_of
@@ -67,8 +67,9 @@ def add_again(
         }
         is_certified = TOTAL_FILE in stored.names
         total = _sized(stack, stored, TOTAL_FILE, size) if is_certified else None
-        for window in windows(plan.lanes):
-            lanes = running.add(window, _passing(sources, roots, window))
+        passing = [partial(_pass, source, roots[party]) for party, source in sources.items()]
+        for window in windows(plan.lanes, plan.ring_width):
+            lanes = running.add(window, passing)
             if total is not None and not difference:
                 difference = _difference(plan, window, lanes, _read(total, window))
             done += window.length
@@ -95,15 +96,10 @@ def _sized(stack: ExitStack, stored: StoredRound, name: str, size: int) -> Binar
     return stack.enter_context(stored.opened(name))
 
 
-def _passing(
-    sources: Mapping[InstitutionId, BinaryIO],
-    roots: Mapping[InstitutionId, RunningRoot],
-    window: Window,
-) -> Iterator[bytes]:
-    for party, source in sources.items():
-        part = _read(source, window)
-        roots[party].update(part)
-        yield part
+def _pass(source: BinaryIO, root: RunningRoot, window: Window, into: memoryview) -> None:
+    """Hand on the next window of a vector, and take its root forward."""
+    into[:] = _read(source, window)
+    root.update(into)
 
 
 def _read(source: BinaryIO, window: Window) -> bytes:
@@ -115,14 +111,17 @@ def _read(source: BinaryIO, window: Window) -> bytes:
 
 def _difference(plan: Plan, window: Window, summed: memoryview, stored: bytes) -> str:
     """Name the first lane of a window in which the stored total is not the sum."""
-    dtype = Q_DTYPE if window.section == "q" else Z_DTYPE
-    mine, theirs = np.frombuffer(summed, dtype), np.frombuffer(stored, dtype)
-    unlike = np.flatnonzero(mine != theirs)
-    if not unlike.size:
+    if summed == stored:
         return ""
-    place = int(unlike[0])
-    start = 0 if window.section == "q" else q_bytes(plan.lanes)
-    lane = (window.start - start) // dtype.itemsize + place
-    signed = "<i4" if window.section == "q" else "<i8"
-    values = mine.view(signed)[place], theirs.view(signed)[place]
-    return f"lane {lane} of {window.section} is {values[0]} by the vectors and {values[1]} in it"
+    before, size = 0, Z_DTYPE.itemsize
+    if window.section == "q":
+        before, size = window.start // lane_bytes(plan.ring_width), lane_bytes(plan.ring_width)
+    place = next(at for at, byte in enumerate(stored) if summed[at] != byte) // size
+    values = [
+        int.from_bytes(lanes[place * size : (place + 1) * size], "little", signed=True)
+        for lanes in (summed, stored)
+    ]
+    return (
+        f"lane {before + place} of {window.section} is {values[0]} by the vectors and "
+        f"{values[1]} in it"
+    )

@@ -18,6 +18,7 @@ from functools import lru_cache
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
 from comity_common.errors import LocalError, PeerError, Problem
+from comity_common.fixedpoint import RING_WIDTHS, largest_range
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.thresholds import thresholds
 from comity_common.tuning import Tune
@@ -210,7 +211,7 @@ class Aggregation:
     Attributes:
         collusion: c, how many institutions may stand with a malicious operator; at least 1.
         min_participants: a plan with fewer is refused; at least two thirds of the roster.
-        ring_width: w, bits of a lane.
+        ring_width: w, bits of a lane on the wire, 24 or 32.
         range: R, the largest size of one coordinate of a delta; larger ones saturate.
         optimizer: with its learning rate and momentum (momentum 0 for `fedavg`).
     """
@@ -226,8 +227,8 @@ class Aggregation:
     def __post_init__(self) -> None:
         if self.collusion < 1:
             raise LocalError("expected a collusion bound of at least 1")
-        if self.ring_width != 32:
-            raise LocalError(f"expected ring width 32, got {self.ring_width}")
+        if self.ring_width not in RING_WIDTHS:
+            raise LocalError(f"expected ring width 24 or 32, got {self.ring_width}")
         if self.range <= 0 or self.learning_rate <= 0 or not 0 <= self.momentum < 1:
             raise LocalError("expected positive range and learning rate, momentum below 1")
 
@@ -331,8 +332,18 @@ class Agreement:
             if len(set(keys)) != len(keys):
                 raise LocalError("expected no key of two parties")
         thresholds(len(ids), self.aggregation.collusion)
+        self._check_resolution()
         if not 2 * len(ids) <= 3 * self.aggregation.min_participants <= 3 * len(ids):
             raise LocalError("expected at least two thirds of the roster as participants")
+
+    def _check_resolution(self) -> None:
+        terms, n, step = self.aggregation, len(self.institutions), self.training.learning_rate
+        most = largest_range(terms.ring_width, n, step)
+        if terms.range > most:
+            raise LocalError(
+                f"expected a range of at most {most:f}, got {terms.range:f}: with "
+                f"{terms.ring_width} bits for a sum of {n}, steps of {step:f} drown in rounding"
+            )
 
     @property
     def digest(self) -> Digest:

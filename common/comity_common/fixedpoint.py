@@ -23,8 +23,11 @@ from comity_common.vectors import Vector
 
 Lanes = npt.NDArray[np.uint32]
 
-RING_WIDTH = 32  # w: bits of a lane
-CHUNK_VALUES = 16 << 10  # the scratch of one chunk stays in the second-level cache
+RING_WIDTHS = (24, 32)  # w: bits of a lane; 24 saves a quarter of the wire
+MIN_LANE_BOUND = 1 << 15  # a lane keeps 15 bits and a sign, however many take part
+MIN_STEP_LANES = 16  # one step of training in lane units: rounding adds at most 1/32 of a step
+CHUNK_VALUES = 32 << 10  # more spill the cache, with fewer numpy's calls outweigh their work
+WINDOW_VALUES = 4 * CHUNK_VALUES  # what travels as one piece from delta to upload
 DITHER_STEPS = 2.0**32  # of one lane unit
 
 
@@ -32,16 +35,20 @@ def lane_bound(width: int, participants: int) -> int:
     """Compute L, the largest size of one institution's lane.
 
     Args:
-        width: w, bits of a lane; 32.
+        width: w, bits of a lane; 24 or 32.
         participants: n = |U| of the plan, all of whom may survive.
 
+    Returns:
+        ⌊(2**(w−1) − 1)/n⌋, at least 2**15.
+
     Raises:
-        LocalError: another width, or no participants.
+        LocalError: another width, no participants, or so many that a lane has fewer than 15 bits.
     """
-    if width != RING_WIDTH:
-        raise LocalError(f"expected ring width {RING_WIDTH}, got {width}")
-    if not 1 <= participants < 1 << 16:
-        raise LocalError(f"expected 1 to 65535 participants, got {participants}")
+    if width not in RING_WIDTHS:
+        raise LocalError(f"expected ring width {' or '.join(map(str, RING_WIDTHS))}, got {width}")
+    most = int((2 ** (width - 1) - 1) // MIN_LANE_BOUND)
+    if not 1 <= participants <= most:
+        raise LocalError(f"expected 1 to {most} participants, got {participants}")
     return int((2 ** (width - 1) - 1) // participants)
 
 
@@ -56,8 +63,31 @@ def scale(range: Decimal, lane_bound: int) -> float:
     return (lane_bound - 1) / float(range)
 
 
+def largest_range(width: int, participants: int, step: Decimal) -> Decimal:
+    """Compute the largest R at which a step of training is still 16 lane units.
+
+    Rounding moves a coordinate by at most one lane unit, R/(L − 1), with a standard deviation of
+    half of one at most. At a larger R that is no longer small against what a step teaches.
+
+    Args:
+        participants: of the whole roster; fewer have finer lanes.
+        step: how far one step of training moves a coordinate, above 0: Adam's learning rate.
+
+    Raises:
+        LocalError: no ring is that wide.
+    """
+    return step * (lane_bound(width, participants) - 1) / MIN_STEP_LANES
+
+
+def windows(size: int) -> Iterator[slice]:
+    """Cut a vector of `size` coordinates into the windows in which it is quantised and masked."""
+    return _parts(size, WINDOW_VALUES)
+
+
 def quantise(delta: Vector, range: Decimal, lane_bound: int, keystream: Keystream) -> Lanes:
     """Encode a delta for the masked sum, rounding at random to one of the two nearest lanes.
+
+    A delta may come whole or window by window: with the same keystream the lanes are the same.
 
     Args:
         delta: shape (d,), float32, finite; coordinates beyond ±range saturate.
@@ -66,8 +96,9 @@ def quantise(delta: Vector, range: Decimal, lane_bound: int, keystream: Keystrea
         keystream: fresh, for the dither alone; 4 bytes a coordinate are used.
 
     Returns:
-        shape (d,), uint32: two's complement integers of at most L − 1 in size. Their mean over
-        the dither is delta × scale to within 2**-32 of a lane unit.
+        shape (d,), uint32: two's complement integers of at most L − 1 in size, in 32 bits
+        whatever the ring's width. Their mean over the dither is delta × scale to within 2**-32 of
+        a lane unit.
 
     Raises:
         LocalError: `delta` is not a finite float32 vector.
@@ -77,23 +108,26 @@ def quantise(delta: Vector, range: Decimal, lane_bound: int, keystream: Keystrea
     factor = np.float64(scale(range, lane_bound))
     limit = np.float64(lane_bound - 1)
     lanes = np.empty(delta.size, dtype=np.uint32)
-    for part in _chunks(delta.size):
-        exact = np.multiply(delta[part], factor, dtype=np.float64)
-        if not np.isfinite(exact).all():
+    rounding = _Rounding(min(delta.size, CHUNK_VALUES), keystream)
+    for part in _parts(delta.size, CHUNK_VALUES):
+        chunk = delta[part]
+        if not (np.isfinite(chunk.min()) and np.isfinite(chunk.max())):  # either is NaN if one is
             raise LocalError("expected a finite delta")
+        exact = np.multiply(chunk, factor, out=rounding.exact[: chunk.size], dtype=np.float64)
         np.clip(exact, -limit, limit, out=exact)
-        lanes[part] = _round_at_random(exact, keystream).astype(np.int32).view(np.uint32)
+        rounding.write(lanes[part].view(np.int32))
     return lanes
 
 
-def decode_sum(total: Lanes, survivors: int, range: Decimal, lane_bound: int) -> Vector:
+def decode_sum(total: Lanes, survivors: int, range: Decimal, lane_bound: int, width: int) -> Vector:
     """Decode the sum of the survivors' lanes to their mean delta, alike on every machine.
 
     Args:
-        total: shape (d,), uint32, the unmasked sum.
+        total: shape (d,), uint32, the unmasked sum; only the low w bits of a lane count.
         survivors: |S|, at least 1.
         range: R.
         lane_bound: L of this round.
+        width: w.
 
     Returns:
         shape (d,), float32: total / (|S| × scale), divided in float64 and rounded once more.
@@ -103,33 +137,75 @@ def decode_sum(total: Lanes, survivors: int, range: Decimal, lane_bound: int) ->
     """
     if total.ndim != 1 or total.dtype != np.uint32:
         raise LocalError(f"expected a uint32 vector, got {total.dtype}{list(total.shape)}")
-    if survivors < 1 or survivors * lane_bound >= 1 << (RING_WIDTH - 1):
-        raise LocalError(f"expected at least 1 survivor and a sum in the ring, got {survivors}")
-    signed = total.view(np.int32)
     most = survivors * lane_bound
-    if total.size and (int(signed.max()) > most or int(signed.min()) < -most):
-        raise PeerError(f"expected a sum of at most {most} in size in each coordinate")
+    if survivors < 1 or most >= 1 << (width - 1):
+        raise LocalError(f"expected at least 1 survivor and a sum in the ring, got {survivors}")
     unit = np.float64(scale(range, lane_bound) * survivors)
     mean = np.empty(total.size, dtype=np.float32)
-    for part in _chunks(total.size):
-        mean[part] = np.divide(signed[part], unit, dtype=np.float64)
+    for part in _parts(total.size, CHUNK_VALUES):
+        integers = signed(total[part], width)
+        check_sum(integers, most)
+        mean[part] = np.divide(integers, unit, dtype=np.float64)
     return mean
 
 
-def _round_at_random(
-    exact: npt.NDArray[np.float64], keystream: Keystream
-) -> npt.NDArray[np.float64]:
-    """Round up with the probability of the fraction; the fraction is exact, unlike x + dither."""
-    dither = np.empty(exact.size, dtype="<u4")
-    keystream.fill(dither)
-    floor = np.floor(exact)
-    fraction = np.subtract(exact, floor, out=exact)
-    floor += dither < np.multiply(fraction, DITHER_STEPS, out=fraction)
-    return floor
+def signed(lanes: Lanes, width: int) -> npt.NDArray[np.int32]:
+    """Read the low w bits of each lane as a two's complement integer.
+
+    Args:
+        lanes: uint32, of any shape.
+
+    Returns:
+        int32, from −2**(w−1) to 2**(w−1) − 1.
+    """
+    integers: npt.NDArray[np.int32] = lanes.view(np.int32)
+    above = 32 - width
+    return integers if above == 0 else (integers << above) >> above
 
 
-def _chunks(size: int) -> Iterator[slice]:
-    start = 0
-    while start < size:
-        yield slice(start, start + CHUNK_VALUES)
-        start += CHUNK_VALUES
+def check_sum(integers: npt.NDArray[np.int32], most: int) -> None:
+    """Check that a sum is not larger than its survivors can make it.
+
+    Args:
+        most: |S| × L.
+
+    Raises:
+        PeerError: a coordinate is.
+    """
+    if integers.size and (int(integers.max()) > most or int(integers.min()) < -most):
+        raise PeerError(f"expected a sum of at most {most} in size in each coordinate")
+
+
+class _Rounding:
+    """Rounds up with the probability of the fraction, which is exact, unlike x + dither.
+
+    Attributes:
+        exact: float64, what is to be rounded; overwritten.
+    """
+
+    __slots__ = ("_dither", "_floor", "_keystream", "_up", "exact")
+
+    def __init__(self, size: int, keystream: Keystream) -> None:
+        self.exact = np.empty(size, dtype=np.float64)
+        self._floor = np.empty(size, dtype=np.float64)
+        self._dither = np.empty(size, dtype="<u4")
+        self._up = np.empty(size, dtype=np.bool_)
+        self._keystream = keystream
+
+    def write(self, lanes: npt.NDArray[np.int32]) -> None:
+        """Round the first values of `exact`, one for each lane."""
+        size = lanes.size
+        exact, floor = self.exact[:size], self._floor[:size]
+        dither, up = self._dither[:size], self._up[:size]
+        self._keystream.fill(dither)
+        np.floor(exact, out=floor)
+        np.subtract(exact, floor, out=exact)
+        np.multiply(exact, DITHER_STEPS, out=exact)
+        np.less(dither, exact, out=up)
+        np.copyto(lanes, floor, casting="unsafe")
+        np.add(lanes, up, out=lanes)
+
+
+def _parts(size: int, values: int) -> Iterator[slice]:
+    for start in range(0, size, values):
+        yield slice(start, start + values)

@@ -67,7 +67,7 @@ def next_state(
     """Move the model by the mean delta of a certified round.
 
     Args:
-        total: shape (d,), uint32: Σq of the round certificate.
+        total: shape (d,), uint32: Σq of the round certificate, in the low w bits.
         survivors: |S| of the certificate.
         participants: |U| of the plan, from which the lane bound follows.
 
@@ -81,8 +81,9 @@ def next_state(
         raise LocalError(f"expected 1 to {participants} survivors, got {survivors}")
     if (state.momentum is not None) != (aggregation.optimizer is ModelOptimizer.FEDAVGM):
         raise LocalError(f"expected a state of {aggregation.optimizer}")
-    bound = lane_bound(aggregation.ring_width, participants)
-    mean = decode_sum(total, survivors, aggregation.range, bound)
+    width = aggregation.ring_width
+    bound = lane_bound(width, participants)
+    mean = decode_sum(total, survivors, aggregation.range, bound, width)
     momentum = _accumulate(state.momentum, mean, np.float32(float(aggregation.momentum)))
     step = mean if momentum is None else momentum
     step = np.multiply(step, np.float32(float(aggregation.learning_rate)))

@@ -6,8 +6,9 @@ told a sum is in `comity_common.secagg.summing`.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from comity_common.ids import Digest
 from comity_common.secagg.messages import Plan
@@ -30,7 +31,7 @@ def write_total(plan: Plan, vectors: Sequence[Path], residue: Residue, total: Pa
 
     Args:
         vectors: one file per survivor.
-        total: where the sum is written, whole or not at all.
+        total: where the sum is written, whole or not at all, laid out as each of the vectors.
 
     Returns:
         the root of the sum's chunks, 32 bytes.
@@ -40,15 +41,20 @@ def write_total(plan: Plan, vectors: Sequence[Path], residue: Residue, total: Pa
     """
     running = RunningSum(plan, len(vectors), residue)
     with ExitStack() as stack:
-        sources = [stack.enter_context(path.open("rb")) for path in vectors]
-        file = stack.enter_context(written_durably(total))
-        for window in windows(plan.lanes):
-            file.write(running.add(window, (_read(source, window) for source in sources)))
+        files = [stack.enter_context(path.open("rb")) for path in vectors]
+        sources = [partial(_read, file) for file in files]
+        out = stack.enter_context(written_durably(total))
+        for window in windows(plan.lanes, plan.ring_width):
+            out.write(running.add(window, sources))
         return running.finish()
 
 
-def _read(source: BinaryIO, window: Window) -> bytes:
-    data = source.read(window.length)
-    if len(data) != window.length:
-        raise OSError(f"expected {window.length} bytes at {window.start}, got {len(data)}")
-    return data
+def _read(file: BufferedReader, window: Window, into: memoryview) -> None:
+    """Read the next window, into memory that is used again: pages fresh from the system are slow.
+
+    Raises:
+        OSError: the file is shorter.
+    """
+    count = file.readinto(into)
+    if count != window.length:
+        raise OSError(f"expected {window.length} bytes at {window.start}, got {count}")

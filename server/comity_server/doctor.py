@@ -184,7 +184,8 @@ def _disk(home: Home) -> Finding:
 
 def _round_bytes(terms: Agreement) -> int:
     """Count what a round leaves on the disk: a masked vector of everyone, a sum and a state."""
-    return vector_bytes(terms.model.parameters) * (len(terms.institutions) + FILES_A_ROUND)
+    vector = vector_bytes(terms.model.parameters, terms.aggregation.ring_width)
+    return vector * (len(terms.institutions) + FILES_A_ROUND)
 
 
 def _open_agreements(home: Home) -> list[Agreement]:

@@ -21,7 +21,6 @@ from comity_common.agreement import (
 )
 from comity_common.dp.accountant import calibrate
 from comity_common.errors import LocalError, Problem
-from comity_common.fixedpoint import RING_WIDTH
 from comity_common.ids import Digest
 from comity_common.optimizer import ModelState
 from comity_server.terms import Terms, fewest_participants
@@ -143,13 +142,12 @@ def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
 
 def aggregation_of(terms: Terms) -> Aggregation:
     """Settle how the deltas are summed and what moves the model."""
-    given, training = terms.aggregation, _training(terms, Decimal(1))
-    reach = terms.recipe.range_per_step * training.learning_rate * training.local_steps
+    given = terms.aggregation
     return Aggregation(
         collusion=given.collusion,
         min_participants=given.min_participants or fewest_participants(len(terms.institutions)),
-        ring_width=RING_WIDTH,
-        range=given.range or reach,
+        ring_width=given.ring_width,
+        range=terms.range,
         optimizer=given.optimizer,
         learning_rate=given.learning_rate,
         momentum=MOMENTUM[given.optimizer] if given.momentum is None else given.momentum,

@@ -118,7 +118,8 @@ class _Export:
     def _write_uploads(self) -> None:
         """Write who uploaded, and the vectors if they were summed."""
         collector, uploads = self._round.collector, self._round.uploads
-        size = vector_bytes(self._round.plan.lanes)
+        plan = self._round.plan
+        size = vector_bytes(plan.lanes, plan.ring_width)
         for party, received in collector.uploads.items():
             self._put_signed(header_of(party), received.signed_header)
             self._put_signed(upload_of(party), received.signed_upload)
@@ -140,7 +141,7 @@ class _Export:
         if self._is_certified():
             agreement, plan = self._round.agreement, self._round.plan
             total = total_path(self._operator.home.totals, agreement.digest, plan.round)
-            self._copy(total, TOTAL_FILE, vector_bytes(plan.lanes), "the total")
+            self._copy(total, TOTAL_FILE, vector_bytes(plan.lanes, plan.ring_width), "the total")
 
     def _write_models(self) -> None:
         """Write who endorsed what, and the states that are still here."""

@@ -15,8 +15,8 @@ from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.modelfile import read_state, write_state
 from comity_common.optimizer import ModelState, first_state, next_state, state_digest
-from comity_common.secagg.masking import Q_DTYPE
 from comity_common.secagg.messages import Plan
+from comity_common.secagg.packing import lane_bytes, unpack
 from comity_common.vectors import Vector
 from comity_host.files import write_durably
 
@@ -85,7 +85,8 @@ class Models:
             LocalError: the state that the plan starts from is missing or was changed.
         """
         state = self.named(agreement.digest, plan.model)
-        lanes = np.fromfile(total, Q_DTYPE, count=plan.lanes).astype(np.uint32, copy=False)
+        size = plan.lanes * lane_bytes(plan.ring_width)
+        lanes = unpack(np.fromfile(total, np.uint8, count=size).data, plan.ring_width)
         moved = next_state(state, lanes, survivors, len(plan.participants), agreement.aggregation)
         self._save(agreement.digest, moved)
         return state_digest(moved)

@@ -10,12 +10,13 @@ makes an agreement of terms and these.
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from comity_common.agreement import ID_PATTERN, MAX_INSTITUTIONS, ModelOptimizer
 from comity_common.errors import LocalError
+from comity_common.fixedpoint import largest_range
 from comity_common.ids import InstitutionId
 from comity_common.secagg.thresholds import thresholds
 from comity_host.modelterms import Line, ModelTerms, TaskTerms
@@ -112,6 +113,11 @@ class AggregationTerms(Settings):
         description="A round with fewer institutions is refused; at least 3 and two thirds of all. "
         "Left out: just that many.",
     )
+    ring_width: Literal[24, 32] = Field(
+        default=32,
+        description="Bits of a weight's change on the wire, 24 or 32: 24 uploads a quarter less "
+        "and rounds more coarsely.",
+    )
     range: Amount | None = Field(
         default=None,
         description="The most that one weight may change at one institution in a round, above 0; "
@@ -204,6 +210,29 @@ class Terms(Settings):
         except LocalError:
             raise expected(f"a smaller collusion than {aggregation.collusion}") from None
         return aggregation
+
+    @model_validator(mode="after")
+    def _steps_outlast_rounding(self) -> Self:
+        given, step = self.aggregation, self.step
+        most = largest_range(given.ring_width, len(self.institutions), step)
+        if self.range > most:
+            raise expected(
+                f"aggregation.range of at most {most:f}, got {self.range:f}: with "
+                f"{given.ring_width} bits for a sum of {len(self.institutions)}, steps of {step:f} "
+                "drown in rounding"
+            )
+        return self
+
+    @property
+    def step(self) -> Decimal:
+        """How far a step of Adam moves a weight."""
+        return self.training.learning_rate or self.recipe.learning_rate
+
+    @property
+    def range(self) -> Decimal:
+        """R: what the terms say, or else what their steps can reach."""
+        steps = self.training.local_steps or self.recipe.local_steps
+        return self.aggregation.range or self.recipe.range_per_step * self.step * steps
 
     @property
     def recipe(self) -> Recipe:

@@ -264,7 +264,7 @@ def test_opaque_bytes_are_of_the_kinds_and_sizes_that_the_protocol_names(
                 assert {len(share) for share in message.shares} == {32}
         (vector,), (begun,) = the_vectors(sent), sent["BeginUpload"]
         (header, _, _), (upload, _, _) = bodies(begun)
-        assert len(vector) == header.size == vector_bytes(lanes)
+        assert len(vector) == header.size == vector_bytes(lanes, 32)
         leaves = [
             chunks.leaf(vector[start : start + chunks.CHUNK_BYTES])
             for start in range(0, len(vector), chunks.CHUNK_BYTES)

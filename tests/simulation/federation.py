@@ -28,6 +28,7 @@ from comity_common.agreement import (
 from comity_common.canonical import encode
 from comity_common.crypto.seal import SealingKey
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
+from comity_common.fixedpoint import signed
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.keyepoch import (
@@ -55,6 +56,7 @@ def make_agreement(
     minimum: int | None = None,
     rounds: int = 3,
     spare_rounds: int = 2,
+    ring_width: int = 32,
 ) -> Agreement:
     """Write an agreement among these keys."""
 
@@ -104,7 +106,7 @@ def make_agreement(
         aggregation=Aggregation(
             collusion=collusion,
             min_participants=minimum or max(3, -(-2 * len(keys) // 3)),
-            ring_width=32,
+            ring_width=ring_width,
             range=Decimal(1),
             optimizer=ModelOptimizer.FEDAVG,
             learning_rate=Decimal(1),
@@ -184,16 +186,17 @@ class World:
         assert collector.stage is Stage.SUMMING
         assert collector.residue is not None
         assert collector.survivors is not None
-        lanes = collector.plan.lanes
+        lanes, width = collector.plan.lanes, collector.plan.ring_width
         q = np.zeros(lanes + 4, np.uint32)
         z = np.zeros(1, np.uint64)
         for party in collector.survivors.survivors:
-            part_q, part_z = sections(self.dealt[party].vector, lanes)
+            part_q, part_z = sections(self.dealt[party].vector, lanes, width)
             q += part_q
             z += part_z
         collector.residue.masks("q").apply(q)
         collector.residue.masks("z").apply(z)
-        return q[:lanes].astype(np.int32).astype(np.int64), np.concatenate([q[lanes:], z])
+        q = signed(q, width)
+        return q[:lanes].astype(np.int64), np.concatenate([q[lanes:].view(np.uint32), z])
 
 
 def set_up_epoch(

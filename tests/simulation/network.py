@@ -49,7 +49,7 @@ from comity_common.secagg.keyepoch import (
     read_keys,
     view_digest,
 )
-from comity_common.secagg.masking import sections, vector_bytes
+from comity_common.secagg.masking import q_bytes, sections, vector_bytes
 from comity_common.secagg.messages import (
     CertificateBody,
     Deadline,
@@ -62,6 +62,7 @@ from comity_common.secagg.messages import (
     Survivors,
     Upload,
 )
+from comity_common.secagg.packing import lane_bytes
 from comity_common.secagg.participant import (
     Dealt,
     _box_key,
@@ -478,14 +479,14 @@ class Vault:
 
     def _next(self, plan: Plan, body: CertificateBody) -> ModelState:
         total = self._retry(lambda: self.fetch_total(body.round))
-        size = vector_bytes(plan.lanes)
+        size = vector_bytes(plan.lanes, plan.ring_width)
         assert len(total) == size
         leaves = [
             chunks.leaf(total[start : start + chunks.CHUNK_BYTES])
             for start in range(0, size, chunks.CHUNK_BYTES)
         ]
         assert chunks.root(size, leaves) == body.total
-        lanes = np.frombuffer(total, "<u4", count=plan.lanes)
+        lanes = sections(total, plan.lanes, plan.ring_width)[0][: plan.lanes]
         self.totals[body.round] = lanes
         return next_state(
             self.state,
@@ -591,8 +592,9 @@ def with_false_canary(
 ) -> Dealt:
     """Make an upload that is well made in everything but one canary."""
     vector = bytearray(dealt.vector)
-    q, _ = sections(vector, plan.lanes)
-    q[-1:] += 1
+    end, step = q_bytes(plan.lanes, plan.ring_width), lane_bytes(plan.ring_width)
+    canary = int.from_bytes(vector[end - step : end], "little") + 1
+    vector[end - step : end] = (canary % (1 << plan.ring_width)).to_bytes(step, "little")
     leaves = tuple(
         chunks.leaf(vector[start : start + chunks.CHUNK_BYTES])
         for start in range(0, len(vector), chunks.CHUNK_BYTES)

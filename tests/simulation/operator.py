@@ -22,8 +22,9 @@ from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.collector import Collector
-from comity_common.secagg.masking import sections
+from comity_common.secagg.masking import CANARIES, q_bytes, sections
 from comity_common.secagg.messages import Endorsement, EpochOpen, Header, Plan, Receipt
+from comity_common.secagg.packing import pack
 from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Stage
@@ -107,14 +108,18 @@ class Operator:
         collector, plan = self.collector, self.plan
         root = b""
         if collector.stage is Stage.SUMMING:
-            total = bytearray(len(next(iter(self.vectors.values()))))
-            q, z = sections(total, plan.lanes)
+            width = plan.ring_width
+            q = np.zeros(plan.lanes + CANARIES, np.uint32)
+            z = np.zeros(1, np.uint64)
             for party in collector.survivors.survivors:
-                more_q, more_z = sections(bytearray(self.vectors[party]), plan.lanes)
+                more_q, more_z = sections(self.vectors[party], plan.lanes, width)
                 q += more_q
                 z += more_z
             collector.residue.masks("q").apply(q)
             collector.residue.masks("z").apply(z)
+            total = bytearray(q_bytes(plan.lanes, width))
+            pack(q, width, memoryview(total))
+            total += z.tobytes()
             self.totals[self.round] = bytes(total)
             leaves = [
                 chunks.leaf(total[k : k + chunks.CHUNK_BYTES])

@@ -52,8 +52,11 @@ class Played:
         *,
         lanes: int = 50,
         optimizer: ModelOptimizer = ModelOptimizer.FEDAVGM,
+        ring_width: int = 32,
     ) -> None:
-        federation = Federation.make(directory, n, lanes=lanes, optimizer=optimizer)
+        federation = Federation.make(
+            directory, n, lanes=lanes, optimizer=optimizer, ring_width=ring_width
+        )
         self.home: Home = federation.home
         self.agreement = federation.agreement
         self.signing = {id: each.signing for id, each in federation.identities.items()}

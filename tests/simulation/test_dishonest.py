@@ -236,7 +236,7 @@ def test_masks_take_every_bit_of_every_lane_and_no_two_lanes_alike(world):
     """A scalar mask (OpenFL) leaves differences of lanes; a mask of 28 bits leaves high bits."""
     plan = world.collect()
     for own in world.taken.values():
-        q, z = sections(bytearray(own[0].vector), plan.lanes)
+        q, z = sections(bytearray(own[0].vector), plan.lanes, 32)
         clear = world.seats[own[0].header.institution].bench.last
         assert len(np.unique(np.diff(q))) == len(q) - 1
         assert np.bitwise_or.reduce(q) == 0xFFFFFFFF
@@ -501,7 +501,7 @@ def _false_total(federation: Federation, lane: int):
     """Write a sum of the operator's own: all zero but one lane, with canaries that count."""
     plan = federation.operator.plan
     total = bytearray(len(next(iter(federation.operator.vectors.values()))))
-    q, z = sections(total, plan.lanes)
+    q, z = sections(total, plan.lanes, 32)
     q[lane] = 1000
     q[plan.lanes :] = 5
     z[:] = 5

@@ -202,7 +202,7 @@ class Doubled:
     def difference_of_deltas(self, seeds: list[bytes]) -> np.ndarray:
         """Pair masks cancel between the two; take the self masks off what is left."""
         (first, _), (second, _) = (
-            sections(bytearray(dealt.vector), len(self.clear[0])) for dealt in self.dealt
+            sections(bytearray(dealt.vector), len(self.clear[0]), 32) for dealt in self.dealt
         )
         left = first - second
         Masks("q", added=[seeds[1]], subtracted=[seeds[0]]).apply(left)

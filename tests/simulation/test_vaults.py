@@ -25,11 +25,12 @@ from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.dp.accountant import calibrate
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import Refusal, RefusalCode
-from comity_common.fixedpoint import scale
+from comity_common.fixedpoint import RING_WIDTHS, scale, signed
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import BudgetCharge, BudgetReserve, Egress, Outcome, Traffic
 from comity_common.ledger.entries import read, verify_chain
 from comity_common.optimizer import first_state, state_digest
+from comity_common.secagg.masking import sections
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
@@ -123,7 +124,9 @@ class Seat:
 class Federation:
     """An operator and its seats, with an agreement that all have signed."""
 
-    def __init__(self, path: Path, n: int = 5, rounds: int = 3, spare: int = 2) -> None:
+    def __init__(
+        self, path: Path, n: int = 5, rounds: int = 3, spare: int = 2, *, ring_width: int = 32
+    ) -> None:
         parts = {}
         for k in range(n):
             id = InstitutionId(f"inst-{k:02d}")
@@ -138,6 +141,7 @@ class Federation:
             lanes=LANES,
             rounds=rounds,
             spare_rounds=spare,
+            ring_width=ring_width,
         )
         self.agreement = _calibrated(draft, parts)
         state = first_state(np.zeros(LANES, np.float32), self.agreement.aggregation)
@@ -238,14 +242,16 @@ def check_sum(federation: Federation, survivors: list[InstitutionId]) -> None:
     """Compare the released sum with the survivors' deltas, added as plain integers."""
     operator = federation.operator
     plan = operator.plan
-    total = np.frombuffer(operator.totals[plan.round], np.int32)[:LANES].astype(int)
+    total, _ = sections(operator.totals[plan.round], LANES, plan.ring_width)
+    total = signed(total[:LANES], plan.ring_width).astype(int)
     grid = scale(plan.range, plan.lane_bound)
     exact = sum(federation.seats[id].bench.last.astype(float) * grid for id in survivors)
     assert np.all(np.abs(total - exact) <= len(survivors))  # one unit of rounding each
 
 
-def test_three_rounds_give_every_vault_the_operators_model(tmp_path):
-    federation = Federation(tmp_path)
+@pytest.mark.parametrize("ring_width", RING_WIDTHS)
+def test_three_rounds_give_every_vault_the_operators_model(tmp_path, ring_width):
+    federation = Federation(tmp_path, ring_width=ring_width)
     federation.set_up_keys()
     roster = list(federation.agreement.roster)
     for _ in range(3):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.simulation.wholevector import mask, with_canaries
 
 from comity_common import chunks
 from comity_common.canonical import encode
@@ -25,7 +26,12 @@ from comity_common.crypto.stream import Keystream
 from comity_common.errors import RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.keyepoch import PairChain, _info, pair_chains, view_digest
-from comity_common.secagg.masking import Masks, commitment, mask, pair_seed, with_canaries
+from comity_common.secagg.masking import (
+    Masks,
+    commitment,
+    masked_vector,
+    pair_seed,
+)
 from comity_common.secagg.messages import (
     CertificateBody,
     Complaint,
@@ -151,6 +157,15 @@ def masked() -> dict[str, str]:
         "root": chunks.root(len(vector), leaves).hex(),
         "root_of_nothing": chunks.root(0, []).hex(),
     }
+
+
+def masked_24() -> dict[str, str]:
+    """The same vector in lanes of 24 bits: cut, and under the same masks."""
+    seeds = [(A, bytes([2]) * 32), (C, bytes([3]) * 32)]
+    vector = masked_vector(
+        [CLEAR], PLAN.lanes, 24, me=B, self_seed=bytes([1]) * 32, pair_seeds=seeds
+    )
+    return {"clear": bytes(with_canaries(CLEAR, 24)).hex(), "masked": bytes(vector).hex()}
 
 
 def shared() -> dict[str, Any]:
@@ -297,6 +312,7 @@ def vectors(previous: dict[str, Any]) -> dict[str, Any]:
         "keys": keys(),
         "streams": streams(),
         "masked": masked(),
+        "masked_24": masked_24(),
         "shared": shared(),
         "messages": messages(),
         "epoch": epoch(previous.get("epoch", {})),

@@ -121,7 +121,7 @@ def _goodput(rate: float, terms: Sequence[Agreement]) -> Finding:
     speed = f"{megabits:{'.0f' if megabits >= 100 else '.3g'}} Mbit/s to the operator"
     if not terms:
         return ok("goodput", speed)
-    count = max(vector_bytes(each.model.parameters) for each in terms)
+    count = max(vector_bytes(each.model.parameters, each.aggregation.ring_width) for each in terms)
     seconds = count / rate
     detail = f"{speed}; an upload of {size(count)} takes about {max(1.0, seconds):.0f} s"
     if seconds <= LONG_UPLOAD_S:

@@ -1,61 +1,54 @@
 """Masks: what hides a vector before it leaves, and what is taken off the sum.
 
-A masked vector is q, d + 4 lanes of 32 bits, followed by z, lanes of 64 bits. The last four lanes
-of q and the only lane of z are canaries: every institution puts 1 there, so after unmasking each
-must equal the number of survivors, or some mask is still on.
+A masked vector is q, d + 4 lanes of w bits (24 or 32), followed by z, lanes of 64 bits. The last
+four lanes of q and the only lane of z are canaries: every institution puts 1 there, so after
+unmasking each must equal the number of survivors, or some mask is still on.
 
 Each seed gives one stream per section, under a key of its own: with a shared key, a lane of z that
 is known would expose lanes of q. Institution i adds the stream of a pair for every j above it and
 subtracts it for every j below (Bonawitz et al. 2017, §4.0.1), so pairs cancel in the sum.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from comity_common.crypto.derive import digest, expand
 from comity_common.crypto.stream import CHUNK_BYTES, Keystream
+from comity_common.errors import LocalError
+from comity_common.fixedpoint import Lanes
 from comity_common.ids import InstitutionId
+from comity_common.secagg.packing import LANE_DTYPE, lane_bytes, pack, unpack
 
 CANARIES = 4
 SEED_BYTES = 32
-Q_DTYPE = np.dtype("<u4")
+Q_DTYPE = LANE_DTYPE  # in memory; on the wire w/8 bytes of it
 Z_DTYPE = np.dtype("<u8")
+WINDOW_LANES = CHUNK_BYTES // Q_DTYPE.itemsize
 
 
-def vector_bytes(lanes: int) -> int:
+def vector_bytes(lanes: int, width: int) -> int:
     """Return the size of a masked vector of `lanes` summed coordinates, in bytes."""
-    return (lanes + CANARIES) * Q_DTYPE.itemsize + Z_DTYPE.itemsize
+    return q_bytes(lanes, width) + Z_DTYPE.itemsize
 
 
-def q_bytes(lanes: int) -> int:
+def q_bytes(lanes: int, width: int) -> int:
     """Return how many of these bytes are the section q."""
-    return (lanes + CANARIES) * Q_DTYPE.itemsize
-
-
-def with_canaries(quantised: npt.NDArray[np.uint32]) -> bytearray:
-    """Lay out a vector, still in the clear: q with its canaries, then z.
-
-    Args:
-        quantised: shape (d,), uint32.
-    """
-    vector = bytearray(vector_bytes(len(quantised)))
-    q, z = sections(vector, len(quantised))
-    q[: len(quantised)] = quantised
-    q[len(quantised) :] = 1
-    z[:] = 1
-    return vector
+    return (lanes + CANARIES) * lane_bytes(width)
 
 
 def sections(
-    vector: bytearray, lanes: int
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
-    """View a vector's bytes as q, shape (d + 4,) uint32, and z, shape (1,) uint64."""
-    split = q_bytes(lanes)
-    return np.frombuffer(vector, Q_DTYPE, offset=0, count=split // 4), np.frombuffer(
-        vector, Z_DTYPE, offset=split
-    )
+    vector: bytes | bytearray, lanes: int, width: int
+) -> tuple[Lanes, npt.NDArray[np.uint64]]:
+    """Read a vector's bytes as q, shape (d + 4,) uint32 below 2**w, and z, shape (1,) uint64.
+
+    Both are views, but for a q of 24 bits, which is unpacked.
+    """
+    split = q_bytes(lanes, width)
+    q = unpack(memoryview(vector)[:split], width)
+    return q, np.frombuffer(vector, Z_DTYPE, offset=split)
 
 
 def commitment(plan: bytes, seed: bytes) -> bytes:
@@ -77,7 +70,9 @@ class Masks:
         added, subtracted: seeds of 32 bytes.
     """
 
-    def __init__(self, section: str, *, added: Iterable[bytes], subtracted: Iterable[bytes]):
+    def __init__(
+        self, section: str, *, added: Iterable[bytes] = (), subtracted: Iterable[bytes] = ()
+    ) -> None:
         self._dtype = Q_DTYPE if section == "q" else Z_DTYPE
         self._added = [_stream(seed, section) for seed in added]
         self._subtracted = [_stream(seed, section) for seed in subtracted]
@@ -100,21 +95,59 @@ def _stream(seed: bytes, section: str) -> Keystream:
     return Keystream(expand(seed, "ctr", section.encode()))
 
 
-def mask(
-    vector: bytearray,
+def masked_vector(
+    windows: Iterable[Lanes],
     lanes: int,
+    width: int,
     *,
     me: InstitutionId,
     self_seed: bytes,
     pair_seeds: Sequence[tuple[InstitutionId, bytes]],
-) -> None:
-    """Mask a laid-out vector in place: y = (q, z) + PRG(b) + Σ_{j>i} PRG(s_ij) − Σ_{j<i} PRG(s_ij).
+) -> bytearray:
+    """Mask a vector: y = (q, z) + PRG(b) + Σ_{j>i} PRG(s_ij) − Σ_{j<i} PRG(s_ij).
+
+    One window after the other is masked and packed while it lies in the cache, so that beside the
+    result no vector is ever whole (Bonawitz et al. 2017, fig. 4 round 2).
 
     Args:
+        windows: the quantised delta in order, uint32, in pieces of any size; they are copied.
+        lanes: d, how many they are together.
         pair_seeds: every other participant with the seed shared with it.
+
+    Returns:
+        `vector_bytes(lanes, width)` bytes.
+
+    Raises:
+        LocalError: more or fewer lanes, or others than uint32.
     """
     added = [self_seed, *(seed for peer, seed in pair_seeds if peer > me)]
     subtracted = [seed for peer, seed in pair_seeds if peer < me]
-    q, z = sections(vector, lanes)
-    Masks("q", added=added, subtracted=subtracted).apply(q)
-    Masks("z", added=added, subtracted=subtracted).apply(z)
+    q_masks = Masks("q", added=added, subtracted=subtracted)
+    z_masks = Masks("z", added=added, subtracted=subtracted)
+    vector = bytearray(vector_bytes(lanes, width))
+    view = memoryview(vector)
+    step, split = lane_bytes(width), q_bytes(lanes, width)
+    canaries = np.ones(CANARIES, np.uint32)
+    scratch = np.empty(WINDOW_LANES, Q_DTYPE)
+    filled = 0
+    for window in _cut(chain(windows, (canaries,))):
+        end = filled + len(window) * step
+        if window.dtype != np.uint32 or window.ndim != 1 or end > split:
+            raise LocalError(f"expected windows of uint32[{lanes}], got {window.dtype}")
+        part = scratch[: len(window)]
+        part[:] = window
+        q_masks.apply(part)
+        pack(part, width, view[filled:end])
+        filled = end
+    if filled != split:
+        raise LocalError(f"expected {lanes} lanes, got {filled // step - CANARIES}")
+    z = np.ones(1, Z_DTYPE)
+    z_masks.apply(z)
+    view[split:] = z.tobytes()
+    return vector
+
+
+def _cut(windows: Iterable[Lanes]) -> Iterator[Lanes]:
+    for window in windows:
+        for start in range(0, len(window), WINDOW_LANES):
+            yield window[start : start + WINDOW_LANES]

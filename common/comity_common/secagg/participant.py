@@ -6,11 +6,10 @@ vector again or to open anybody else's.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from comity_common import chunks
 from comity_common.agreement import Agreement
@@ -20,14 +19,14 @@ from comity_common.crypto.seal import close_box, open_box
 from comity_common.crypto.shamir import split
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError
+from comity_common.fixedpoint import Lanes
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.masking import (
     SEED_BYTES,
     commitment,
-    mask,
+    masked_vector,
     pair_seed,
     vector_bytes,
-    with_canaries,
 )
 from comity_common.secagg.messages import (
     CertificateBody,
@@ -89,23 +88,47 @@ def deal(
     plan: Plan,
     me: InstitutionId,
     round_keys: Mapping[InstitutionId, bytes],
-    quantised: npt.NDArray[np.uint32],
+    quantised: Lanes,
+) -> Dealt:
+    """Mask a vector that is there as a whole; see `deal_by_windows`.
+
+    Args:
+        quantised: shape (d,), uint32; it is copied.
+    """
+    if quantised.shape != (plan.lanes,) or quantised.dtype != np.uint32:
+        raise LocalError(f"expected uint32[{plan.lanes}], got {quantised.dtype}{quantised.shape}")
+    return deal_by_windows(plan, me, round_keys, (quantised,))
+
+
+def deal_by_windows(
+    plan: Plan,
+    me: InstitutionId,
+    round_keys: Mapping[InstitutionId, bytes],
+    windows: Iterable[Lanes],
 ) -> Dealt:
     """Mask a vector and share the seeds that may be needed to unmask the sum.
 
     Args:
         round_keys: p of every other participant, 32 bytes each, used for this plan only.
-        quantised: shape (d,), uint32, from `fixedpoint.quantise`; it is copied.
+        windows: the lanes from `fixedpoint.quantise` in order, d in all, a window at a time, so
+            that only what is packed is ever held as a whole.
+
+    Raises:
+        LocalError: other than d lanes of uint32.
     """
-    if quantised.shape != (plan.lanes,) or quantised.dtype != np.uint32:
-        raise LocalError(f"expected uint32[{plan.lanes}], got {quantised.dtype}{quantised.shape}")
     named = bytes.fromhex(plan_digest(plan))
     others = [party for party in plan.participants if party != me]
     self_seed = os.urandom(SEED_BYTES)
     seeds = {peer: pair_seed(round_keys[peer], me, peer) for peer in others}
 
-    vector = with_canaries(quantised)
-    mask(vector, plan.lanes, me=me, self_seed=self_seed, pair_seeds=list(seeds.items()))
+    vector = masked_vector(
+        windows,
+        plan.lanes,
+        plan.ring_width,
+        me=me,
+        self_seed=self_seed,
+        pair_seeds=list(seeds.items()),
+    )
     view = memoryview(vector)
     leaves = tuple(
         chunks.leaf(view[start : start + chunks.CHUNK_BYTES])
@@ -362,8 +385,9 @@ def read_header(agreement: Agreement, plan: Plan, signed: Signed) -> Header:
         raise PeerError(f"expected {n} commitments and {n} share digests")
     if any(len(item) != 32 for item in (header.root, *header.commitments, *header.shares)):
         raise PeerError("expected digests of 32 bytes")
-    if header.size != vector_bytes(plan.lanes):
-        raise PeerError(f"expected an upload of {vector_bytes(plan.lanes)} bytes")
+    size = vector_bytes(plan.lanes, plan.ring_width)
+    if header.size != size:
+        raise PeerError(f"expected an upload of {size} bytes")
     return header
 
 

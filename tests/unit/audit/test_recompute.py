@@ -26,6 +26,7 @@ from comity_common.agreement import ModelOptimizer
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import Problem
+from comity_common.fixedpoint import RING_WIDTHS
 from comity_common.secagg.messages import CertificateBody, Complaint, Reveal
 from comity_common.secagg.participant import certificate_digest
 from comity_common.words import agreement_words
@@ -103,11 +104,11 @@ def test_another_agreement_than_the_one_from_outside_is_false(exported: dict[int
     assert "expected the agreement" in finding(exported[1], anchor="0" * 64)
 
 
-@pytest.mark.parametrize("optimizer", list(ModelOptimizer))
+@pytest.mark.parametrize(("optimizer", "ring_width"), zip(ModelOptimizer, RING_WIDTHS, strict=True))
 def test_rounds_follow_each_other_to_the_next_model(
-    tmp_path: Path, optimizer: ModelOptimizer
+    tmp_path: Path, optimizer: ModelOptimizer, ring_width: int
 ) -> None:
-    played = Played(tmp_path / "operator", 3, optimizer=optimizer)
+    played = Played(tmp_path / "operator", 3, optimizer=optimizer, ring_width=ring_width)
     for _ in range(2):
         assert played.round().survivors
     first, second = (played.export(n, tmp_path / str(n)) for n in (1, 2))

@@ -335,7 +335,7 @@ def test_a_way_is_measured_with_as_much_as_fits(
 def test_an_upload_of_the_largest_agreement_is_timed(alone: Institution) -> None:
     offer(alone, "minilm", Digest("0" * 64), parameters=1_000)
     offer(alone, "minilm", Digest("0" * 64), parameters=22_000_000)
-    seconds = vector_bytes(22_000_000) / 1e6
+    seconds = vector_bytes(22_000_000, 32) / 1e6
     *_, fast = way.measured(alone, Line(1e6).connect, lambda: NOW)
     assert fast.level is Level.OK
     assert f"an upload of 88.0 MB takes about {seconds:.0f} s" in fast.detail

@@ -115,7 +115,7 @@ def test_steps_are_taken_and_everything_stays_as_it_was(place: Place, tune: Tune
 def test_the_bytes_are_those_of_a_real_upload(place: Place) -> None:
     agreement = place.write()
     measured = rehearse(place.inst, agreement, place.rows, lambda phase: None)
-    vector = vector_bytes(agreement.model.parameters)
+    vector = vector_bytes(agreement.model.parameters, agreement.aggregation.ring_width)
     boxes = measured.upload_bytes - vector
     assert 500 < boxes < 5000  # header, commitments and shares for three institutions
     assert measured.schedule_bytes == 5 * measured.upload_bytes

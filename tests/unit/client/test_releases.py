@@ -146,7 +146,7 @@ def fresh(tmp_path: Path) -> Ended:
 def publish(ended: Ended, change: Any) -> CertificateBody:
     """Publish another sum, with a certificate that names it."""
     total = bytearray(ended.total)
-    change(*sections(total, ended.plan.lanes))
+    change(*sections(total, ended.plan.lanes, 32))
     ended.operator.totals[1] = bytes(total)
     return replace(ended.body, total=total_root(bytes(total)))
 

@@ -20,6 +20,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, PeerError, Problem
+from comity_common.fixedpoint import RING_WIDTHS, largest_range
 from comity_common.ids import Digest, InstitutionId
 from comity_common.tuning import Tune
 
@@ -203,7 +204,7 @@ BAD = [
     ("privacy", {"delta": Decimal(1)}),
     ("aggregation", {"collusion": 0}),
     ("aggregation", {"collusion": -1}),
-    ("aggregation", {"ring_width": 24}),
+    ("aggregation", {"ring_width": 16}),
     ("aggregation", {"ring_width": 64}),
     ("aggregation", {"range": Decimal(0)}),
     ("aggregation", {"range": Decimal(-1)}),
@@ -228,6 +229,20 @@ def test_a_term_out_of_bounds_is_refused_here_and_from_the_wire(part, change):
     ((field, value),) = change.items()
     with pytest.raises(PeerError):
         decode(Agreement, hostile(f"{part}.{field}", as_json(value)))
+
+
+@pytest.mark.parametrize("width", RING_WIDTHS)
+def test_a_range_at_which_steps_drown_in_rounding_is_refused_here_and_from_the_wire(width):
+    n, step = len(AGREEMENT.institutions), AGREEMENT.training.learning_rate
+    most = largest_range(width, n, step)
+    narrow = replace(AGREEMENT.aggregation, ring_width=width, range=most)
+    fitting = replace(AGREEMENT, aggregation=narrow)
+    assert decode(Agreement, encode(fitting)) == fitting
+    with pytest.raises(LocalError, match="drown in rounding"):
+        replace(AGREEMENT, aggregation=replace(narrow, range=most * 2))
+    coarse = AGREEMENT.aggregation.range * 10**9
+    with pytest.raises(PeerError):
+        decode(Agreement, hostile("aggregation.range", str(coarse)))
 
 
 GOOD = [

@@ -39,7 +39,7 @@ def test_participants_at_the_bound_just_fit_the_ring(participants):
     assert participants * bound <= 2**31 - 1 < participants * (bound + 1)
 
 
-@pytest.mark.parametrize("width", [0, 24, 31, 33, 64])
+@pytest.mark.parametrize("width", [0, 8, 16, 23, 25, 31, 33, 64])
 def test_no_other_ring_width_is_known(width):
     with pytest.raises(LocalError):
         lane_bound(width, 3)
@@ -68,7 +68,7 @@ def test_the_largest_deltas_of_all_participants_never_wrap(participants, signs, 
 
     assert np.array_equal(signed(total), sum(signed(part) for part in parts))
     assert np.abs(signed(total)).max() <= participants * bound
-    mean = decode_sum(total, participants, RANGE, bound)
+    mean = decode_sum(total, participants, RANGE, bound, 32)
     assert mean == pytest.approx(np.array(signs) * 0.05, rel=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_the_decoded_mean_is_within_one_lane_and_a_float_of_the_true_mean(
     draws = stream(seed)
 
     total = ring_sum([quantise(delta, limit, bound, draws) for delta in deltas])
-    mean = decode_sum(total, survivors, limit, bound)
+    mean = decode_sum(total, survivors, limit, bound, 32)
 
     truth = np.clip(deltas.astype(np.float64), -float(limit), float(limit)).mean(axis=0)
     lane = 1 / scale(limit, bound)
@@ -143,8 +143,8 @@ def test_chunks_do_not_show():
     parts = [quantise(delta[a:b], RANGE, bound, draws) for a, b in pairwise(cuts)]
     assert np.array_equal(whole, np.concatenate(parts))
     assert np.array_equal(
-        decode_sum(whole, 1, RANGE, bound),
-        np.concatenate([decode_sum(part, 1, RANGE, bound) for part in parts]),
+        decode_sum(whole, 1, RANGE, bound, 32),
+        np.concatenate([decode_sum(part, 1, RANGE, bound, 32) for part in parts]),
     )
 
 
@@ -190,14 +190,14 @@ def test_a_sum_larger_than_its_survivors_can_make_is_refused(participants, data,
     most = survivors * bound
     for size in (most, -most):
         lanes = np.array([0, size], dtype=np.int32).view(np.uint32)
-        decode_sum(lanes, survivors, RANGE, bound)
+        decode_sum(lanes, survivors, RANGE, bound, 32)
     for size in (most + beyond, -most - beyond, -(2**31)):
         lanes = np.array([0, size], dtype=np.int64).astype(np.uint32)
         with pytest.raises(PeerError):
-            decode_sum(lanes, survivors, RANGE, bound)
+            decode_sum(lanes, survivors, RANGE, bound, 32)
 
 
 @pytest.mark.parametrize("survivors", [0, -1, 6])
 def test_more_survivors_than_the_ring_was_made_for_are_refused(survivors):
     with pytest.raises(LocalError):
-        decode_sum(np.zeros(2, dtype=np.uint32), survivors, RANGE, lane_bound(32, 5))
+        decode_sum(np.zeros(2, dtype=np.uint32), survivors, RANGE, lane_bound(32, 5), 32)

@@ -238,7 +238,7 @@ def test_the_mean_is_over_survivors_and_the_lane_over_participants():
     after = next_state(state, lanes, 4, 5, replace(FEDAVG, learning_rate=Decimal(1)))
 
     assert after.parameters[0] == np.float32(0.05)
-    assert decode_sum(lanes, 4, FEDAVG.range, bound)[0] == np.float32(0.05)
+    assert decode_sum(lanes, 4, FEDAVG.range, bound, 32)[0] == np.float32(0.05)
 
 
 def test_a_step_changes_neither_the_old_state_nor_the_sum():

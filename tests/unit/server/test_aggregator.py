@@ -7,12 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.simulation.federation import World
+from tests.simulation.wholevector import with_canaries
 
 from comity_common import chunks
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import PeerError
+from comity_common.fixedpoint import signed
 from comity_common.secagg.collector import Collector
-from comity_common.secagg.masking import CANARIES, Masks, vector_bytes, with_canaries
+from comity_common.secagg.masking import (
+    CANARIES,
+    WINDOW_LANES,
+    Masks,
+    sections,
+    vector_bytes,
+)
 from comity_common.secagg.unmasking import Residue
 from comity_server.aggregator import write_total
 
@@ -54,7 +62,7 @@ def test_the_file_holds_the_plain_integer_sum_and_its_canaries(tmp_path: Path, l
     root = write_total(plan, paths, residue, total)
 
     raw = total.read_bytes()
-    assert len(raw) == vector_bytes(lanes)
+    assert len(raw) == vector_bytes(lanes, 32)
     assert np.array_equal(np.frombuffer(raw, "<i4", count=lanes), sum(clear))
     assert np.all(np.frombuffer(raw, "<u4", count=CANARIES, offset=4 * lanes) == 3)
     assert int.from_bytes(raw[-8:], "little") == 3
@@ -65,8 +73,12 @@ def test_the_file_holds_the_plain_integer_sum_and_its_canaries(tmp_path: Path, l
     assert root == chunks.root(len(raw), leaves)
 
 
-def test_a_whole_round_with_a_dropout_gives_the_sum_of_its_survivors(tmp_path: Path) -> None:
-    world = World.of(5, lanes=300)
+@pytest.mark.parametrize("width", [24, 32])
+@pytest.mark.parametrize("lanes", [300, WINDOW_LANES - 2, WINDOW_LANES + 1])
+def test_a_whole_round_with_a_dropout_gives_the_sum_of_its_survivors(
+    tmp_path: Path, lanes: int, width: int
+) -> None:
+    world = World.of(5, lanes=lanes, ring_width=width)
     plan = world.plan()
     collector = Collector(world.agreement, plan)
     chance = random.Random(1)
@@ -85,8 +97,11 @@ def test_a_whole_round_with_a_dropout_gives_the_sum_of_its_survivors(tmp_path: P
     write_total(plan, paths, collector.residue, tmp_path / "total")
 
     expected = sum(world.clear[who] for who in plan.participants[1:])
-    total = np.fromfile(tmp_path / "total", "<i4", count=plan.lanes)
-    assert np.array_equal(total, expected)
+    raw = (tmp_path / "total").read_bytes()
+    assert len(raw) == vector_bytes(lanes, width)
+    q, z = sections(raw, lanes, width)
+    assert np.array_equal(signed(q, width)[:lanes], expected)
+    assert [*q[lanes:], *z] == [4] * 5
 
 
 def test_a_mask_that_is_still_on_is_noticed_and_leaves_no_sum(tmp_path: Path) -> None:
@@ -114,7 +129,7 @@ def peak_of_sum(directory: Path, n: int, lanes: int) -> int:
     paths = []
     for number in range(n):
         paths.append(directory / f"{number}.masked")
-        vector = np.empty(vector_bytes(lanes), np.uint8)
+        vector = np.empty(vector_bytes(lanes, 32), np.uint8)
         stream.fill(vector)
         paths[-1].write_bytes(vector.tobytes())
     del vector

@@ -330,7 +330,7 @@ def test_a_canary_that_does_not_count_voids_the_round_also_after_a_restart(
     assert round.stage is Stage.SUMMING
     name = header_digest(operator.world.dealt["inst-02"].header)
     with operator.uploads.path(name).open("r+b") as file:
-        file.seek(q_bytes(round.plan.lanes) - 4)
+        file.seek(q_bytes(round.plan.lanes, 32) - 4)
         file.write(bytes(4))
     operator.step()
     assert operator.desk.round.stage is Stage.VOID

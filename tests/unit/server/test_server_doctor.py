@@ -178,7 +178,7 @@ def test_the_disk_must_hold_the_uploads_of_a_round(home: Home) -> None:
             tx.execute(insert(agreements).values(row))
         finding = found(home)["disk"]
         assert finding.level is Level.PROBLEM
-        assert f"{vector_bytes(10**15) * 6 / 1e12:.1f} TB are needed" in finding.detail
+        assert f"{vector_bytes(10**15, 32) * 6 / 1e12:.1f} TB are needed" in finding.detail
         with store.write() as tx:
             tx.execute(update(agreements).values(state=AgreementState.WITHDRAWN))
         assert "TB are needed" not in found(home)["disk"].detail

@@ -16,6 +16,7 @@ from comity_common.canonical import decode, encode
 from comity_common.dp.accountant import fits
 from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem
+from comity_common.fixedpoint import largest_range
 from comity_common.ids import Digest, InstitutionId
 from comity_common.tuning import Tune
 from comity_host import settings
@@ -215,6 +216,23 @@ def test_fewer_than_two_thirds_are_refused():
     for least in (3, 4, 8):
         with pytest.raises(ValidationError, match=f"min_participants from 5 to 7, got {least}"):
             Terms.model_validate(REQUIRED | seven | {"aggregation": {"min_participants": least}})
+
+
+def test_a_range_at_which_steps_drown_in_rounding_is_refused():
+    terms = terms_with(aggregation={"ring_width": 24})
+    most = largest_range(24, len(terms.institutions), terms.step)
+    for range in (terms.range, most):
+        chosen = terms_with(aggregation={"ring_width": 24, "range": range})
+        assert agreed(chosen).aggregation.range == range
+    with pytest.raises(ValidationError, match=r"range of at most .* with 24 bits"):
+        terms_with(aggregation={"ring_width": 24, "range": most * 2})
+
+
+def test_every_recipe_fits_lanes_of_24_bits_for_a_hundred_institutions():
+    ids = {"institutions": tuple(f"bank-{k}" for k in range(100))}
+    for tune in RECIPES:
+        narrow = {"model": {"tune": tune}, "aggregation": {"ring_width": 24}}
+        assert Terms.model_validate(REQUIRED | ids | narrow).range > 0
 
 
 def test_momentum_follows_from_how_the_model_moves():

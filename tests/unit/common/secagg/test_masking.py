@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.simulation.federation import World
+from tests.simulation.wholevector import mask, with_canaries
 
 from comity_common.crypto.derive import expand
 from comity_common.crypto.stream import CHUNK_BYTES, Keystream
@@ -20,12 +21,10 @@ from comity_common.secagg.masking import (
     CANARIES,
     Masks,
     commitment,
-    mask,
     pair_seed,
     q_bytes,
     sections,
     vector_bytes,
-    with_canaries,
 )
 from comity_common.secagg.plan import plan_digest
 
@@ -61,16 +60,16 @@ def test_a_vector_is_laid_out_as_lanes_then_four_canaries_then_one_of_64_bits():
     assert bytes(vector) == (
         b"\x05\0\0\0" + b"\xff\xff\xff\xff" + 4 * b"\x01\0\0\0" + b"\x01" + bytes(7)
     )
-    assert len(vector) == vector_bytes(2) == q_bytes(2) + 8 == 4 * (2 + CANARIES) + 8
-    q, z = sections(vector, 2)
+    assert len(vector) == vector_bytes(2, 32) == q_bytes(2, 32) + 8 == 4 * (2 + CANARIES) + 8
+    q, z = sections(vector, 2, 32)
     assert (q.tolist(), z.tolist()) == ([5, 0xFFFFFFFF, 1, 1, 1, 1], [1])
 
 
 def test_sections_are_views_that_write_through():
     vector = with_canaries(np.zeros(3, dtype=np.uint32))
-    q, z = sections(vector, 3)
+    q, z = sections(vector, 3, 32)
     q[0], z[0] = 7, 9
-    assert (vector[0], vector[q_bytes(3)]) == (7, 9)
+    assert (vector[0], vector[q_bytes(3, 32)]) == (7, 9)
 
 
 @settings(max_examples=50, deadline=None)
@@ -84,7 +83,7 @@ def test_pair_masks_cancel_and_self_masks_remain(members, lanes, number):
     inputs = {me: clear.integers(0, 2**32, lanes, dtype=np.uint32) for me in members}
     q_sum, z_sum = np.zeros(lanes + CANARIES, np.uint32), np.zeros(1, np.uint64)
     for me in members:
-        q, z = sections(masked(inputs[me], me, members), lanes)
+        q, z = sections(masked(inputs[me], me, members), lanes, 32)
         q_sum += q
         z_sum += z
     for me in members:
@@ -102,7 +101,7 @@ def test_masks_left_of_a_dropped_member_are_its_pair_masks_with_the_right_sign()
         rest = [me for me in members if me != dropped]
         total = np.zeros(lanes + CANARIES, np.uint32)
         for me in rest:
-            total += sections(masked(np.zeros(lanes, np.uint32), me, members), lanes)[0]
+            total += sections(masked(np.zeros(lanes, np.uint32), me, members), lanes, 32)[0]
             total -= stream_of(seed("self", me), "q", lanes + CANARIES)
         for me in rest:
             pair = stream_of(pair_of(me, dropped), "q", lanes + CANARIES)
@@ -235,12 +234,12 @@ def test_the_bytes_of_a_masked_vector_are_uniform_whatever_it_holds(lane):
     vector = masked(clear, NAMES[2], NAMES)
     assert 150 < chi_squared(bytes(vector)) < 380
     for byte in range(4):  # of each lane by itself
-        assert 150 < chi_squared(bytes(vector[byte : q_bytes(len(clear)) : 4])) < 380
+        assert 150 < chi_squared(bytes(vector[byte : q_bytes(len(clear), 32) : 4])) < 380
 
 
 def test_masked_vectors_of_equal_inputs_share_no_lane():
     clear = np.zeros(4096, dtype=np.uint32)
-    one, other = (sections(masked(clear, me, NAMES), 4096)[0] for me in NAMES[:2])
+    one, other = (sections(masked(clear, me, NAMES), 4096, 32)[0] for me in NAMES[:2])
     assert np.count_nonzero(one == other) <= 1
     assert len(set(one.tolist())) > 4090
 
@@ -264,7 +263,7 @@ def test_extreme_lanes_never_wrap_whoever_survives(participants):
             for value in values:
                 total += np.array([value, -value], dtype=np.int64).astype(np.uint32)
             assert total.view(np.int32).tolist() == [sum(values), -sum(values)]
-            mean = decode_sum(total, survivors, Decimal(1), bound)
+            mean = decode_sum(total, survivors, Decimal(1), bound, 32)
             assert float(mean[0]) == pytest.approx(sum(values) / survivors / (bound - 1))
 
 
@@ -285,7 +284,7 @@ def test_masked_extremes_add_up_exactly(signs, survivors):
         value = bound if up else -bound
         expected += value
         clear = np.array([value], dtype=np.int64).astype(np.uint32)
-        total += sections(masked(clear, me, members), 1)[0]
+        total += sections(masked(clear, me, members), 1, 32)[0]
         total -= stream_of(seed("self", me), "q", 1 + CANARIES)
     for me in members[:survivors]:
         for dropped in members[survivors:]:

@@ -134,7 +134,7 @@ def test_a_deal_is_what_its_header_says(round5):
     plan = round5.plan
     for who in round5.roster:
         dealt = round5.world.dealt[who]
-        assert len(dealt.vector) == dealt.header.size == vector_bytes(plan.lanes)
+        assert len(dealt.vector) == dealt.header.size == vector_bytes(plan.lanes, 32)
         chunks.check_leaves(dealt.header.size, dealt.leaves, dealt.header.root)
         assert dealt.upload.header == dealt.held.header == header_digest(dealt.header)
         me = round5.roster.index(who)
@@ -487,7 +487,7 @@ def test_the_operator_gets_no_box_key_by_showing_boxes_that_were_never_sent(roun
             added_pairs=tuple(seeds[peer] for peer in (D, E)),
             subtracted_pairs=tuple(seeds[peer] for peer in (A, B)),
         )
-        q = sections(bytearray(round5.world.dealt[C].vector), round5.plan.lanes)[0].copy()
+        q = sections(bytearray(round5.world.dealt[C].vector), round5.plan.lanes, 32)[0].copy()
         residue.masks("q").apply(q)
         assert not np.array_equal(q[:50].view(np.int32), round5.world.clear[C])
     assert not stolen

@@ -22,9 +22,11 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 from tests.simulation.federation import World
 
+from comity_common import fixedpoint
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Signed
 from comity_common.secagg.collector import Collector
+from comity_common.secagg.masking import sections
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.round import Stage
 
@@ -59,14 +61,15 @@ def prg(seed: bytes, lanes: int) -> list[int]:
     return [*words, int.from_bytes(z, "little")]
 
 
-def packed(vector: list[int]) -> bytes:
-    q = b"".join((value % 2**32).to_bytes(4, "little") for value in vector[:-1])
+def packed(vector: list[int], width: int) -> bytes:
+    size = width // 8
+    q = b"".join((value % 2**width).to_bytes(size, "little") for value in vector[:-1])
     return q + (vector[-1] % 2**64).to_bytes(8, "little")
 
 
-def unpacked(raw: bytes) -> list[int]:
-    q, z = raw[:-8], raw[-8:]
-    words = [int.from_bytes(q[at : at + 4], "little") for at in range(0, len(q), 4)]
+def unpacked(raw: bytes, width: int) -> list[int]:
+    q, z, size = raw[:-8], raw[-8:], width // 8
+    words = [int.from_bytes(q[at : at + size], "little") for at in range(0, len(q), size)]
     return [*words, int.from_bytes(z, "little")]
 
 
@@ -150,6 +153,7 @@ class Second:
         self.roster: list[str] = terms["participants"]
         self.t: int = terms["threshold"]
         self.lanes: int = terms["lanes"]
+        self.width: int = terms["ring_width"]
         self.round_keys = {peer: x(link, "round", self.named) for peer, link in self.links.items()}
         self.seeds = {
             peer: x(key, "pair-mask", *(id.encode() for id in sorted((self.me, peer))))
@@ -163,7 +167,8 @@ class Second:
         for peer in self.roster:
             if peer != self.me:
                 masks.append((1 if peer > self.me else -1, prg(self.seeds[peer], self.lanes)))
-        return packed([value + sum(s * m[k] for s, m in masks) for k, value in enumerate(vector)])
+        sums = [value + sum(s * m[k] for s, m in masks) for k, value in enumerate(vector)]
+        return packed(sums, self.width)
 
     def slots(self, self_seed: bytes) -> list[bytes]:
         return [self_seed if id == self.me else self.seeds[id] for id in self.roster]
@@ -242,7 +247,9 @@ def unmask(
     terms = json.loads(plan)
     roster, named = terms["participants"], h("plan", plan)
     dropped = [id for id in roster if id not in vectors]
-    total = [sum(column) for column in zip(*(unpacked(v) for v in vectors.values()), strict=True)]
+    width = terms["ring_width"]
+    columns = zip(*(unpacked(v, width) for v in vectors.values()), strict=True)
+    total = [sum(column) for column in columns]
     for position, dealer in enumerate(vectors):
         points = {
             roster.index(helper) + 1: base64.b64decode(json.loads(raw)["shares"][position])
@@ -256,7 +263,8 @@ def unmask(
             sign = -1 if k == 0 or other > dealer else 1
             total = [a + sign * b for a, b in zip(total, prg(seed, terms["lanes"]), strict=True)]
     *q, z = total
-    return [(value + 2**31) % 2**32 - 2**31 for value in q] + [z % 2**64]
+    half = 2 ** (width - 1)
+    return [(value + half) % 2**width - half for value in q] + [z % 2**64]
 
 
 # The two against each other.
@@ -273,9 +281,9 @@ def second_of(world: World, plan: Plan, who: str, seed: int = 0) -> Second:
     return Second(encode(plan), who, signing, links, random.Random(seed))
 
 
-@pytest.fixture(scope="module")
-def world():
-    return World.of(5, lanes=LANES)
+@pytest.fixture(scope="module", params=[32, 24])
+def world(request):
+    return World.of(5, lanes=LANES, ring_width=request.param)
 
 
 @pytest.mark.parametrize("round", [1, 4])
@@ -405,10 +413,11 @@ def test_ours_accepts_it_as_an_institution(world, dropped):
 
     q = np.zeros(plan.lanes + 4, np.uint32)
     for who in listed:
-        q += np.frombuffer(vectors[who][:-8], "<u4")
+        q += sections(vectors[who], plan.lanes, plan.ring_width)[0]
     collector.residue.masks("q").apply(q)
+    q = fixedpoint.signed(q, plan.ring_width)
     expected = np.sum([clear[who] for who in listed], axis=0)
-    assert q[: plan.lanes].view(np.int32).tolist() == expected.tolist()
+    assert q[: plan.lanes].tolist() == expected.tolist()
     assert q[plan.lanes :].tolist() == [len(listed)] * 4
 
 

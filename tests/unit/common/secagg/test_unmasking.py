@@ -164,7 +164,7 @@ def test_answers_to_different_lists_add_up_share_by_share():
             (self_seeds if slot == k else pairs).append(seed)
         shared = world.chains[roster[7]][roster[k]].turn_to(plan.round).round_key(named)
         pairs.append(pair_seed(shared, roster[7], roster[k]))
-    total = sum(sections(world.dealt[roster[k]].vector, plan.lanes)[0] for k in range(4))
+    total = sum(sections(world.dealt[roster[k]].vector, plan.lanes, 32)[0] for k in range(4))
     residue_of_four = Residue(
         self_seeds=tuple(self_seeds), added_pairs=tuple(pairs), subtracted_pairs=()
     )
