@@ -1,20 +1,24 @@
 """Measures all rows, or those that are named, and prints the table.
 
-    python -m tests.bench
-    python -m tests.bench --quick --only simulated --json
-    python -m tests.bench --write     # the table of docs/benchmarks.md
+python -m tests.bench
+python -m tests.bench --quick --only simulated --json
+python -m tests.bench --write     # the table of docs/benchmarks.md
 """
 
 import argparse
 import importlib
+import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
 
+import structlog
+
 from tests.bench.figures import Figure, Scale, as_json, as_text
 from tests.bench.page import write_table
 
-ROWS = ("protocol_round", "many_sums", "simulated")
+ROWS = ("masking", "aggregation", "secaggplus", "protocol_round", "many_sums", "simulated")
 
 
 def measure(names: Sequence[str], scale: Scale) -> list[Figure]:
@@ -43,6 +47,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.write and (args.quick or args.only):
         parser.error("expected --write of all rows in their full sizes")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    quiet = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(wrapper_class=quiet)
     scale = Scale.QUICK if args.quick else Scale.FULL
     figures = measure(args.only or ROWS, scale)
     if args.write:

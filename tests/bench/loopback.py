@@ -23,8 +23,6 @@ from typing import Any, Self
 
 import numpy as np
 import psutil
-from tests.simulation.federation import make_agreement
-from tests.simulation.network import QUICK, ServerApp
 
 from comity.v1 import coordination_pb2 as pb
 from comity_client.config import VaultConfig
@@ -49,6 +47,8 @@ from comity_server.home import Home, init
 from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.store import Store
+from tests.simulation.federation import make_agreement
+from tests.simulation.network import QUICK, ServerApp
 
 ROOT = Path(__file__).parents[2]
 VAULT = (sys.executable, "-m", "tests.bench.vault")
@@ -217,9 +217,7 @@ def _agreement(
     )
     start = first_state(np.zeros(lanes, np.float32), draft.aggregation)
     training, privacy = replace(draft.training, local_steps=1), draft.privacy
-    noise, order = calibrate(
-        training.sampling_probability, rounds, privacy.epsilon, privacy.delta
-    )
+    noise, order = calibrate(training.sampling_probability, rounds, privacy.epsilon, privacy.delta)
     return replace(
         draft,
         operator=operator,

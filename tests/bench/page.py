@@ -1,4 +1,4 @@
-"""The table of docs/benchmarks.md, between its marks, and the kind of machine it was measured on."""
+"""The table of docs/benchmarks.md, between its marks, and what kind of machine measured it."""
 
 import platform
 import re
