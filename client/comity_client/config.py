@@ -33,6 +33,9 @@ class VaultConfig(Settings):
         threads: how many torch may use.
         streams: over how many connections an upload goes; on a long way with losses
             more are faster.
+        slot_s: an upload starts a whole number of slots of so many seconds after its plan was
+            accepted, so that the time of training does not show; better longer than a round trains.
+            0: as soon as it is ready.
     """
 
     id: str
@@ -45,6 +48,7 @@ class VaultConfig(Settings):
     flower_uids: tuple[int, ...] = ()
     threads: int = Field(default=1, ge=1, le=256)
     streams: int = Field(default=4, ge=1, le=16)
+    slot_s: int = Field(default=10, ge=0, le=3600)
 
     @property
     def orders(self) -> Path:

@@ -239,7 +239,8 @@ class Daemon:
             self._tries += 1
         if self._pending is None:
             with contextlib.suppress(queue.Empty):
-                self._pending = self._inbox.get(timeout=IDLE_S)
+                due = vault.wait_s() if vault is not None else 0.0
+                self._pending = self._inbox.get(timeout=min(due, IDLE_S) or IDLE_S)
 
     def _follow(self, uplink: Uplink, stop: threading.Event) -> None:
         tries = 0

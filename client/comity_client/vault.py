@@ -28,6 +28,7 @@ from comity_client.agreements import Standing as Signature
 from comity_client.agreements import check_expiry, schedule_event
 from comity_client.institution import FEDERATED_TRAINING, Institution
 from comity_client.rounds import Round, StoredUpload
+from comity_client.slots import Slots
 from comity_client.space import free_bytes, needed_bytes
 from comity_client.uplink import Uplink, upload_size
 from comity_common.agreement import Agreement
@@ -96,6 +97,7 @@ class Vault:
         self._workbench = workbench
         self._uplink = uplink
         self._on_phase = on_phase
+        self._slots = Slots(institution.config.slot_s)
         self.doing = "waiting"
         self.fraction: float | None = None
 
@@ -154,7 +156,7 @@ class Vault:
         """Take the next step of the newest open round.
 
         Returns:
-            whether there was one to take.
+            whether there was one to take now; `wait_s` says whether one is due later.
 
         Raises:
             Unreachable: the operator is away; nothing is lost, call again.
@@ -164,9 +166,15 @@ class Vault:
                 self._take_part(round)
                 return True
             if round.phase is Phase.MASKED:
+                if self._slots.wait():
+                    return False
                 self._upload(round)
                 return True
         return False
+
+    def wait_s(self) -> float:
+        """Return in how many seconds a masked vector may leave; 0 if none waits for its slot."""
+        return self._slots.wait()
 
     def answer_survivors(self, messages: tuple[Signed, ...], boxes: tuple[bytes, ...]) -> None:
         """Reveal what unmasks the sum of a survivor list, if it is the first list of its round.
@@ -251,6 +259,7 @@ class Vault:
             log.warning("refused", round=round.number, code=code.value, why=str(error))
             self._decline(round, Refusal(code, str(error)))
             return
+        self._slots.begin()
         joined = self._reread(round)
         self._on_phase("joined", round.number)
         dealt = self._train(joined, plan, keys)
@@ -290,7 +299,8 @@ class Vault:
                     nonce=reserve.nonce,
                 ),
             )
-        self.doing = "masked"
+        self._slots.choose()
+        self.rest("waiting for its slot to upload" if self._slots.wait() else "masked")
         self._on_phase("masked", round.number)
 
     def _train(self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]) -> Dealt | None:

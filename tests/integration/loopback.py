@@ -288,6 +288,7 @@ class Federation:
                 jurisdiction="DE",
                 server=f"127.0.0.1:{listener.port}",
                 sockets=path / "s" / id,
+                slot_s=0,
             )
             self.parts[id] = Institution.create(path / id, settings)
             self.listeners[id] = listener

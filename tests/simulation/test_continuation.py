@@ -36,7 +36,12 @@ class Renewed:
         self.earlier.finish(roster[:4])
         self.state = self.earlier.operator.state
         settings = VaultConfig(
-            id=NEW, name=NEW, jurisdiction="FR", server="127.0.0.1:1", sockets=path / "s" / NEW
+            id=NEW,
+            name=NEW,
+            jurisdiction="FR",
+            server="127.0.0.1:1",
+            sockets=path / "s" / NEW,
+            slot_s=0,
         )
         self.newcomer = Institution.create(path / NEW, settings)
         self.agreement = self._write()

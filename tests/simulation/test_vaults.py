@@ -6,6 +6,7 @@ and a ledger that never says less than was spent.
 """
 
 import random
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,6 +85,7 @@ class Seat:
         with self.inst.store.transaction() as tx:
             self.inst.progress.begin(tx, self.agreement)
         self.line = Line(self.operator, self.inst.me)
+        self.standing = standing
         self.vault = Vault(self.inst, standing, self.bench, self.line, self._at)
         letters = Correspondence(self.inst, self.line)
         self.mailbox, self.letters = Mailbox(self.inst.store), letters
@@ -131,7 +133,12 @@ class Federation:
         for k in range(n):
             id = InstitutionId(f"inst-{k:02d}")
             settings = VaultConfig(
-                id=id, name=id, jurisdiction="DE", server="127.0.0.1:1", sockets=path / "s" / id
+                id=id,
+                name=id,
+                jurisdiction="DE",
+                server="127.0.0.1:1",
+                sockets=path / "s" / id,
+                slot_s=0,
             )
             parts[id] = Institution.create(path / id, settings)
         keys = SigningKeys.generate()
@@ -266,6 +273,35 @@ def test_three_rounds_give_every_vault_the_operators_model(tmp_path, ring_width)
             for seat in federation.seats.values()
         }
         assert models == {state_digest(federation.operator.state)}
+    federation.check()
+
+
+def test_a_masked_vector_waits_for_its_slot_and_a_restarted_vault_for_none(tmp_path):
+    federation = Federation(tmp_path, n=3)
+    federation.set_up_keys()
+    roster = list(federation.agreement.roster)
+    seat = federation.seats[roster[0]]
+    for length in (1, 3600):
+        seat.inst.config = seat.inst.config.model_copy(update={"slot_s": length})
+        seat.vault = Vault(seat.inst, seat.standing, seat.bench, seat.line, seat._at)
+        plan = federation.operator.begin_round(roster)
+        federation.order(plan, roster)
+        began = time.monotonic()
+        assert seat.vault.go_on()
+        assert 0 < seat.vault.wait_s() <= length
+        assert not seat.vault.go_on()
+        assert seat.vault.doing == "waiting for its slot to upload"
+        if length > 1:
+            seat.wake()
+        while seat.vault.wait_s():
+            time.sleep(seat.vault.wait_s())
+        assert seat.vault.go_on()
+        assert length > 1 or time.monotonic() - began >= length
+        assert federation.operator.vectors.keys() == {roster[0]}
+        for id in roster[1:]:
+            federation.seats[id].work()
+        federation.finish(roster)
+        check_sum(federation, roster)
     federation.check()
 
 

@@ -40,6 +40,7 @@ from comity_server.terms import Terms
 
 OPERATOR = "Comity demo operator"
 OPERATOR_JURISDICTION = "CH"
+SLOT_S = 2  # on one machine all rounds are short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,7 @@ def _institution(
         server=f"127.0.0.1:{ports.transfer}",
         gate=f"127.0.0.1:{ports.gate}",
         sockets=sockets,
+        slot_s=SLOT_S,
     )
     rows = workdir.rows(region.id)
     if (home / "vault.toml").exists():
