@@ -106,7 +106,7 @@ class Loopback:
         for k in range(institutions):
             id = InstitutionId(f"inst-{k:02d}")
             settings = VaultConfig(
-                id=id, name=id, jurisdiction="DE", server=address, streams=streams,
+                id=id, name=id, jurisdiction="DE", server=address, streams=streams, slot_s=0,
                 sockets=directory / "s" / id,
             )  # fmt: skip
             parts[id] = Institution.create(directory / id, settings)
