@@ -45,6 +45,8 @@ def measure(scale: Scale, say: Say) -> list[Figure]:
         Figure(row=NAME, measured="its upload", value=_median(theirs, "size") / 1e6, unit="MB"),
     ]
     for width in WIDTHS:
+        mine = _median(ours[width], "cpu_s")
+        figures.append(Figure(row=NAME, measured=f"ours, w={width}: CPU", value=mine, unit="s"))
         for name, words, bar in (
             ("cpu_s", "CPU", 8.0),
             ("peak", "memory", 6.0),
