@@ -5,5 +5,5 @@
 * Where the work of a part counts, its CPU seconds are taken; where people wait, wall seconds.
 * Memory is the growth of the resident set in a process of its own.
 
-A row is a module with `measure(scale, say)`. `docs/benchmarks.md` has the table.
+A row is a module with `measure(full, say)`. `docs/benchmarks.md` has the table.
 """

@@ -15,19 +15,19 @@ from collections.abc import Sequence
 
 import structlog
 
-from tests.bench.figures import Figure, Scale, as_json, as_text
+from tests.bench.figures import Figure, as_json, as_text
 from tests.bench.page import write_table
 
 ROWS = ("masking", "aggregation", "secaggplus", "protocol_round", "many_sums", "simulated")
 
 
-def measure(names: Sequence[str], scale: Scale) -> list[Figure]:
-    """Measure some rows."""
+def measure(names: Sequence[str], full: bool) -> list[Figure]:
+    """Measure some rows, in full or in small sizes."""
     figures = []
     for name in names:
         began = time.monotonic()
         row = importlib.import_module(f"tests.bench.{name}")
-        figures += row.measure(scale, lambda words, name=name: say(f"{name}: {words}"))
+        figures += row.measure(full, lambda words, name=name: say(f"{name}: {words}"))
         say(f"{name}: done in {time.monotonic() - began:.0f} s")
     return figures
 
@@ -50,8 +50,7 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     quiet = structlog.make_filtering_bound_logger(logging.ERROR)
     structlog.configure(wrapper_class=quiet)
-    scale = Scale.QUICK if args.quick else Scale.FULL
-    figures = measure(args.only or ROWS, scale)
+    figures = measure(args.only or ROWS, full=not args.quick)
     if args.write:
         write_table(figures)
     print(as_json(figures) if args.json else as_text(figures))

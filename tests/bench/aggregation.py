@@ -18,7 +18,7 @@ from comity_common.secagg.messages import Plan
 from comity_common.secagg.unmasking import Residue
 from comity_server.aggregator import write_total
 from tests.bench import client, floor
-from tests.bench.figures import Figure, Say, Scale
+from tests.bench.figures import Figure, Say
 from tests.bench.measuring import Growth, in_a_process_of_its_own, in_turns
 from tests.simulation.federation import World
 
@@ -29,9 +29,8 @@ TIMES = 3
 NOTE = "stored.json"
 
 
-def measure(scale: Scale, say: Say) -> list[Figure]:
+def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
-    full = scale is Scale.FULL
     lanes = 22_700_000 if full else 300_000
     figures = []
     for uploads in (FEW, MANY) if full else (FEW,):

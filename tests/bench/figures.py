@@ -3,20 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 
 Say = Callable[[str], None]
 """Told what is being measured."""
 
 HEAD = ("row", "measured", "value", "bar", "met")
 DIGITS = 3  # that mean something on a machine that is shared
-
-
-class Scale(StrEnum):
-    """How large the vectors are."""
-
-    FULL = "full"
-    QUICK = "quick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,15 @@ list, reveal, certificate, endorsement.
 import tempfile
 from pathlib import Path
 
-from tests.bench.figures import Figure, Say, Scale
+from tests.bench.figures import Figure, Say
 from tests.bench.loopback import Loopback
 from tests.bench.protocol_round import MEMORY
 
 NAME = "many_sums"
 
 
-def measure(scale: Scale, say: Say) -> list[Figure]:
+def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
-    full = scale is Scale.FULL
     institutions, lanes, sums = (3, 30_000, 100) if full else (3, 3_000, 4)
     say(f"{sums} sums")
     wall_s, cpu_s = a_sum(institutions, lanes, sums)

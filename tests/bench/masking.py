@@ -15,7 +15,7 @@ from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import masked_vector
 from comity_common.secagg.packing import lane_bytes, pack
 from tests.bench import client, floor
-from tests.bench.figures import Figure, Say, Scale
+from tests.bench.figures import Figure, Say
 from tests.bench.measuring import cpu_s, in_a_process_of_its_own, in_turns
 
 NAME = "masking"
@@ -25,9 +25,8 @@ MOST_S = {LORA: 0.005, MINILM: 0.3, BERT: 1.2}
 TIMES = {LORA: 31, MINILM: 7, BERT: 3}
 
 
-def measure(scale: Scale, say: Say) -> list[Figure]:
+def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
-    full = scale is Scale.FULL
     figures = []
     for width in (32, 24):
         for lanes in (LORA, MINILM, BERT) if full else (LORA,):

@@ -8,16 +8,15 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from tests.bench.figures import Figure, Say, Scale
+from tests.bench.figures import Figure, Say
 from tests.bench.loopback import Loopback
 
 NAME = "protocol_round"
 MEMORY = Path("/dev/shm")  # a file system that fsync(2) has nothing to do for
 
 
-def measure(scale: Scale, say: Say) -> list[Figure]:
+def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
-    full = scale is Scale.FULL
     institutions, lanes, rounds = (5, 300_000, 7) if full else (3, 3_000, 2)
     say(f"{rounds} rounds of {institutions} institutions")
     wall_s, cpu_s = typical_round(institutions, lanes, rounds)

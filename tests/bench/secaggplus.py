@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench import client
-from tests.bench.figures import Figure, Say, Scale
+from tests.bench.figures import Figure, Say
 from tests.bench.measuring import Growth, in_a_process_of_its_own
 
 NAME = "secaggplus"
@@ -27,9 +27,8 @@ WIDTHS = (32, 24)
 LARGEST = 4_000_000  # of a layer's coordinates
 
 
-def measure(scale: Scale, say: Say) -> list[Figure]:
+def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
-    full = scale is Scale.FULL
     lanes, times = (22_700_000, 3) if full else (300_000, 1)
     theirs, ours = [], {width: [] for width in WIDTHS}
     for turn in range(1, times + 1):

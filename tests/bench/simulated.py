@@ -8,15 +8,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.figures import Figure, Say, Scale
+from tests.bench.figures import Figure, Say
 from tests.simulation.test_vaults import Federation
 
 NAME = "simulated"
 
 
-def measure(scale: Scale, say: Say) -> list[Figure]:
+def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
-    n = 5 if scale is Scale.QUICK else 30
+    n = 30 if full else 5
     with tempfile.TemporaryDirectory() as directory:
         say(f"founding {n} institutions")
         federation = Federation(Path(directory), n=n)
@@ -26,7 +26,7 @@ def measure(scale: Scale, say: Say) -> list[Figure]:
         say("one round")
         one_round(federation)
         whole_s = time.perf_counter() - began
-    bar = 20.0 if scale is Scale.FULL else None
+    bar = 20.0 if full else None
     return [
         Figure(
             row=NAME,
