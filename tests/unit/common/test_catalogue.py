@@ -30,7 +30,9 @@ def raised() -> list[tuple[str, set[str], str]]:
     return found
 
 
-@pytest.mark.parametrize(("code", "given", "where"), raised(), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("code", "given", "where"), raised(), ids=[f"{code}-{where}" for code, _, where in raised()]
+)
 def test_a_problem_has_an_entry_and_gives_just_its_facts(
     code: str, given: set[str], where: str
 ) -> None:
