@@ -11,12 +11,13 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint stubs clean help
+.PHONY: demo test test-slow bench lint stubs clean help
 
 help:
 	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long ones: exhaustive searches, fuzzing, many kills"
+	@echo "make bench      measure what the masked sum costs (ARGS=--quick for small sizes)"
 	@echo "make lint       style, types, import contracts, generated stubs"
 	@echo "make clean      remove what demo and test made"
 
@@ -29,6 +30,9 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -23,12 +24,14 @@ from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
 from comity_client.mailbox import Mailbox
-from comity_client.mailroom import Mailroom
+from comity_client.mailroom import Looks, Mailroom
 from comity_client.releases import first_model, is_over
 from comity_client.uplink import Delivery, Uplink
-from comity_client.vault import OnPhase, Vault
+from comity_client.vault import OnPhase, Trains, Vault
+from comity_common.agreement import Agreement
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
+from comity_common.optimizer import ModelState
 from comity_host.files import hold_alone, is_disk_full
 
 log = structlog.get_logger()
@@ -43,6 +46,21 @@ BETWEEN = {
 }
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 NOT_YET = "not connected yet"
+
+
+class Works(Trains, Looks, Protocol):
+    """What the walk and the mailroom need of a workbench."""
+
+    @property
+    def first_state(self) -> ModelState:
+        """The state from which a new model starts."""
+
+
+def set_up_workbench(agreement: Agreement, data: Path, threads: int) -> Works:
+    """Build what trains; see `Workbench`."""
+    from comity_client.workbench import Workbench  # torch takes seconds to import
+
+    return Workbench(agreement, data, threads)
 
 
 def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
@@ -68,12 +86,22 @@ def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
 
 
 class Daemon:
-    """One vault: it listens to its operator, and works on the agreement that is in force."""
+    """One vault: it listens to its operator, and works on the agreement that is in force.
 
-    def __init__(self, institution: Institution, on_phase: OnPhase) -> None:
+    Args:
+        set_up: builds what trains, of an agreement, its rows and the threads it may use.
+    """
+
+    def __init__(
+        self,
+        institution: Institution,
+        on_phase: OnPhase,
+        set_up: Callable[[Agreement, Path, int], Works] = set_up_workbench,
+    ) -> None:
         self._inst = institution
         self._on_phase = on_phase
-        self._inbox: queue.Queue[Delivery] = queue.Queue(maxsize=256)
+        self._set_up = set_up
+        self._inbox: queue.Queue[Delivery | None] = queue.Queue(maxsize=256)  # None: an order came
         self._mailbox = Mailbox(institution.store)
         self._pending: Delivery | None = None
         self._tries = 0
@@ -147,13 +175,11 @@ class Daemon:
     ) -> None:
         """Take part in one agreement until it is over, or this institution has left it."""
         os.environ["HF_HUB_OFFLINE"] = "1"  # the uplink alone opens a socket
-        from comity_client.workbench import Workbench  # torch takes seconds to import
-
         inst, agreement = self._inst, standing.agreement
         self._stage = "loading model and data"
         try:
             data = inst.data.file(standing.dataset)
-            workbench = Workbench(agreement, data, inst.config.threads)
+            workbench = self._set_up(agreement, data, inst.config.threads)
         except LocalError as error:
             log.error("cannot train", why=str(error))
             self._stage = f"cannot train: {error}"
@@ -197,12 +223,13 @@ class Daemon:
         handle: Callable[[Delivery], object],
         vault: Vault | None = None,
     ) -> None:
-        """Do whatever is due, one thing at a time, then wait a little for a parcel."""
+        """Do whatever is due, one thing at a time, then wait a little for a parcel or an order."""
         try:
             correspondence.send_waiting()
             if self._pending is not None:
                 self._mailbox.take(self._pending, handle)
                 self._pending = None
+                correspondence.send_waiting()  # its answer; others may wait for it
             while vault is not None and vault.go_on():
                 correspondence.send_waiting()
             self._tries = 0
@@ -284,6 +311,8 @@ class Daemon:
             # A policy that cannot be read permits nothing, and neither does a full disk.
             log.error("order not judged", why=str(error))
             raise Refusal(RefusalCode.UNAVAILABLE, str(error)) from None
+        with contextlib.suppress(queue.Full):  # then the worker is not idle
+            self._inbox.put_nowait(None)
 
     def _refused(self, refusal: Refusal) -> None:
         log.warning("order refused", code=refusal.code.value, why=str(refusal))

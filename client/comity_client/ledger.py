@@ -1,12 +1,15 @@
 """The institution's ledger in its store: append-only, hash-chained, read back before it is used."""
 
 import sqlite3
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from comity_client.store import Store
 from comity_common.canonical import decode, encode
 from comity_common.dp.budget import Budget
+from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import Body
 from comity_common.ledger.entries import Entry, append, verify_chain
@@ -17,6 +20,15 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """Read this machine's clock."""
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A budget and the last entry that is counted in it, as it lies on disk."""
+
+    budget: Budget
+    sequence: int
+    raw: bytes
 
 
 class Ledger:
@@ -30,6 +42,8 @@ class Ledger:
         self._store = store
         self._institution = institution
         self._clock = clock
+        self._lock = threading.Lock()
+        self._counted: _Counted | None = None
         entries = self.entries()
         if entries:
             verify_chain(entries)
@@ -49,5 +63,27 @@ class Ledger:
         return [decode(Entry, row["raw"]) for row in rows]
 
     def budget(self) -> Budget:
-        """Compute the budget from the entries."""
-        return Budget(self.entries())
+        """Compute the budget from the entries.
+
+        Those that were counted before are not read again, as a ledger grows with every round. What
+        the transaction at hand has written is counted for this once: it may never be committed.
+        """
+        connection = self._store.reading()
+        with self._lock:
+            last = self._counted
+            rows = connection.execute(
+                "select sequence, raw from entries where sequence >= ? order by sequence",
+                (last.sequence if last else 0,),
+            ).fetchall()
+            if last is not None:
+                if not rows or rows[0]["raw"] != last.raw:
+                    raise LocalError(f"expected entry {last.sequence} to be as it was")
+                rows = rows[1:]
+            if last is not None and not rows:
+                return last.budget
+            budget = last.budget.copy() if last else Budget()
+            for row in rows:
+                budget.apply(decode(Entry, row["raw"]))
+            if rows and not connection.in_transaction:
+                self._counted = _Counted(budget, rows[-1]["sequence"], rows[-1]["raw"])
+            return budget

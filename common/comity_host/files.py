@@ -32,7 +32,7 @@ def written_durably(path: Path) -> Iterator[BinaryIO]:
     sync_directory(path.parent)
 
 
-def write_durably(path: Path, raw: bytes | bytearray) -> None:
+def write_durably(path: Path, raw: bytes | bytearray | memoryview) -> None:
     """Write a file so that it is whole and on disk, or not there at all."""
     with written_durably(path) as file:
         file.write(raw)

@@ -571,7 +571,7 @@ class ServerApp:
             coordination_pb2.NextOrderRequest(flower_run=self._run, online_nodes=list(nodes))
         )
         for node in reply.order.nodes:
-            accepted, code = self._vaults[nodes[node]].order(reply.order.plan)
+            accepted, code = self._ask(nodes[node], reply.order)
             stub.Acknowledge(
                 coordination_pb2.Acknowledgement(
                     node=node,
@@ -582,6 +582,9 @@ class ServerApp:
                 )
             )
         return reply.finished
+
+    def _ask(self, institution: InstitutionId, order: coordination_pb2.Order) -> tuple[bool, str]:
+        return self._vaults[institution].order(order.plan)
 
 
 def with_false_canary(

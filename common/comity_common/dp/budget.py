@@ -56,6 +56,15 @@ class Budget:
         for entry in entries:
             self.apply(entry)
 
+    def copy(self) -> "Budget":
+        """Return the same budgets, which no entry that is applied to this one changes."""
+        twin = Budget()
+        twin._accounts = {
+            dataset: _Account(account.grant, dict(account.open), dict(account.closed))
+            for dataset, account in self._accounts.items()
+        }
+        return twin
+
     def apply(self, entry: Entry) -> None:
         """Take the next entry of a verified chain into account; other kinds change nothing.
 

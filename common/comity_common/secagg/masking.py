@@ -40,7 +40,7 @@ def q_bytes(lanes: int, width: int) -> int:
 
 
 def sections(
-    vector: bytes | bytearray, lanes: int, width: int
+    vector: bytes | bytearray | memoryview, lanes: int, width: int
 ) -> tuple[Lanes, npt.NDArray[np.uint64]]:
     """Read a vector's bytes as q, shape (d + 4,) uint32 below 2**w, and z, shape (1,) uint64.
 
@@ -78,17 +78,29 @@ class Masks:
         self._subtracted = [_stream(seed, section) for seed in subtracted]
         self._window = np.empty(CHUNK_BYTES // self._dtype.itemsize, dtype=self._dtype)
 
-    def apply(self, lanes: npt.NDArray[np.unsignedinteger]) -> None:
-        """Mask the next lanes in place, modulo 2³² or 2⁶⁴."""
+    def apply(
+        self,
+        lanes: npt.NDArray[np.unsignedinteger],
+        into: npt.NDArray[np.unsignedinteger] | None = None,
+    ) -> None:
+        """Mask the next lanes, modulo 2³² or 2⁶⁴.
+
+        Args:
+            into: where they are written, as many; None: in place.
+        """
+        into = lanes if into is None else into
         for start in range(0, len(lanes), len(self._window)):
             part = lanes[start : start + len(self._window)]
+            masked = into[start : start + len(self._window)]
             mask = self._window[: len(part)]
             for stream in self._added:
                 stream.fill(mask)
-                np.add(part, mask, out=part)
+                np.add(part, mask, out=masked)
+                part = masked
             for stream in self._subtracted:
                 stream.fill(mask)
-                np.subtract(part, mask, out=part)
+                np.subtract(part, mask, out=masked)
+                part = masked
 
 
 def _stream(seed: bytes, section: str) -> Keystream:
@@ -103,14 +115,14 @@ def masked_vector(
     me: InstitutionId,
     self_seed: bytes,
     pair_seeds: Sequence[tuple[InstitutionId, bytes]],
-) -> bytearray:
+) -> memoryview:
     """Mask a vector: y = (q, z) + PRG(b) + Σ_{j>i} PRG(s_ij) − Σ_{j<i} PRG(s_ij).
 
     One window after the other is masked and packed while it lies in the cache, so that beside the
     result no vector is ever whole (Bonawitz et al. 2017, fig. 4 round 2).
 
     Args:
-        windows: the quantised delta in order, uint32, in pieces of any size; they are copied.
+        windows: the quantised delta in order, uint32, in pieces of any size; they stay as they are.
         lanes: d, how many they are together.
         pair_seeds: every other participant with the seed shared with it.
 
@@ -124,8 +136,8 @@ def masked_vector(
     subtracted = [seed for peer, seed in pair_seeds if peer < me]
     q_masks = Masks("q", added=added, subtracted=subtracted)
     z_masks = Masks("z", added=added, subtracted=subtracted)
-    vector = bytearray(vector_bytes(lanes, width))
-    view = memoryview(vector)
+    # numpy asks for large pages; to get a bytearray in small ones takes as long as three masks
+    vector = np.empty(vector_bytes(lanes, width), np.uint8).data
     step, split = lane_bytes(width), q_bytes(lanes, width)
     canaries = np.ones(CANARIES, np.uint32)
     scratch = np.empty(WINDOW_LANES, Q_DTYPE)
@@ -135,15 +147,14 @@ def masked_vector(
         if window.dtype != np.uint32 or window.ndim != 1 or end > split:
             raise LocalError(f"expected windows of uint32[{lanes}], got {window.dtype}")
         part = scratch[: len(window)]
-        part[:] = window
-        q_masks.apply(part)
-        pack(part, width, view[filled:end])
+        q_masks.apply(window, part)
+        pack(part, width, vector[filled:end])
         filled = end
     if filled != split:
         raise LocalError(f"expected {lanes} lanes, got {filled // step - CANARIES}")
     z = np.ones(1, Z_DTYPE)
     z_masks.apply(z)
-    view[split:] = z.tobytes()
+    vector[split:] = z.tobytes()
     return vector
 
 

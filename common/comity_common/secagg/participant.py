@@ -68,7 +68,7 @@ class Dealt:
         boxes: per participant, the encrypted share; empty in its own slot.
     """
 
-    vector: bytearray
+    vector: memoryview
     leaves: tuple[bytes, ...]
     header: Header
     upload: Upload
@@ -129,9 +129,8 @@ def deal_by_windows(
         self_seed=self_seed,
         pair_seeds=list(seeds.items()),
     )
-    view = memoryview(vector)
     leaves = tuple(
-        chunks.leaf(view[start : start + chunks.CHUNK_BYTES])
+        chunks.leaf(vector[start : start + chunks.CHUNK_BYTES])
         for start in range(0, len(vector), chunks.CHUNK_BYTES)
     )
 

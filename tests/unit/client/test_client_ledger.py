@@ -166,3 +166,85 @@ def test_the_budget_is_what_the_entries_say(store: Store, ledger: Ledger) -> Non
         ledger.append(tx, reserve)
         assert ledger.budget().reserved(dataset) == (event,)  # also within the transaction
     assert Ledger(store, ME).budget().open_reserves() == (reserve,)
+
+
+def spend(ledger: Ledger, tx: object, nonce: int) -> BudgetReserve:
+    """Reserve another mechanism on the rows of `with_budget`."""
+    reserve = BudgetReserve(
+        dataset=DatasetId("0" * 32),
+        nonce=bytes([nonce]) * 16,
+        agreement=Digest("1" * 64),
+        epoch=1,
+        round=nonce,
+        event=SampledGaussian(
+            sampling_probability=Decimal("0.1"), noise_multiplier=Decimal(2), steps=3
+        ),
+    )
+    ledger.append(tx, reserve)  # type: ignore[arg-type]
+    return reserve
+
+
+def with_budget(store: Store, ledger: Ledger) -> None:
+    """Register rows with a grant."""
+    dataset, unit = DatasetId("0" * 32), "record"
+    ceiling = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
+    with store.transaction() as tx:
+        registered = DatasetRegister(dataset=dataset, commitment=Digest("2" * 64), unit=unit)
+        ledger.append(tx, registered)
+        ledger.append(tx, BudgetGrant(dataset=dataset, ceiling=ceiling, order=8))
+
+
+def test_a_budget_that_was_counted_goes_on_with_what_others_write(
+    store: Store, ledger: Ledger, tmp_path: Path
+) -> None:
+    with_budget(store, ledger)
+    assert ledger.budget().open_reserves() == ()
+    another = Store(tmp_path / "vault.db")
+    reserves = []
+    for nonce in (1, 2):
+        with another.transaction() as tx:
+            reserves.append(spend(Ledger(another, ME), tx, nonce))
+        before = ledger.budget()
+        assert before.open_reserves() == tuple(reserves)
+    with store.transaction() as tx:
+        spend(ledger, tx, 3)
+    assert before.open_reserves() == tuple(reserves)  # nobody changes what was handed out
+    assert len(ledger.budget().open_reserves()) == 3
+
+
+def test_what_a_failed_transaction_spent_is_counted_only_within_it(
+    store: Store, ledger: Ledger
+) -> None:
+    with_budget(store, ledger)
+    ledger.budget()
+
+    def spend_and_fail() -> None:
+        with store.transaction() as tx:
+            spend(ledger, tx, 1)
+            assert len(ledger.budget().open_reserves()) == 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        spend_and_fail()
+    assert ledger.budget().open_reserves() == ()
+    with store.transaction() as tx:
+        again = spend(ledger, tx, 2)
+    assert ledger.budget().open_reserves() == (again,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from entries where sequence > 1",
+        "update entries set raw = x'7b7d' where sequence = 2",
+    ],
+)
+def test_no_budget_is_told_when_the_last_entry_that_was_counted_is_not_as_it_was(
+    store: Store, ledger: Ledger, change: str
+) -> None:
+    with_budget(store, ledger)
+    ledger.budget()
+    with store.transaction() as tx:
+        tx.execute(change)
+    with pytest.raises(LocalError, match="expected entry 2 to be as it was"):
+        ledger.budget()

@@ -1,0 +1,81 @@
+"""An institution's part of a round up to the upload: quantise, mask, pack, share the seeds, write.
+
+The same calls in the same order as the vault's. The pair keys come from a key epoch in memory.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comity_common.crypto.stream import Keystream
+from comity_common.fixedpoint import Lanes, quantise, windows
+from comity_common.ids import InstitutionId
+from comity_common.secagg.messages import Plan
+from comity_common.secagg.participant import Dealt, deal_by_windows
+from comity_common.secagg.plan import plan_digest
+from comity_common.vectors import Vector
+from comity_host.files import write_durably
+from tests.bench.measuring import Growth
+from tests.simulation.federation import World
+
+FEW = 1000  # lanes, for a first call that loads what is loaded once
+
+
+def random_delta(lanes: int) -> Vector:
+    """Draw a delta of about the agreement's range, ±1: shape (lanes,), float32."""
+    return np.random.default_rng().uniform(-1, 1, lanes).astype(np.float32)
+
+
+def lanes_of(plan: Plan, delta: Vector) -> Iterator[Lanes]:
+    """Round a delta into the ring, a window at a time."""
+    dither = Keystream.fresh()
+    for window in windows(delta.size):
+        yield quantise(delta[window], plan.range, plan.lane_bound, dither)
+
+
+def upload(
+    plan: Plan, me: InstitutionId, keys: dict[InstitutionId, bytes], delta: Vector, file: Path
+) -> Dealt:
+    """Make an upload and write its vector."""
+    dealt = deal_by_windows(plan, me, keys, lanes_of(plan, delta))
+    write_durably(file, dealt.vector)
+    return dealt
+
+
+def round_keys(world: World, plan: Plan, who: InstitutionId) -> dict[InstitutionId, bytes]:
+    """Take a round's keys off an institution's chains."""
+    named = bytes.fromhex(plan_digest(plan))
+    return {
+        peer: chain.turn_to(plan.round).round_key(named)
+        for peer, chain in world.chains[who].items()
+    }
+
+
+def cost_of_an_upload(n: int, lanes: int, width: int) -> dict[str, Any]:
+    """Make one upload in this process.
+
+    Returns:
+        CPU seconds, the growth of memory beside the delta, and the vector's size, in bytes.
+    """
+    _prepared(n, FEW, width)()
+    make = _prepared(n, lanes, width)
+    growth, began = Growth(), time.process_time()
+    size = make()
+    return {"cpu_s": time.process_time() - began, "peak": growth.peak(), "size": size}
+
+
+def _prepared(n: int, lanes: int, width: int) -> Callable[[], int]:
+    world = World.of(n, lanes=lanes, ring_width=width)
+    plan = world.plan()
+    me = plan.participants[n // 2]
+    keys, delta = round_keys(world, plan, me), random_delta(lanes)
+
+    def make() -> int:
+        with tempfile.TemporaryDirectory() as directory:
+            return len(upload(plan, me, keys, delta, Path(directory) / "masked").vector)
+
+    return make
