@@ -113,7 +113,7 @@ def read_uploads(
             if header.institution != party:
                 raise PeerError(f"expected the header of {party}, got another's")
         with about(upload_of(party) + ".json"):
-            upload = read_upload(agreement, header, stored.signed(upload_of(party)))
+            upload = read_upload(agreement, plan, header, stored.signed(upload_of(party)))
         found[party] = Uploaded(header=header, signed_header=signed, upload=upload)
     return found
 

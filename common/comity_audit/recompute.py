@@ -34,10 +34,11 @@ from comity_common.secagg import reasons
 from comity_common.secagg.messages import CertificateBody, Header, Plan, Reveal, Survivors
 from comity_common.secagg.participant import (
     certificate_digest,
+    complaints,
     disagreeing_pair,
 )
 from comity_common.secagg.plan import plan_digest
-from comity_common.secagg.unmasking import Residue, residue
+from comity_common.secagg.unmasking import ClosedSeeds, Residue, residue
 from comity_common.storedround import (
     AFTER_FILE,
     BEFORE_FILE,
@@ -342,8 +343,9 @@ class Recomputation:
             return [few], Outcome.WORD
         try:
             self._residue = self._open_residue()
-        except PeerError:
-            return [reasons.FALSE_REVEALS], Outcome.HOLDS
+        except ClosedSeeds as closed:
+            told = complaints(self._reveals)
+            return [reasons.false_reveals(closed.dealers, told)], Outcome.HOLDS
         self._summation = self._add()
         if self._summation.false_vectors:
             wrong = ", ".join(vector_of(one) for one in self._summation.false_vectors)

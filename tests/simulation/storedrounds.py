@@ -159,20 +159,27 @@ class Played:
             self.history.endorse(self.agreement, who, signed)
 
 
-def deals_a_false_share(dealer: str, helper: str) -> Mischief:
-    """Let an institution put another share into a helper's box than the one it promised."""
+def deals_a_false_share(dealer: str, *helpers: str, key_digest: bytes | None = None) -> Mischief:
+    """Let an institution put other shares into helpers' boxes than those it promised.
+
+    Args:
+        key_digest: what it signs as the digest of these boxes' keys; None for the true ones.
+    """
 
     def mischief(world: World, plan: Plan) -> None:
-        slot, dealt = plan.participants.index(helper), world.dealt[dealer]
-        named = bytes.fromhex(plan_digest(plan))
-        chain = world.chains[dealer][helper].turn_to(plan.round)
+        dealt, named = world.dealt[dealer], bytes.fromhex(plan_digest(plan))
         name = header_digest(dealt.header)
-        key = _box_key(chain.round_key(named), dealer, helper, name)
-        false = close_box(key, bytes(32 * len(plan.participants)), bytes.fromhex(name))
-        boxes = tuple(false if k == slot else box for k, box in enumerate(dealt.boxes))
-        digests = tuple(box_digest(box) for box in boxes)
-        upload = replace(dealt.upload, boxes=digests)
-        world.dealt[dealer] = replace(dealt, boxes=boxes, upload=upload)
+        boxes, keys = list(dealt.boxes), list(dealt.upload.keys)
+        for helper in helpers:
+            slot = plan.participants.index(helper)
+            chain = world.chains[dealer][helper].turn_to(plan.round)
+            key = _box_key(chain.round_key(named), dealer, helper, name)
+            boxes[slot] = close_box(key, bytes(32 * len(plan.participants)), bytes.fromhex(name))
+            keys[slot] = keys[slot] if key_digest is None else key_digest
+        upload = replace(
+            dealt.upload, boxes=tuple(box_digest(box) for box in boxes), keys=tuple(keys)
+        )
+        world.dealt[dealer] = replace(dealt, boxes=tuple(boxes), upload=upload)
         signed = world.keys[dealer].sign(Purpose.UPLOAD, encode(upload))
         world.signed[dealer] = (world.signed[dealer][0], signed)
 

@@ -25,6 +25,7 @@ from comity_common.secagg.messages import (
 )
 from comity_common.secagg.participant import (
     box_digest,
+    complaints,
     disagreeing_pair,
     header_digest,
     is_justified,
@@ -34,7 +35,7 @@ from comity_common.secagg.participant import (
 )
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import OPERATOR, Event, Stage, advance
-from comity_common.secagg.unmasking import Residue, residue
+from comity_common.secagg.unmasking import ClosedSeeds, Residue, residue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class Collector:
             return
         if self.stage is not Stage.COLLECTING:
             raise PeerError(f"expected no upload of a round that is {self.stage}")
-        upload = read_upload(self.agreement, header, signed_upload)
+        upload = read_upload(self.agreement, self.plan, header, signed_upload)
         if upload.boxes != tuple(box_digest(box) for box in boxes):
             raise PeerError("expected the boxes that were signed with this header")
         self.declined.pop(header.institution, None)
@@ -224,9 +225,9 @@ class Collector:
                     headers,
                     self.reveals,
                 )
-            except PeerError:
+            except ClosedSeeds as closed:
                 if last:
-                    self.fail(reasons.FALSE_REVEALS)
+                    self.fail(reasons.false_reveals(closed.dealers, complaints(self.reveals)))
                 return
             self.stage = advance(OPERATOR, self.stage, Event.UNMASKED)
         elif last:

@@ -202,7 +202,7 @@ def answer(
         if dealer == me:
             share = held.own_share
         else:
-            upload = read_upload(agreement, header, signed)
+            upload = read_upload(agreement, plan, header, signed)
             if upload.boxes[position] != box_digest(box):
                 raise PeerError(f"expected the box that {dealer} signed for")
             key = expand(held.box_roots[slot], "box", _aad(header_digest(header)))
@@ -231,7 +231,9 @@ def is_justified(
 ) -> bool:
     """Judge a complaint as anyone can: does the promised key open the box to a false share?
 
-    A key that the dealer did not sign for proves nothing, so no dealer can be framed.
+    A key that the dealer did not sign for proves nothing, so no dealer can be framed. A dealer that
+    signs for another key than the one it boxed with is therefore not named by one complaint: helper
+    and dealer alone know which key is right. See `reasons.false_reveals` for what is said then.
     """
     position = plan.participants.index(helper)
     if digest("box-key", complaint.box_key) != upload.keys[position]:
@@ -367,17 +369,22 @@ def read_header(agreement: Agreement, plan: Plan, signed: Signed) -> Header:
     return header
 
 
-def read_upload(agreement: Agreement, header: Header, signed: Signed) -> Upload:
+def read_upload(agreement: Agreement, plan: Plan, header: Header, signed: Signed) -> Upload:
     """Verify the message that promises the boxes of a header.
 
     Raises:
-        PeerError: unsigned, of another header, or with lists of a wrong length.
+        PeerError: unsigned, of another header, or without the digests of one box and one key for
+            every other participant.
     """
     identity = agreement.party(header.institution).identity
     upload = decode(Upload, verify(identity.ed25519, identity.mldsa44, Purpose.UPLOAD, signed))
     n = len(header.shares)
     if upload.header != header_digest(header) or (len(upload.boxes), len(upload.keys)) != (n, n):
         raise PeerError(f"expected the upload of {header.institution} with this header")
+    sizes = [0 if party == header.institution else 32 for party in plan.participants]
+    for digests in (upload.boxes, upload.keys):
+        if [len(item) for item in digests] != sizes:
+            raise PeerError("expected digests of a box and its key for every other participant")
     return upload
 
 
@@ -395,9 +402,21 @@ def read_reveal(agreement: Agreement, survivors: Survivors, signed: Signed) -> R
     verify(identity.ed25519, identity.mldsa44, Purpose.REVEAL, signed)
     if len(message.shares) != len(listed):
         raise PeerError("expected shares of every survivor")
-    if not {complaint.dealer for complaint in message.complaints} <= set(listed):
-        raise PeerError("expected complaints about survivors")
+    about = [complaint.dealer for complaint in message.complaints]
+    if len(set(about)) != len(about) or not set(about) <= set(listed) - {message.institution}:
+        raise PeerError("expected complaints about other survivors, one about each")
     return message
+
+
+def complaints(
+    reveals: Mapping[InstitutionId, Reveal],
+) -> list[tuple[InstitutionId, InstitutionId]]:
+    """Return dealer and helper of every complaint."""
+    return [
+        (complaint.dealer, helper)
+        for helper, reveal in reveals.items()
+        for complaint in reveal.complaints
+    ]
 
 
 def disagreeing_pair(

@@ -449,6 +449,23 @@ def test_a_complaint_with_a_key_that_the_dealer_did_not_sign_for_is_not_believed
     assert "what is here shows" in found
 
 
+def test_a_round_void_by_complaints_without_proof_is_recomputed_with_their_words(
+    tmp_path: Path,
+) -> None:
+    played = Played(tmp_path / "operator", 4)
+    mischief = deals_a_false_share("inst-01", "inst-03", key_digest=bytes(32))
+    body = played.round(mischief=mischief)
+    assert body.reason == (
+        "the reveals do not fit the commitments of inst-01; "
+        "complaints without proof: inst-03 about inst-01"
+    )
+    stored = played.export(1, tmp_path / "round")
+    assert finding(stored) == ""
+    silent = replace(body, reason="the reveals do not fit the commitments of inst-02")
+    sign(played, stored / "certificate", Purpose.CERTIFICATE, encode(silent))
+    assert "commitments of inst-01; complaints without proof" in finding(stored)
+
+
 def test_a_box_that_the_dealer_did_not_sign_for_blames_nobody(
     exported: dict[int, Path], tmp_path: Path
 ) -> None:
