@@ -29,6 +29,7 @@ from comity_common.secagg.participant import (
     check_certificate,
     is_justified,
     listed_headers,
+    listed_uploads,
     read_header,
     read_reveal,
     read_upload,
@@ -54,6 +55,7 @@ class Uploaded:
 
     header: Header
     signed_header: Signed
+    signed_upload: Signed
     upload: Upload
 
 
@@ -97,7 +99,7 @@ def read_certificate(stored: StoredRound, agreement: Agreement, plan: Plan) -> C
     with about(CERTIFICATE + ".json"):
         signed = stored.signed(CERTIFICATE)
         claimed = decode(CertificateBody, signed.body)
-        listed = Survivors(plan=claimed.plan, survivors=claimed.survivors, headers=())
+        listed = Survivors(plan=claimed.plan, survivors=claimed.survivors, headers=(), uploads=())
         return check_certificate(agreement, agreement.operator.id, plan, listed, signed, ())
 
 
@@ -113,8 +115,11 @@ def read_uploads(
             if header.institution != party:
                 raise PeerError(f"expected the header of {party}, got another's")
         with about(upload_of(party) + ".json"):
-            upload = read_upload(agreement, plan, header, stored.signed(upload_of(party)))
-        found[party] = Uploaded(header=header, signed_header=signed, upload=upload)
+            signed_upload = stored.signed(upload_of(party))
+            upload = read_upload(agreement, plan, header, signed_upload)
+        found[party] = Uploaded(
+            header=header, signed_header=signed, signed_upload=signed_upload, upload=upload
+        )
     return found
 
 
@@ -133,7 +138,9 @@ def read_survivors(
         if survivors.survivors != tuple(sorted(uploads)):
             raise PeerError("expected a list of those who uploaded, and of nobody else")
         headers = [uploads[party].signed_header for party in survivors.survivors]
-        listed_headers(agreement, plan, survivors, headers)
+        checked = listed_headers(agreement, plan, survivors, headers)
+        promised = [uploads[party].signed_upload for party in survivors.survivors]
+        listed_uploads(agreement, plan, survivors, checked, promised)
     return survivors
 
 

@@ -69,6 +69,21 @@ def test_the_same_survivors_with_another_header_of_one_get_no_second_answer(worl
     assert world.show(world.honest[0], second) is None
 
 
+def test_the_same_headers_with_another_upload_message_of_one_get_no_second_answer(world):
+    """A colluder signs twice what is in its boxes; a helper judges one of them, once."""
+    world.collect()
+    helper = world.honest[0]
+    true = world.listing(world.roster)
+    _deal_garbage(world, helper)
+    false = world.listing(world.roster)
+    assert true.headers == false.headers
+    assert true.uploads != false.uploads
+    (complaint,) = world.show(helper, false).complaints
+    assert complaint.dealer == world.colluder
+    assert world.show(helper, true) is None  # and so never both a key and a share
+    assert world.show(helper, false).complaints == (complaint,)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_list_below_the_minimum_is_answered_by_nobody(world, size):
     world.collect()

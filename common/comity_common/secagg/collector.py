@@ -32,6 +32,7 @@ from comity_common.secagg.participant import (
     read_header,
     read_reveal,
     read_upload,
+    upload_digest,
 )
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import OPERATOR, Event, Stage, advance
@@ -196,6 +197,7 @@ class Collector:
             plan=self._digest,
             survivors=listed,
             headers=tuple(header_digest(headers[party]) for party in listed),
+            uploads=tuple(upload_digest(self.uploads[party].upload) for party in listed),
         )
         self.stage = advance(OPERATOR, self.stage, Event.ENOUGH)
 

@@ -158,8 +158,13 @@ def deal(
     )
 
 
+def upload_digest(upload: Upload) -> Digest:
+    """Name an upload message."""
+    return Digest(digest("upload", encode(upload)).hex())
+
+
 def list_digest(survivors: Survivors) -> Digest:
-    """Name a survivor list: plan, survivors and all their headers."""
+    """Name a survivor list: plan, survivors, all their headers and upload messages."""
     return Digest(digest("survivors", encode(survivors)).hex())
 
 
@@ -190,20 +195,20 @@ def answer(
     chosen = listed_headers(agreement, plan, survivors, headers)
     if me not in chosen or header_digest(chosen[me]) != held.header:
         raise PeerError("expected my own header, the one that I stored, among the survivors")
-    if {len(boxes), len(uploads)} != {len(survivors.survivors)}:
-        raise PeerError("expected one upload message and one box per survivor")
+    if len(boxes) != len(survivors.survivors):
+        raise PeerError("expected one box per survivor")
     _check_pairs(plan, me, chosen)
+    promised = listed_uploads(agreement, plan, survivors, chosen, uploads)
 
     position = plan.participants.index(me)
     dropped = [k for k, party in enumerate(plan.participants) if party not in chosen]
     shares, complaints = [], []
-    for (dealer, header), signed, box in zip(chosen.items(), uploads, boxes, strict=True):
+    for (dealer, header), box in zip(chosen.items(), boxes, strict=True):
         slot = plan.participants.index(dealer)
         if dealer == me:
             share = held.own_share
         else:
-            upload = read_upload(agreement, plan, header, signed)
-            if upload.boxes[position] != box_digest(box):
+            if promised[dealer].boxes[position] != box_digest(box):
                 raise PeerError(f"expected the box that {dealer} signed for")
             key = expand(held.box_roots[slot], "box", _aad(header_digest(header)))
             opened = _opened(key, box, header, position)
@@ -345,6 +350,34 @@ def listed_headers(
         if header.institution != party or header_digest(header) != named:
             raise PeerError(f"expected the listed header of {party}")
         checked[party] = header
+    return checked
+
+
+def listed_uploads(
+    agreement: Agreement,
+    plan: Plan,
+    survivors: Survivors,
+    headers: Mapping[InstitutionId, Header],
+    uploads: Sequence[Signed],
+) -> dict[InstitutionId, Upload]:
+    """Verify the upload messages of those whom a survivor list names.
+
+    Args:
+        headers: of all survivors, verified, in order.
+
+    Raises:
+        PeerError: one is missing, not its sender's, or another than the list names.
+    """
+    if {len(uploads), len(survivors.uploads)} != {len(headers)}:
+        raise PeerError("expected one upload message per survivor")
+    checked = {}
+    for (party, header), named, signed in zip(
+        headers.items(), survivors.uploads, uploads, strict=True
+    ):
+        upload = read_upload(agreement, plan, header, signed)
+        if upload_digest(upload) != named:
+            raise PeerError(f"expected the listed upload message of {party}")
+        checked[party] = upload
     return checked
 
 

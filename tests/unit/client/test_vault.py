@@ -592,7 +592,8 @@ GARBAGE: dict[str, Callable[[Bench], tuple[Signed, ...]]] = {
             Purpose.SURVIVORS,
             encode(
                 Survivors(
-                    plan=Digest("0" * 64), survivors=IDS, headers=(Digest("1" * 64),) * 3
+                    plan=Digest("0" * 64), survivors=IDS, headers=(Digest("1" * 64),) * 3,
+                    uploads=(Digest("2" * 64),) * 3,
                 )
             ),
         ),

@@ -21,7 +21,7 @@ from comity_common.secagg import reasons
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.masking import commitment, pair_seed, sections
 from comity_common.secagg.messages import Complaint, Decline, Reveal, Survivors
-from comity_common.secagg.participant import header_digest
+from comity_common.secagg.participant import header_digest, upload_digest
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_common.secagg.unmasking import Residue, check_canaries, residue
@@ -147,6 +147,7 @@ def test_answers_to_different_lists_add_up_share_by_share():
                 plan=plan_digest(plan),
                 survivors=tuple(roster[k] for k in listed),
                 headers=tuple(header_digest(world.dealt[roster[k]].header) for k in listed),
+                uploads=tuple(upload_digest(world.dealt[roster[k]].upload) for k in listed),
             )
             reveal = decode(Reveal, world.reveal(plan, roster[helper], survivors).body)
             for dealer, shares in zip(listed, reveal.shares, strict=True):
