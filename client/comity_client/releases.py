@@ -147,7 +147,7 @@ def accept_certificate(
     answered = None
     if round is not None and round.plan_digest == plan_digest(plan):
         answered = round.survivors
-    body = check_certificate(agreement, institution.me, plan, answered, certificate, endorsements)
+    body = check_certificate(agreement, plan, answered, certificate, endorsements)
     if (body.epoch, body.round) != (plan.epoch, plan.round):
         raise PeerError("expected a certificate of its plan's round")
     if body.round <= before.newest:

@@ -93,7 +93,7 @@ def read_certificate(stored: StoredRound, agreement: Agreement, plan: Plan) -> C
         signed = stored.signed(CERTIFICATE)
         claimed = decode(CertificateBody, signed.body)
         listed = Survivors(plan=claimed.plan, survivors=claimed.survivors, headers=(), uploads=())
-        return check_certificate(agreement, agreement.operator.id, plan, listed, signed, ())
+        return check_certificate(agreement, plan, listed, signed, ())
 
 
 def read_uploads(

@@ -454,7 +454,6 @@ class Vault:
         body = decode(CertificateBody, messages[0].body)
         check_certificate(
             self.agreement,
-            self.id,
             plan,
             self._answered.get(body.plan),
             messages[0],

@@ -248,7 +248,6 @@ def is_justified(
 
 def check_certificate(
     agreement: Agreement,
-    me: InstitutionId,
     plan: Plan | None,
     answered: Survivors | None,
     certificate: Signed,

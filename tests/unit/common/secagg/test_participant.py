@@ -660,7 +660,6 @@ def endorse(round5: Round, who: InstitutionId, body: CertificateBody, **change: 
 def check(round5: Round, signed: Signed, *, answered=None, plan="mine", endorsements=()):
     return check_certificate(
         round5.world.agreement,
-        A,
         round5.plan if plan == "mine" else plan,
         answered,
         signed,
