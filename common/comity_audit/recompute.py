@@ -35,7 +35,7 @@ from comity_common.secagg.messages import CertificateBody, Header, Plan, Reveal,
 from comity_common.secagg.participant import (
     certificate_digest,
     complaints,
-    disagreeing_pair,
+    disagreeing_pairs,
 )
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.unmasking import ClosedSeeds, Residue, residue
@@ -181,9 +181,9 @@ class Recomputation:
         return Outcome.HOLDS, f"{len(self._uploads)} headers and upload messages, each signed"
 
     def _check_pairs(self) -> Found:
-        pair = disagreeing_pair(self.plan, self._headers())
-        if pair is not None:
-            raise PeerError("uploads: {} and {} commit to unlike seeds".format(*pair))
+        pairs = disagreeing_pairs(self.plan, self._headers())
+        if pairs:
+            raise PeerError(f"uploads: {reasons.unlike_seeds(pairs)}")
         count = len(self._uploads)
         return Outcome.HOLDS, f"{count * (count - 1) // 2} pairs commit to one seed each"
 
@@ -330,9 +330,9 @@ class Recomputation:
         if arrived < plan.minimum:
             few = reasons.too_few_uploads(arrived, len(plan.participants), plan.minimum)
             return [few], Outcome.WORD
-        pair = disagreeing_pair(plan, self._headers())
-        if pair is not None:
-            return [reasons.unlike_seeds(*pair)], Outcome.HOLDS
+        pairs = disagreeing_pairs(plan, self._headers())
+        if pairs:
+            return [reasons.unlike_seeds(pairs)], Outcome.HOLDS
         self._survivors = read_survivors(self._stored, self.agreement, plan, self._uploads)
         self._reveals = read_reveals(self._stored, self.agreement, self._survivors)
         justified = self._justified()

@@ -26,7 +26,7 @@ from comity_common.secagg.messages import (
 from comity_common.secagg.participant import (
     box_digest,
     complaints,
-    disagreeing_pair,
+    disagreeing_pairs,
     header_digest,
     is_justified,
     read_header,
@@ -189,9 +189,9 @@ class Collector:
             )
             return
         headers = {party: self.uploads[party].header for party in listed}
-        disagreeing = disagreeing_pair(self.plan, headers)
-        if disagreeing is not None:
-            self.fail(reasons.unlike_seeds(*disagreeing))
+        disagreeing = disagreeing_pairs(self.plan, headers)
+        if disagreeing:
+            self.fail(reasons.unlike_seeds(disagreeing))
             return
         self.survivors = Survivors(
             plan=self._digest,

@@ -8,6 +8,7 @@ vector again or to open anybody else's.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -451,19 +452,19 @@ def complaints(
     ]
 
 
-def disagreeing_pair(
+def disagreeing_pairs(
     plan: Plan, headers: Mapping[InstitutionId, Header]
-) -> tuple[InstitutionId, InstitutionId] | None:
-    """Find two institutions that committed to unlike seeds; None if all agree.
+) -> list[tuple[InstitutionId, InstitutionId]]:
+    """Find every two institutions that committed to unlike seeds, in order.
 
     Such a pair had unlike plans, models or keys, and its masks would not cancel.
     """
     slot = {party: k for k, party in enumerate(plan.participants)}
-    for a in sorted(headers):
-        for b in sorted(headers):
-            if a < b and headers[a].commitments[slot[b]] != headers[b].commitments[slot[a]]:
-                return a, b
-    return None
+    return [
+        (a, b)
+        for a, b in combinations(sorted(headers), 2)
+        if headers[a].commitments[slot[b]] != headers[b].commitments[slot[a]]
+    ]
 
 
 def box_digest(box: bytes) -> bytes:

@@ -4,7 +4,7 @@ Whoever recomputes a round compares the reason that was signed with what it sees
 words are made in one place and keep their meaning for ever.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from comity_common.ids import InstitutionId
 
@@ -16,9 +16,12 @@ def too_few_uploads(arrived: int, participants: int, needed: int) -> str:
     return f"{arrived} of {participants} uploads arrived, {needed} are needed"
 
 
-def unlike_seeds(a: InstitutionId, b: InstitutionId) -> str:
-    """The two ends of a pair committed to unlike seeds: unlike plans, models or keys."""
-    return f"the seeds of {a} and {b} differ"
+def unlike_seeds(pairs: Sequence[tuple[InstitutionId, InstitutionId]]) -> str:
+    """The two ends of some pairs committed to unlike seeds: unlike plans, models or keys.
+
+    Which of the two is wrong shows where one is in several pairs.
+    """
+    return f"the seeds of {_listed([f'{a} and {b}' for a, b in pairs])} differ"
 
 
 def too_few_reveals(arrived: int, needed: int) -> str:
@@ -57,6 +60,6 @@ def _names(parties: Iterable[InstitutionId]) -> str:
     return _listed(sorted(parties))
 
 
-def _listed(items: list[str]) -> str:
+def _listed(items: Sequence[str]) -> str:
     more = len(items) - MAX_NAMES
     return ", ".join(items[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
