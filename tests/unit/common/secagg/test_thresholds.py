@@ -321,7 +321,7 @@ def test_no_size_lets_both_self_seeds_of_a_twin_fall_and_one_share_less_always_w
             assert exposes_difference(n, c, t - 1)
 
 
-@pytest.mark.parametrize(("n", "c"), [(4, 2), (5, 1)])
+@pytest.mark.parametrize(("n", "c"), [(4, 2), pytest.param(5, 1, marks=pytest.mark.slow)])
 def test_one_share_less_would_expose_what_a_twin_dealt_twice(n, c):
     found = thresholds(n, c)
     t = found.shares - 1
