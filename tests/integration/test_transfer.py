@@ -167,6 +167,29 @@ class BreaksOff:
         return chunk
 
 
+def test_an_upload_that_grows_is_shown_with_what_is_here_of_it(running: Running) -> None:
+    until(lambda: uploaded(running) == {"inst-01", "inst-02"})
+    vault, dealt = running.manual, running.dealt
+    assert missing(vault, dealt) == [0, 1, 2, 3, 4]
+    vault.stub.PutChunks(pieces(header_digest(dealt.header), dealt.vector, [0, 3]))
+    size, here = len(dealt.vector), 2 * CHUNK_BYTES
+    home = ["--home", str(running.federation.home.path)]
+    show = ["run", "show", running.federation.agreement.federation, *home]
+    data = json.loads(CliRunner().invoke(app, [*show, "--json"]).stdout)["data"]
+    shown = {
+        one["id"]: (one["phase"], one["uploaded_bytes"], one["upload_bytes"])
+        for one in data["now"]["institutions"]
+    }
+    assert data["now"]["stage"] == "collecting"
+    assert shown["inst-00"] == ("uploading", here, size)
+    assert shown["inst-01"] == ("uploaded", size, size)
+    words = f"uploading, {100 * here // size} % of {size:,} bytes"
+    for command in (show, ["status", *home]):
+        told = CliRunner().invoke(app, command)
+        assert told.exit_code == 0, told.output
+        assert [words in line for line in told.stdout.splitlines() if "inst-00" in line] == [True]
+
+
 def test_the_operator_waits_longer_and_tells_who_is_missing_as_the_command_asks(
     running: Running,
 ) -> None:
