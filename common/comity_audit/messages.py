@@ -12,10 +12,11 @@ from comity_audit.steps import about
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import PeerError
+from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import (
     CertificateBody,
+    Decline,
     Endorsement,
     Header,
     Plan,
@@ -34,13 +35,14 @@ from comity_common.secagg.participant import (
     read_reveal,
     read_upload,
 )
-from comity_common.secagg.plan import check_terms
+from comity_common.secagg.plan import check_terms, plan_digest
 from comity_common.storedround import (
     AGREEMENT_FILE,
     CERTIFICATE,
     PLAN,
     SURVIVORS,
     box_of,
+    decline_of,
     endorsement_of,
     header_of,
     reveal_of,
@@ -113,6 +115,30 @@ def read_uploads(
         found[party] = Uploaded(
             header=header, signed_header=signed, signed_upload=signed_upload, upload=upload
         )
+    return found
+
+
+def read_declines(
+    stored: StoredRound,
+    agreement: Agreement,
+    plan: Plan,
+    uploads: Mapping[InstitutionId, Uploaded],
+) -> dict[InstitutionId, RefusalCode]:
+    """Verify the words of those who took no part in this plan."""
+    found = {}
+    for party in stored.ids("declines", ".json"):
+        with about(decline_of(party) + ".json"):
+            signed = stored.signed(decline_of(party))
+            message = decode(Decline, signed.body)
+            expected = (plan.agreement, plan.round, plan_digest(plan), party)
+            said = (message.agreement, message.round, message.plan, message.institution)
+            if said != expected or party not in plan.participants:
+                raise PeerError("expected a participant of this plan to decline")
+            if party in uploads:
+                raise PeerError(f"expected no decline of {party}, whose upload is here")
+            identity = agreement.party(party).identity
+            verify(identity.ed25519, identity.mldsa44, Purpose.DECLINE, signed)
+            found[party] = message.code
     return found
 
 

@@ -18,6 +18,7 @@ from comity_audit.messages import (
     justified_complaints,
     read_agreement,
     read_certificate,
+    read_declines,
     read_endorsements,
     read_plan,
     read_reveals,
@@ -178,7 +179,13 @@ class Recomputation:
 
     def _check_uploads(self) -> Found:
         self._uploads = read_uploads(self._stored, self.agreement, self.plan)
-        return Outcome.HOLDS, f"{len(self._uploads)} headers and upload messages, each signed"
+        gone = read_declines(self._stored, self.agreement, self.plan, self._uploads)
+        words = [f"{party} ({code.value})" for party, code in sorted(gone.items())]
+        declined = f"; declined: {', '.join(words)}" if words else ""
+        return (
+            Outcome.HOLDS,
+            f"{len(self._uploads)} headers and upload messages, each signed{declined}",
+        )
 
     def _check_pairs(self) -> Found:
         pairs = disagreeing_pairs(self.plan, self._headers())

@@ -6,17 +6,18 @@
 
 import os
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from comity_common.agreement import ModelOptimizer
 from comity_common.canonical import decode, encode
 from comity_common.crypto.seal import close_box
 from comity_common.crypto.sign import Purpose
-from comity_common.errors import PeerError
+from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
-from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
+from comity_common.secagg.messages import CertificateBody, Decline, Endorsement, Plan
 from comity_common.secagg.participant import (
     _box_key,
     box_digest,
@@ -71,6 +72,7 @@ class Played:
         *,
         dropped: Collection[str] = (),
         silent: Collection[str] = (),
+        declining: Mapping[str, RefusalCode] = MappingProxyType({}),
         mischief: Mischief = lambda _world, _plan: None,
         before_reveals: Mischief = lambda _world, _plan: None,
     ) -> CertificateBody:
@@ -89,8 +91,10 @@ class Played:
             self.world.deal(plan, who, random.Random(f"{plan.round} {who}"))
         mischief(self.world, plan)
         round = Round.begin(self.store, self.uploads, self.keys, self.agreement, plan)
+        for who, code in declining.items():
+            self._decline(round, who, code)
         for who in plan.participants:
-            if who not in dropped:
+            if who not in (*dropped, *declining):
                 self._upload(round, who)
         if round.stage is Stage.COLLECTING:
             round.expire()
@@ -131,6 +135,16 @@ class Played:
         self.uploads.put(name, who, pieces)
         self.uploads.finish(name, who)
         round.upload(who, name)
+
+    def _decline(self, round: Round, who: InstitutionId, code: RefusalCode) -> None:
+        message = Decline(
+            agreement=self.agreement.digest,
+            round=round.plan.round,
+            plan=round.digest,
+            institution=who,
+            code=code,
+        )
+        round.decline(who, self.signing[who].sign(Purpose.DECLINE, encode(message)))
 
     def _end(self, round: Round) -> None:
         collector, plan = round.collector, round.plan
