@@ -8,12 +8,14 @@ A table stands between `<!-- table:NAME -->` and `<!-- end -->`; what is between
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from comity_common.catalogue import ENGLISH
+from comity_common.ids import InstitutionId
+from comity_common.secagg import reasons
 from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Phase, Stage, Step
 from comity_common.secagg.thresholds import thresholds
 
@@ -42,6 +44,25 @@ def limits() -> str:
         t, m = found.shares, found.survivors
         rows.append([str(cell) for cell in (n, c, t, m, n - m, n - t, found.honest_inputs)])
     return markdown(rows)
+
+
+def void_reasons() -> str:
+    """Draw the reasons for which a round is void, in the words of a certificate."""
+    a, b = InstitutionId("aachen"), InstitutionId("basel")
+    examples = {
+        reasons.too_few_uploads: reasons.too_few_uploads(3, 5, 4),
+        reasons.unlike_seeds: reasons.unlike_seeds([(a, b)]),
+        reasons.too_few_reveals: reasons.too_few_reveals(3, 4),
+        reasons.false_share: reasons.false_share(a, b),
+        reasons.false_reveals: reasons.false_reveals([a], [(a, b)]),
+    }
+    rows = [["the certificate says, for example", "when"]]
+    rows += [[words, _first_line(made)] for made, words in examples.items()]
+    return markdown(rows)
+
+
+def _first_line(documented: Callable[..., str]) -> str:
+    return (documented.__doc__ or "").split("\n", 1)[0]
 
 
 def errors() -> str:
@@ -73,6 +94,7 @@ def rewritten(text: str) -> str:
         "institution": transitions(INSTITUTION, list(Phase), list(Step)),
         "operator": transitions(OPERATOR, list(Stage), list(Event)),
         "thresholds": limits(),
+        "reasons": void_reasons(),
         "errors": errors(),
     }
     return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[3], text)

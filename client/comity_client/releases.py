@@ -22,6 +22,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest
+from comity_common.ledger.bodies import MAX_TEXT, RoundVoid
 from comity_common.modelfile import read_state, write_state
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.masking import sections, vector_bytes
@@ -147,7 +148,7 @@ def accept_certificate(
     answered = None
     if round is not None and round.plan_digest == plan_digest(plan):
         answered = round.survivors
-    body = check_certificate(agreement, institution.me, plan, answered, certificate, endorsements)
+    body = check_certificate(agreement, plan, answered, certificate, endorsements)
     if (body.epoch, body.round) != (plan.epoch, plan.round):
         raise PeerError("expected a certificate of its plan's round")
     if body.round <= before.newest:
@@ -180,6 +181,17 @@ def accept_certificate(
     with institution.store.erasing() as tx:
         if round is not None and round.phase is not Phase.CLOSED:
             institution.rounds.close(tx, round, "void" if body.void else "certified")
+        if body.void:
+            institution.ledger.append(
+                tx,
+                RoundVoid(
+                    agreement=agreement.digest,
+                    epoch=body.epoch,
+                    round=body.round,
+                    plan=body.plan,
+                    reason=body.reason[:MAX_TEXT],
+                ),
+            )
         institution.progress.set(tx, agreement.digest, after)
         institution.outbox.put(tx, agreement.digest, pb.PARCEL_KIND_ENDORSEMENT, signed, body.round)
     if model != before.model:

@@ -44,10 +44,19 @@ from comity_common.ledger.bodies import (
     Egress,
     Outcome,
     Restore,
+    RoundComplaint,
     RoundJoin,
     Traffic,
 )
-from comity_common.secagg.messages import Deadline, Decline, Header, Plan, Receipt, Survivors
+from comity_common.secagg.messages import (
+    Deadline,
+    Decline,
+    Header,
+    Plan,
+    Receipt,
+    Reveal,
+    Survivors,
+)
 from comity_common.secagg.participant import Dealt, answer, deal_by_windows
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
@@ -197,12 +206,22 @@ class Vault:
         body = round.reveal if round.survivors == survivors else None
         if body is None:
             headers, uploads = _halved(messages[1:])
-            reveal = answer(
-                terms, round.plan, inst.me, round.held, survivors, headers, uploads, boxes
-            )
+            try:
+                if round.survivors is not None:
+                    raise PeerError("expected the list that was answered; another is refused")
+                reveal = answer(
+                    terms, round.plan, inst.me, round.held, survivors, headers, uploads, boxes
+                )
+            except PeerError as error:
+                refusal = Refusal(RefusalCode.SURVIVORS, str(error))
+                with inst.store.transaction() as tx:
+                    inst.note_refusal(tx, refusal, terms.digest, round.number)
+                raise
             body = encode(reveal)
         signed = inst.keys.signing.sign(Purpose.REVEAL, body)
         with inst.store.transaction() as tx:
+            if round.survivors is None:
+                self._note_complaints(tx, round.plan, decode(Reveal, body))
             inst.rounds.reveal(tx, round, survivors, signed)
             inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
         self.rest("revealed")
@@ -429,6 +448,22 @@ class Vault:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.RECEIPT, signed)
         if round.held is None or decode(Receipt, raw).header != round.held.header:
             raise PeerError("expected a receipt of the upload that was sent")
+
+    def _note_complaints(self, tx: sqlite3.Connection, plan: Plan, reveal: Reveal) -> None:
+        """Write down which dealers' shares are false: this vault knows it, proof or not."""
+        if reveal.complaints:
+            dealers = sorted(complaint.dealer for complaint in reveal.complaints)
+            log.error("false shares", round=plan.round, dealers=dealers)
+            self._inst.ledger.append(
+                tx,
+                RoundComplaint(
+                    agreement=plan.agreement,
+                    epoch=plan.epoch,
+                    round=plan.round,
+                    plan=plan_digest(plan),
+                    dealers=tuple(dealers),
+                ),
+            )
 
     def _has_forgotten(self, plan: Digest, headers: tuple[Signed, ...]) -> bool:
         """Tell whether a header of this vault's own is shown, of a round that its store never knew.

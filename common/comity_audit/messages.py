@@ -12,10 +12,11 @@ from comity_audit.steps import about
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import PeerError
+from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import (
     CertificateBody,
+    Decline,
     Endorsement,
     Header,
     Plan,
@@ -29,17 +30,19 @@ from comity_common.secagg.participant import (
     check_certificate,
     is_justified,
     listed_headers,
+    listed_uploads,
     read_header,
     read_reveal,
     read_upload,
 )
-from comity_common.secagg.plan import NONCE_BYTES, check_terms
+from comity_common.secagg.plan import check_terms, plan_digest
 from comity_common.storedround import (
     AGREEMENT_FILE,
     CERTIFICATE,
     PLAN,
     SURVIVORS,
     box_of,
+    decline_of,
     endorsement_of,
     header_of,
     reveal_of,
@@ -54,6 +57,7 @@ class Uploaded:
 
     header: Header
     signed_header: Signed
+    signed_upload: Signed
     upload: Upload
 
 
@@ -82,13 +86,6 @@ def read_plan(stored: StoredRound, agreement: Agreement) -> Plan:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.PLAN, signed)
         plan = decode(Plan, raw)
         check_terms(agreement, plan)
-        if not 1 <= plan.round <= agreement.schedule.attempts or plan.epoch < 1:
-            raise PeerError("expected a round of the agreement's schedule")
-        if len(plan.nonce) != NONCE_BYTES:
-            raise PeerError(f"expected a nonce of {NONCE_BYTES} bytes")
-        first = (agreement.digest, agreement.model.initial_state)
-        if plan.round == 1 and (plan.previous, plan.model) != first:
-            raise PeerError("expected the first round to begin with the agreement's model")
     return plan
 
 
@@ -97,8 +94,8 @@ def read_certificate(stored: StoredRound, agreement: Agreement, plan: Plan) -> C
     with about(CERTIFICATE + ".json"):
         signed = stored.signed(CERTIFICATE)
         claimed = decode(CertificateBody, signed.body)
-        listed = Survivors(plan=claimed.plan, survivors=claimed.survivors, headers=())
-        return check_certificate(agreement, agreement.operator.id, plan, listed, signed, ())
+        listed = Survivors(plan=claimed.plan, survivors=claimed.survivors, headers=(), uploads=())
+        return check_certificate(agreement, plan, listed, signed, ())
 
 
 def read_uploads(
@@ -113,8 +110,35 @@ def read_uploads(
             if header.institution != party:
                 raise PeerError(f"expected the header of {party}, got another's")
         with about(upload_of(party) + ".json"):
-            upload = read_upload(agreement, header, stored.signed(upload_of(party)))
-        found[party] = Uploaded(header=header, signed_header=signed, upload=upload)
+            signed_upload = stored.signed(upload_of(party))
+            upload = read_upload(agreement, plan, header, signed_upload)
+        found[party] = Uploaded(
+            header=header, signed_header=signed, signed_upload=signed_upload, upload=upload
+        )
+    return found
+
+
+def read_declines(
+    stored: StoredRound,
+    agreement: Agreement,
+    plan: Plan,
+    uploads: Mapping[InstitutionId, Uploaded],
+) -> dict[InstitutionId, RefusalCode]:
+    """Verify the words of those who took no part in this plan."""
+    found = {}
+    for party in stored.ids("declines", ".json"):
+        with about(decline_of(party) + ".json"):
+            signed = stored.signed(decline_of(party))
+            message = decode(Decline, signed.body)
+            expected = (plan.agreement, plan.round, plan_digest(plan), party)
+            said = (message.agreement, message.round, message.plan, message.institution)
+            if said != expected or party not in plan.participants:
+                raise PeerError("expected a participant of this plan to decline")
+            if party in uploads:
+                raise PeerError(f"expected no decline of {party}, whose upload is here")
+            identity = agreement.party(party).identity
+            verify(identity.ed25519, identity.mldsa44, Purpose.DECLINE, signed)
+            found[party] = message.code
     return found
 
 
@@ -133,7 +157,9 @@ def read_survivors(
         if survivors.survivors != tuple(sorted(uploads)):
             raise PeerError("expected a list of those who uploaded, and of nobody else")
         headers = [uploads[party].signed_header for party in survivors.survivors]
-        listed_headers(agreement, plan, survivors, headers)
+        checked = listed_headers(agreement, plan, survivors, headers)
+        promised = [uploads[party].signed_upload for party in survivors.survivors]
+        listed_uploads(agreement, plan, survivors, checked, promised)
     return survivors
 
 

@@ -18,6 +18,7 @@ from comity_audit.messages import (
     justified_complaints,
     read_agreement,
     read_certificate,
+    read_declines,
     read_endorsements,
     read_plan,
     read_reveals,
@@ -34,10 +35,11 @@ from comity_common.secagg import reasons
 from comity_common.secagg.messages import CertificateBody, Header, Plan, Reveal, Survivors
 from comity_common.secagg.participant import (
     certificate_digest,
-    disagreeing_pair,
+    complaints,
+    disagreeing_pairs,
 )
 from comity_common.secagg.plan import plan_digest
-from comity_common.secagg.unmasking import Residue, residue
+from comity_common.secagg.unmasking import ClosedSeeds, Residue, residue
 from comity_common.storedround import (
     AFTER_FILE,
     BEFORE_FILE,
@@ -177,12 +179,18 @@ class Recomputation:
 
     def _check_uploads(self) -> Found:
         self._uploads = read_uploads(self._stored, self.agreement, self.plan)
-        return Outcome.HOLDS, f"{len(self._uploads)} headers and upload messages, each signed"
+        gone = read_declines(self._stored, self.agreement, self.plan, self._uploads)
+        words = [f"{party} ({code.value})" for party, code in sorted(gone.items())]
+        declined = f"; declined: {', '.join(words)}" if words else ""
+        return (
+            Outcome.HOLDS,
+            f"{len(self._uploads)} headers and upload messages, each signed{declined}",
+        )
 
     def _check_pairs(self) -> Found:
-        pair = disagreeing_pair(self.plan, self._headers())
-        if pair is not None:
-            raise PeerError("uploads: {} and {} commit to unlike seeds".format(*pair))
+        pairs = disagreeing_pairs(self.plan, self._headers())
+        if pairs:
+            raise PeerError(f"uploads: {reasons.unlike_seeds(pairs)}")
         count = len(self._uploads)
         return Outcome.HOLDS, f"{count * (count - 1) // 2} pairs commit to one seed each"
 
@@ -329,9 +337,9 @@ class Recomputation:
         if arrived < plan.minimum:
             few = reasons.too_few_uploads(arrived, len(plan.participants), plan.minimum)
             return [few], Outcome.WORD
-        pair = disagreeing_pair(plan, self._headers())
-        if pair is not None:
-            return [reasons.unlike_seeds(*pair)], Outcome.HOLDS
+        pairs = disagreeing_pairs(plan, self._headers())
+        if pairs:
+            return [reasons.unlike_seeds(pairs)], Outcome.HOLDS
         self._survivors = read_survivors(self._stored, self.agreement, plan, self._uploads)
         self._reveals = read_reveals(self._stored, self.agreement, self._survivors)
         justified = self._justified()
@@ -342,8 +350,9 @@ class Recomputation:
             return [few], Outcome.WORD
         try:
             self._residue = self._open_residue()
-        except PeerError:
-            return [reasons.FALSE_REVEALS], Outcome.HOLDS
+        except ClosedSeeds as closed:
+            told = complaints(self._reveals)
+            return [reasons.false_reveals(closed.dealers, told)], Outcome.HOLDS
         self._summation = self._add()
         if self._summation.false_vectors:
             wrong = ", ".join(vector_of(one) for one in self._summation.false_vectors)

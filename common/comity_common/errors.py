@@ -35,6 +35,7 @@ class RefusalCode(StrEnum):
     POLICY = "policy"
     BUDGET = "budget"
     PLAN = "plan"
+    SURVIVORS = "survivors"
     STALE_ROUND = "stale-round"
     BEHIND = "behind"
     INTERRUPTED = "interrupted"

@@ -11,6 +11,7 @@ bytes that were signed (canonical JSON) with the signature, raw, beside it:
     uploads/ID.header.json, ID.header.sig    by the institution: size, root, commitments
     uploads/ID.upload.json, ID.upload.sig    by the institution: digests of its boxes and their keys
     uploads/ID.vector                        the masked vector: q, canaries, z, little-endian
+    declines/ID.json, ID.sig                 by the institution: that it took no part, and why
     survivors.json, survivors.sig            by the operator: whose vectors are summed
     reveals/ID.json, ID.sig                  by the institution: its shares of what masks the sum
     boxes/DEALER.HELPER.box                  a box that HELPER complained about, encrypted
@@ -19,7 +20,8 @@ bytes that were signed (canonical JSON) with the signature, raw, beside it:
     model/before.state, model/after.state    as `comity_common.modelfile` writes them
 
 Vectors, survivor list and reveals are there as far as the round got; total and the state after it
-only if it was certified; boxes, endorsements and states where there are any. Nothing else is there.
+only if it was certified; declines, boxes, endorsements and states where there are any. Nothing
+else is there.
 Who holds it can do what the operator can, and no more: open the sum, never one vector.
 """
 
@@ -37,7 +39,7 @@ TOTAL_FILE = "total.vector"
 BEFORE_FILE = "model/before.state"
 AFTER_FILE = "model/after.state"
 PLAN, CERTIFICATE, SURVIVORS = "plan", "certificate", "survivors"  # stems of .json and .sig
-FOLDERS = ("signatures", "uploads", "reveals", "boxes", "endorsements", "model")
+FOLDERS = ("signatures", "uploads", "declines", "reveals", "boxes", "endorsements", "model")
 
 MAX_FILES = 1 << 17  # 255 institutions, each complained about by all others
 MAX_MESSAGE_BYTES = 16 << 20  # 4 × a reveal among 255
@@ -48,7 +50,7 @@ _ID = ID_PATTERN.pattern
 _NAME = re.compile(
     r"(format|agreement|plan|certificate|survivors)\.json|(plan|certificate|survivors)\.sig"
     rf"|signatures/{_ID}\.sig|uploads/{_ID}\.((header|upload)\.(json|sig)|vector)"
-    rf"|(reveals|endorsements)/{_ID}\.(json|sig)|boxes/{_ID}\.{_ID}\.box"
+    rf"|(declines|reveals|endorsements)/{_ID}\.(json|sig)|boxes/{_ID}\.{_ID}\.box"
     r"|total\.vector|model/(before|after)\.state"
 )
 
@@ -78,6 +80,11 @@ def header_of(institution: InstitutionId) -> str:
 def upload_of(institution: InstitutionId) -> str:
     """Name the two files of an upload message, less their endings."""
     return f"uploads/{institution}.upload"
+
+
+def decline_of(institution: InstitutionId) -> str:
+    """Name the two files of a decline, less their endings."""
+    return f"declines/{institution}"
 
 
 def vector_of(institution: InstitutionId) -> str:

@@ -30,6 +30,7 @@ from comity_common.storedround import (
     TOTAL_FILE,
     Format,
     box_of,
+    decline_of,
     endorsement_of,
     header_of,
     reveal_of,
@@ -100,6 +101,7 @@ class _Export:
             (self._draft / folder).mkdir()
         self._write_terms()
         self._write_uploads()
+        self._write_declines()
         self._write_answers()
         self._write_models()
         files = [path for path in self._draft.rglob("*") if path.is_file()]
@@ -126,6 +128,11 @@ class _Export:
             if collector.residue is not None:
                 source = uploads.path(header_digest(received.header))
                 self._copy(source, vector_of(party), size, f"the masked vector of {party}")
+
+    def _write_declines(self) -> None:
+        """Write why those did not upload who signed a word about it."""
+        for party, signed in self._round.declines().items():
+            self._put_signed(decline_of(party), signed)
 
     def _write_answers(self) -> None:
         """Write the survivor list, the reveals with what they complain about, and the total."""

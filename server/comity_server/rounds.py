@@ -288,19 +288,35 @@ class Round:
 
     def reveals(self) -> dict[InstitutionId, Signed]:
         """Return the reveals that counted, as they were signed."""
+        taken = self.collector.reveals
+        return {
+            sender: signed
+            for sender, signed in self._said(EventKind.REVEALED)
+            if sender in taken and encode(taken[sender]) == signed.body
+        }
+
+    def declines(self) -> dict[InstitutionId, Signed]:
+        """Return the words of those who took no part, as they were signed.
+
+        A refusal that Flower brought is in no message that anybody signed, and is not among them.
+        """
+        gone = self.collector.declined
+        said = self._said(EventKind.DECLINED)
+        return {sender: signed for sender, signed in said if sender in gone}
+
+    def _said(self, kind: EventKind) -> list[tuple[InstitutionId, Signed]]:
+        """Return the signed messages of a kind, in order of arrival."""
         query = select(events).where(
             events.c.agreement == self.agreement.digest,
             events.c.round == self.plan.round,
-            events.c.kind == EventKind.REVEALED,
+            events.c.kind == kind,
         )
         with self._store.read() as tx:
             rows = tx.execute(query.order_by(events.c.id)).all()
-        taken = self.collector.reveals
-        return {
-            InstitutionId(row.institution): Signed(body=row.body, signature=row.signature)
+        return [
+            (InstitutionId(row.institution), Signed(body=row.body, signature=row.signature))
             for row in rows
-            if row.institution in taken and encode(taken[row.institution]) == row.body
-        }
+        ]
 
     def _take(self, kind: EventKind, institution: InstitutionId, signed: Signed = _NOTHING) -> None:
         with self._store.write() as tx:

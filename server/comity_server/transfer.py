@@ -30,6 +30,7 @@ from comity_common.membership import PROTOCOL_VERSION, check_user_agent
 from comity_server.agreements import AgreementRecord
 from comity_server.authority import certificate_fingerprint
 from comity_server.desk import Desk
+from comity_server.doorkeeper import Doorkeeper
 from comity_server.epochs import EpochStep
 from comity_server.errors import Busy, Foreign, Overtaken, Stranger, WrongTime
 from comity_server.mailbox import Mailbox
@@ -58,6 +59,7 @@ EPOCH_STEPS = {
     pb.PARCEL_KIND_EPOCH_HALVES: EpochStep.HALVES,
     pb.PARCEL_KIND_EPOCH_VIEWS: EpochStep.VIEWS,
 }
+ANY_PROTOCOL = {"Probe"}  # so that both sides learn of each other's version
 STATUS = (
     (Stranger, grpc.StatusCode.PERMISSION_DENIED),
     (WrongTime, grpc.StatusCode.FAILED_PRECONDITION),
@@ -71,7 +73,7 @@ log = structlog.get_logger()
 
 
 class TransferService(TransferServicer):
-    """Answers the vaults."""
+    """Answers the vaults; `admitted` stands before every method."""
 
     def __init__(self, registry: Registry, mailbox: Mailbox, desk: Desk) -> None:
         self._registry = registry
@@ -84,123 +86,119 @@ class TransferService(TransferServicer):
         self, request: pb.FollowRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Parcel]:
         """Stream a mailbox; the headers go at once, so that the vault knows it is connected."""
-        with self._answering(context) as sender:
-            context.send_initial_metadata(())
-            context.add_callback(self._mailbox.announce)
-            yield from self._mailbox.follow(sender, request.after, context.is_active, request.ready)
+        sender = self._identify(context)
+        context.send_initial_metadata(())
+        context.add_callback(self._mailbox.announce)
+        yield from self._mailbox.follow(sender, request.after, context.is_active, request.ready)
 
     def Send(self, request: pb.Parcel, context: grpc.ServicerContext) -> pb.SendReply:
         """Take one small signed message."""
-        with self._answering(context) as sender:
-            agreement = wire.digest_of(request.agreement)
-            message = wire.only(request)
-            if request.kind in EPOCH_STEPS:
-                step = EPOCH_STEPS[request.kind]
-                self._desk.take_epoch_message(sender, agreement, step, message)
-            elif request.kind == pb.PARCEL_KIND_REVEAL:
-                self._desk.take_reveal(sender, agreement, message)
-            elif request.kind == pb.PARCEL_KIND_DECLINE:
-                self._desk.take_decline(sender, agreement, message)
-            elif request.kind == pb.PARCEL_KIND_ENDORSEMENT:
-                self._desk.take_endorsement(sender, agreement, message)
-            elif request.kind == pb.PARCEL_KIND_SIGNATURE:
-                self._desk.take_signature(sender, agreement, message)
-            elif request.kind == pb.PARCEL_KIND_WITHDRAWAL:
-                self._desk.take_withdrawal(sender, agreement, message)
-            else:
-                raise PeerError(f"expected a kind that institutions send, got {request.kind}")
+        sender = self._identify(context)
+        agreement = wire.digest_of(request.agreement)
+        message = wire.only(request)
+        if request.kind in EPOCH_STEPS:
+            step = EPOCH_STEPS[request.kind]
+            self._desk.take_epoch_message(sender, agreement, step, message)
+        elif request.kind == pb.PARCEL_KIND_REVEAL:
+            self._desk.take_reveal(sender, agreement, message)
+        elif request.kind == pb.PARCEL_KIND_DECLINE:
+            self._desk.take_decline(sender, agreement, message)
+        elif request.kind == pb.PARCEL_KIND_ENDORSEMENT:
+            self._desk.take_endorsement(sender, agreement, message)
+        elif request.kind == pb.PARCEL_KIND_SIGNATURE:
+            self._desk.take_signature(sender, agreement, message)
+        elif request.kind == pb.PARCEL_KIND_WITHDRAWAL:
+            self._desk.take_withdrawal(sender, agreement, message)
+        else:
+            raise PeerError(f"expected a kind that institutions send, got {request.kind}")
         return pb.SendReply()
 
     def FetchPlan(self, request: pb.FetchPlanRequest, context: grpc.ServicerContext) -> pb.Envelope:
         """Hand out a signed plan."""
-        with self._answering(context) as sender:
-            agreement = wire.digest_of(request.agreement)
-            plan = self._desk.plan(sender, agreement, wire.digest_of(request.plan))
+        sender = self._identify(context)
+        agreement = wire.digest_of(request.agreement)
+        plan = self._desk.plan(sender, agreement, wire.digest_of(request.plan))
         return wire.envelope(plan)
 
     def BeginUpload(
         self, request: pb.BeginUploadRequest, context: grpc.ServicerContext
     ) -> pb.UploadState:
         """Take the declaration of an upload."""
-        with self._answering(context) as sender:
-            declared = Declared(
-                header=request.header.body,
-                header_signature=request.header.signature,
-                upload=request.upload.body,
-                upload_signature=request.upload.signature,
-                boxes=tuple(request.boxes),
-                leaves=tuple(request.leaves),
-            )
-            agreement = wire.digest_of(request.agreement)
-            name = self._desk.begin_upload(sender, agreement, declared)
-            held = self._desk.held(sender, name)
+        sender = self._identify(context)
+        declared = Declared(
+            header=request.header.body,
+            header_signature=request.header.signature,
+            upload=request.upload.body,
+            upload_signature=request.upload.signature,
+            boxes=tuple(request.boxes),
+            leaves=tuple(request.leaves),
+        )
+        agreement = wire.digest_of(request.agreement)
+        name = self._desk.begin_upload(sender, agreement, declared)
+        held = self._desk.held(sender, name)
         return pb.UploadState(header=name, held=held)
 
     def PutChunks(
         self, request_iterator: Iterator[pb.Chunk], context: grpc.ServicerContext
     ) -> pb.UploadState:
         """Take chunks of an upload; one is in memory while the next one comes."""
-        with self._answering(context) as sender:
-            first = next(request_iterator, None)
-            if first is None:
-                raise PeerError("expected at least one chunk")
-            name = wire.digest_of(first.header)
-            self._desk.put(sender, name, _pieces(first, request_iterator))
+        sender = self._identify(context)
+        first = next(request_iterator, None)
+        if first is None:
+            raise PeerError("expected at least one chunk")
+        name = wire.digest_of(first.header)
+        self._desk.put(sender, name, _pieces(first, request_iterator))
         return pb.UploadState(header=name)
 
     def FinishUpload(
         self, request: pb.FinishUploadRequest, context: grpc.ServicerContext
     ) -> pb.Envelope:
         """Sign the receipt of a complete upload."""
-        with self._answering(context) as sender:
-            receipt = self._desk.finish_upload(sender, wire.digest_of(request.header))
+        sender = self._identify(context)
+        receipt = self._desk.finish_upload(sender, wire.digest_of(request.header))
         return wire.envelope(receipt)
 
     def FetchTotal(
         self, request: pb.FetchTotalRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Chunk]:
         """Stream the sum of a certified round."""
-        with self._answering(context) as sender:
-            agreement = wire.digest_of(request.agreement)
-            yield from _read(self._desk.total(sender, agreement, request.round), request.offset)
+        sender = self._identify(context)
+        agreement = wire.digest_of(request.agreement)
+        yield from _read(self._desk.total(sender, agreement, request.round), request.offset)
 
     def FetchModel(
         self, request: pb.FetchModelRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Chunk]:
         """Stream the model state that an agreement goes on with."""
-        with self._answering(context) as sender:
-            yield from _read(self._desk.first_model(sender, wire.digest_of(request.agreement)), 0)
+        sender = self._identify(context)
+        yield from _read(self._desk.first_model(sender, wire.digest_of(request.agreement)), 0)
 
     def FetchAgreements(
         self, request: pb.FetchAgreementsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.AgreementState]:
         """Stream every agreement that names the caller."""
-        with self._answering(context) as sender:
-            yield from map(_agreement_state, self._desk.agreements_of(sender))
+        sender = self._identify(context)
+        yield from map(_agreement_state, self._desk.agreements_of(sender))
 
     def Probe(
         self, request_iterator: Iterator[pb.ProbeRequest], context: grpc.ServicerContext
     ) -> pb.ProbeReply:
-        """Count bytes and throw them away; for callers of any version, so that both learn of it."""
-        with self._answering(context, any_protocol=True):
-            received = 0
-            for request in request_iterator:
-                received += len(request.data)
-                if received > MAX_PROBE_BYTES:
-                    raise PeerError(f"expected at most {MAX_PROBE_BYTES} bytes")
+        """Count bytes and throw them away, for callers of any version."""
+        received = 0
+        for request in request_iterator:
+            received += len(request.data)
+            if received > MAX_PROBE_BYTES:
+                raise PeerError(f"expected at most {MAX_PROBE_BYTES} bytes")
         return pb.ProbeReply(received=received, now=time.time(), version=PROTOCOL_VERSION)
 
     @contextmanager
-    def _answering(
-        self, context: grpc.ServicerContext, *, any_protocol: bool = False
-    ) -> Iterator[InstitutionId]:
-        """Identify the caller, and turn what goes wrong into one status and one sentence."""
+    def admitted(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
+        """Count a call of an institution, and turn what goes wrong into one status and sentence."""
         try:
-            if not any_protocol:
+            if method not in ANY_PROTOCOL:
                 _check_protocol(context)
-            sender = self._identify(context)
-            with self._counted(sender):
-                yield sender
+            with self._counted(self._identify(context)):
+                yield
         except PeerError as error:
             status = next(status for kind, status in STATUS if isinstance(error, kind))
             context.abort(status, str(error))
@@ -257,7 +255,7 @@ def transfer_server(
         [(key, certificate)], root_certificates=authority, require_client_auth=True
     )
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="transfer")
-    server = grpc.server(pool, options=OPTIONS)
+    server = grpc.server(pool, options=OPTIONS, interceptors=[Doorkeeper(service.admitted)])
     add_TransferServicer_to_server(service, server)
     try:
         return server, server.add_secure_port(address, credentials)

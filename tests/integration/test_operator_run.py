@@ -1,14 +1,10 @@
 """A whole run over real gRPC whose daemon is killed with -9 at the worst moments."""
 
-import signal
-import socket
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.killed_operator import Restarted, free_port
 from tests.simulation.network import Federation, ServerApp, Vault, until
 
 from comity_common.modelfile import read_state
@@ -17,21 +13,6 @@ from comity_server.coordination import ask_status
 from comity_server.daemon import Daemon
 from comity_server.models import Models
 
-DAEMON = """
-import os, signal, sys
-from pathlib import Path
-from comity_server.daemon import serve
-
-home, marks, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-
-def die_once(name, institution, round):
-    mark = marks / f"{name}:{round}"
-    if mark.name in kills and not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-serve(home, die_once)
-"""
 KILLS = (
     *("epoch-opened:0", "epoch-ready:0"),
     *("round-begun:1", "upload-begun:1", "upload-finished:1", "survivors-posted:1", "revealed:1"),
@@ -39,45 +20,6 @@ KILLS = (
     *("accepted:2", "void:2"),
     *("upload-finished:3", "sum-written:3", "endorsed:3"),
 )
-
-
-class Restarted:
-    """A daemon in a process of its own that is started again whenever it was killed."""
-
-    def __init__(self, home: Path, kills: tuple[str, ...]) -> None:
-        self._marks = home.parent / "marks"
-        self._marks.mkdir()
-        self._argv = [sys.executable, "-c", DAEMON, str(home), str(self._marks), *kills]
-        self._log = (home.parent / "daemon.log").open("ab")
-        self._closing = False
-        self.deaths = 0
-        self._process = self._spawn()
-        self._watcher = threading.Thread(target=self._watch)
-        self._watcher.start()
-
-    def close(self) -> int:
-        """End it in good order; return its exit code."""
-        self._closing = True
-        self._process.terminate()
-        self._watcher.join()
-        self._log.close()
-        return self._process.returncode
-
-    def died_at(self) -> set[str]:
-        return {mark.name for mark in self._marks.iterdir()}
-
-    def _spawn(self) -> subprocess.Popen:
-        return subprocess.Popen(self._argv, stdout=self._log, stderr=self._log)
-
-    def _watch(self) -> None:
-        while self._process.wait() == -signal.SIGKILL and not self._closing:
-            self.deaths += 1
-            self._process = self._spawn()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @pytest.mark.e2e

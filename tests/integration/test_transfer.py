@@ -26,6 +26,7 @@ from comity_common.errors import RefusalCode
 from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Decline, Endorsement, Receipt
 from comity_common.secagg.participant import Dealt, deal, header_digest
+from comity_server import transfer
 from comity_server.authority import Authority
 from comity_server.cli import app
 from comity_server.coordination import ask_status
@@ -164,6 +165,29 @@ class BreaksOff:
             threading.Event().wait(0.5)
             raise StopIteration
         return chunk
+
+
+def test_an_upload_that_grows_is_shown_with_what_is_here_of_it(running: Running) -> None:
+    until(lambda: uploaded(running) == {"inst-01", "inst-02"})
+    vault, dealt = running.manual, running.dealt
+    assert missing(vault, dealt) == [0, 1, 2, 3, 4]
+    vault.stub.PutChunks(pieces(header_digest(dealt.header), dealt.vector, [0, 3]))
+    size, here = len(dealt.vector), 2 * CHUNK_BYTES
+    home = ["--home", str(running.federation.home.path)]
+    show = ["run", "show", running.federation.agreement.federation, *home]
+    data = json.loads(CliRunner().invoke(app, [*show, "--json"]).stdout)["data"]
+    shown = {
+        one["id"]: (one["phase"], one["uploaded_bytes"], one["upload_bytes"])
+        for one in data["now"]["institutions"]
+    }
+    assert data["now"]["stage"] == "collecting"
+    assert shown["inst-00"] == ("uploading", here, size)
+    assert shown["inst-01"] == ("uploaded", size, size)
+    words = f"uploading, {100 * here // size} % of {size:,} bytes"
+    for command in (show, ["status", *home]):
+        told = CliRunner().invoke(app, command)
+        assert told.exit_code == 0, told.output
+        assert [words in line for line in told.stdout.splitlines() if "inst-00" in line] == [True]
 
 
 def test_the_operator_waits_longer_and_tells_who_is_missing_as_the_command_asks(
@@ -464,3 +488,48 @@ def chosen_group(server: bytes) -> int:
             return int.from_bytes(server[at + 4 : at + 6], "big")
         at += 4 + size
     raise AssertionError("expected a key share")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "Send",
+        *(
+            pytest.param(method, marks=pytest.mark.slow)
+            for method in ("FetchPlan", "Follow", "BeginUpload", "PutChunks", "FetchTotal")
+        ),
+    ],
+)
+def test_calls_without_a_request_hold_no_more_than_their_callers_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A listener with few threads: without a count each call would hold one and the rest wait."""
+    monkeypatch.setattr(transfer, "THREADS", CALLS_PER_INSTITUTION + 8)
+    federation = Federation.make(tmp_path / "operator", 3)
+    daemon = Daemon(federation.home.path)
+    daemon.start()
+    slow, other, _ = federation.identities.values()
+    channel, ending = slow.channel(daemon.port), threading.Event()
+    begin = channel.stream_unary(f"/comity.v1.Transfer/{method}")
+
+    def nothing() -> Iterator[bytes]:
+        ending.wait(60)
+        yield from ()
+
+    calls = [begin.future(nothing(), timeout=60) for _ in range(2 * CALLS_PER_INSTITUTION)]
+    try:
+        until(lambda: sum(call.done() for call in calls) == CALLS_PER_INSTITUTION)
+        refused = {call.code() for call in calls if call.done()}
+        assert refused == {Status.RESOURCE_EXHAUSTED}
+        with other.channel(daemon.port) as line:
+            stub = TransferStub(line)
+            for _ in range(20):
+                request = pb.FetchAgreementsRequest()
+                assert len(list(stub.FetchAgreements(request, timeout=5))) == 1
+        assert sum(call.done() for call in calls) == CALLS_PER_INSTITUTION
+    finally:
+        ending.set()
+        for call in calls:
+            call.cancel()
+        channel.close()
+        daemon.close()

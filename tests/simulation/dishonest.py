@@ -22,8 +22,8 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
-from comity_common.secagg.messages import Decline, Header, Plan, Receipt, Reveal, Survivors
-from comity_common.secagg.participant import answer, header_digest
+from comity_common.secagg.messages import Decline, Header, Plan, Receipt, Reveal, Survivors, Upload
+from comity_common.secagg.participant import answer, header_digest, upload_digest
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.unmasking import Residue, residue
 
@@ -140,6 +140,9 @@ class Dishonest(Federation):
             plan=plan_digest(self.plan),
             survivors=tuple(who),
             headers=tuple(header_digest(taken.header) for taken in chosen),
+            uploads=tuple(
+                upload_digest(decode(Upload, taken.signed_upload.body)) for taken in chosen
+            ),
         )
 
     def show(
@@ -219,5 +222,11 @@ class Dishonest(Federation):
         return [self.taken[id][versions.get(id, 0)] for id in who]
 
     def _named(self, listed: Survivors) -> list[Taken]:
-        every = {header_digest(t.header): t for own in self.taken.values() for t in own}
-        return [every[name] for name in listed.headers if name in every]
+        every = {
+            (header_digest(taken.header), upload_digest(decode(Upload, taken.signed_upload.body))):
+                taken
+            for own in self.taken.values()
+            for taken in own
+        }  # fmt: skip
+        named = zip(listed.headers, listed.uploads, strict=False)
+        return [every[name] for name in named if name in every]

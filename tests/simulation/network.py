@@ -222,6 +222,7 @@ class Vault:
         dealt: what it masked, by the plan's digest.
         lanes: per round, what it uploaded, before masking.
         totals: per certified round, the sum that it received.
+        receipts: of its uploads, as they came.
     """
 
     def __init__(self, federation: Federation, id: InstitutionId, port: int) -> None:
@@ -235,6 +236,7 @@ class Vault:
         self.bodies: list[CertificateBody] = []
         self.faults: list[str] = []
         self.deadlines: list[Deadline] = []
+        self.receipts: list[Signed] = []
         self._certificate = self.agreement.digest
         self._epoch = (0, ())
         self._opened: EpochOpen | None = None
@@ -343,7 +345,8 @@ class Vault:
         missing = chunks.missing(len(dealt.leaves), state.held)
         if missing:
             self.stub.PutChunks(pieces(name, dealt.vector, missing))
-        self.stub.FinishUpload(transfer_pb2.FinishUploadRequest(header=name))
+        receipt = self.stub.FinishUpload(transfer_pb2.FinishUploadRequest(header=name))
+        self.receipts.append(wire.signed(receipt))
 
     def begin_request(self, dealt: Dealt) -> transfer_pb2.BeginUploadRequest:
         """Sign the declaration of an upload."""
@@ -455,7 +458,6 @@ class Vault:
         body = decode(CertificateBody, messages[0].body)
         check_certificate(
             self.agreement,
-            self.id,
             plan,
             self._answered.get(body.plan),
             messages[0],

@@ -6,17 +6,18 @@
 
 import os
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from comity_common.agreement import ModelOptimizer
 from comity_common.canonical import decode, encode
 from comity_common.crypto.seal import close_box
 from comity_common.crypto.sign import Purpose
-from comity_common.errors import PeerError
+from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
-from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
+from comity_common.secagg.messages import CertificateBody, Decline, Endorsement, Plan
 from comity_common.secagg.participant import (
     _box_key,
     box_digest,
@@ -74,6 +75,7 @@ class Played:
         *,
         dropped: Collection[str] = (),
         silent: Collection[str] = (),
+        declining: Mapping[str, RefusalCode] = MappingProxyType({}),
         mischief: Mischief = lambda _world, _plan: None,
         before_reveals: Mischief = lambda _world, _plan: None,
     ) -> CertificateBody:
@@ -92,8 +94,10 @@ class Played:
             self.world.deal(plan, who, random.Random(f"{plan.round} {who}"))
         mischief(self.world, plan)
         round = Round.begin(self.store, self.uploads, self.keys, self.agreement, plan)
+        for who, code in declining.items():
+            self._decline(round, who, code)
         for who in plan.participants:
-            if who not in dropped:
+            if who not in (*dropped, *declining):
                 self._upload(round, who)
         if round.stage is Stage.COLLECTING:
             round.expire()
@@ -135,6 +139,16 @@ class Played:
         self.uploads.finish(name, who)
         round.upload(who, name)
 
+    def _decline(self, round: Round, who: InstitutionId, code: RefusalCode) -> None:
+        message = Decline(
+            agreement=self.agreement.digest,
+            round=round.plan.round,
+            plan=round.digest,
+            institution=who,
+            code=code,
+        )
+        round.decline(who, self.signing[who].sign(Purpose.DECLINE, encode(message)))
+
     def _end(self, round: Round) -> None:
         collector, plan = round.collector, round.plan
         root, model = b"", plan.model
@@ -162,20 +176,27 @@ class Played:
             self.history.endorse(self.agreement, who, signed)
 
 
-def deals_a_false_share(dealer: str, helper: str) -> Mischief:
-    """Let an institution put another share into a helper's box than the one it promised."""
+def deals_a_false_share(dealer: str, *helpers: str, key_digest: bytes | None = None) -> Mischief:
+    """Let an institution put other shares into helpers' boxes than those it promised.
+
+    Args:
+        key_digest: what it signs as the digest of these boxes' keys; None for the true ones.
+    """
 
     def mischief(world: World, plan: Plan) -> None:
-        slot, dealt = plan.participants.index(helper), world.dealt[dealer]
-        named = bytes.fromhex(plan_digest(plan))
-        chain = world.chains[dealer][helper].turn_to(plan.round)
+        dealt, named = world.dealt[dealer], bytes.fromhex(plan_digest(plan))
         name = header_digest(dealt.header)
-        key = _box_key(chain.round_key(named), dealer, helper, name)
-        false = close_box(key, bytes(32 * len(plan.participants)), bytes.fromhex(name))
-        boxes = tuple(false if k == slot else box for k, box in enumerate(dealt.boxes))
-        digests = tuple(box_digest(box) for box in boxes)
-        upload = replace(dealt.upload, boxes=digests)
-        world.dealt[dealer] = replace(dealt, boxes=boxes, upload=upload)
+        boxes, keys = list(dealt.boxes), list(dealt.upload.keys)
+        for helper in helpers:
+            slot = plan.participants.index(helper)
+            chain = world.chains[dealer][helper].turn_to(plan.round)
+            key = _box_key(chain.round_key(named), dealer, helper, name)
+            boxes[slot] = close_box(key, bytes(32 * len(plan.participants)), bytes.fromhex(name))
+            keys[slot] = keys[slot] if key_digest is None else key_digest
+        upload = replace(
+            dealt.upload, boxes=tuple(box_digest(box) for box in boxes), keys=tuple(keys)
+        )
+        world.dealt[dealer] = replace(dealt, boxes=tuple(boxes), upload=upload)
         signed = world.keys[dealer].sign(Purpose.UPLOAD, encode(upload))
         world.signed[dealer] = (world.signed[dealer][0], signed)
 

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from comity.v1 import transfer_pb2 as pb
+from comity_client.vault import Vault
 from comity_common import chunks
 from comity_common.canonical import decode, encode
 from comity_common.crypto.seal import SealingKey
 from comity_common.crypto.sign import Purpose, Signed
+from comity_common.errors import PeerError
 from comity_common.ids import Digest
-from comity_common.optimizer import state_digest
+from comity_common.optimizer import first_state, state_digest
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.masking import SEED_BYTES, sections
-from comity_common.secagg.messages import Complaint, EpochHalves, EpochKey, Upload
+from comity_common.secagg.messages import Complaint, EpochHalves, EpochKey, Plan, Upload
 from comity_common.secagg.participant import box_digest, certificate_digest, header_digest
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Phase, Stage
@@ -67,6 +69,21 @@ def test_the_same_survivors_with_another_header_of_one_get_no_second_answer(worl
     assert first.headers != second.headers
     assert world.show(world.honest[0], first) is not None
     assert world.show(world.honest[0], second) is None
+
+
+def test_the_same_headers_with_another_upload_message_of_one_get_no_second_answer(world):
+    """A colluder signs twice what is in its boxes; a helper judges one of them, once."""
+    world.collect()
+    helper = world.honest[0]
+    true = world.listing(world.roster)
+    _deal_garbage(world, helper)
+    false = world.listing(world.roster)
+    assert true.headers == false.headers
+    assert true.uploads != false.uploads
+    (complaint,) = world.show(helper, false).complaints
+    assert complaint.dealer == world.colluder
+    assert world.show(helper, true) is None  # and so never both a key and a share
+    assert world.show(helper, false).complaints == (complaint,)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -135,6 +152,65 @@ def test_no_agreement_leads_to_a_threshold_at_which_collusion_suffices():
 def test_a_plan_that_names_another_model_is_declined_by_all_who_compute_their_own(world):
     plan = replace(_plan(world, world.roster), model=Digest("9" * 64))
     assert set(world.offer(plan, world.honest).values()) == {"behind"}
+
+
+class Credulous(Vault):
+    """A real vault whose check of a plan is turned off: it takes whatever the operator signed."""
+
+    def _checked_plan(self, round, signed):
+        return decode(Plan, signed.body)
+
+
+def test_a_vault_that_takes_another_model_is_in_no_sum_and_nothing_of_it_can_be_opened(world):
+    """The operator orders a plan of another model from one vault that does not look."""
+    dupe = world.honest[1]
+    rest = [who for who in world.roster if who != dupe]
+    plan = world.collect(rest)
+    other = replace(plan, model=_believes_in_another_model(world, dupe))
+    assert world.offer(other, [dupe]) == {dupe: "taken"}
+    (theirs,) = world.taken[dupe]
+    assert theirs.header.plan == plan_digest(other) != plan_digest(plan)
+
+    collector = Collector(world.agreement, plan)
+    for who in rest:
+        own = world.taken[who][0]
+        collector.upload(own.signed_header, own.signed_upload, own.boxes)
+    with pytest.raises(PeerError, match="a header of a participant for this plan"):
+        collector.upload(theirs.signed_header, theirs.signed_upload, theirs.boxes)
+    collector.expire()
+    assert collector.survivors.survivors == tuple(rest)  # an honest operator goes on without it
+
+    full = world.listing(world.roster)
+    assert [world.show(who, full) for who in world.honest] == [None] * 4
+    ours = {who: own[0].header.commitments for who, own in world.taken.items()}
+    assert all(  # no pair of it has a seed in common, so no sum with it comes out of its masks
+        ours[dupe][world.roster.index(who)] != ours[who][world.roster.index(dupe)] for who in rest
+    )
+
+
+def test_a_vault_that_masks_for_another_model_under_this_plan_is_named_before_any_reveal(world):
+    dupe = world.honest[1]
+    other = _believes_in_another_model(world, dupe)
+    real = world.seats[dupe].inst.epochs.use
+
+    def for_the_other_model(tx, agreement, epoch, round, plan):
+        believed = replace(world.plan, model=other)
+        return real(tx, agreement, epoch, round, bytes.fromhex(plan_digest(believed)))
+
+    world.seats[dupe].inst.epochs.use = for_the_other_model
+    plan = world.collect()
+    collector = Collector(world.agreement, plan)
+    for own in world.taken.values():
+        collector.upload(own[0].signed_header, own[0].signed_upload, own[0].boxes)
+    assert collector.stage is Stage.VOID
+    assert collector.survivors is None
+    assert collector.reason == (
+        "the seeds of inst-00 and inst-01, inst-01 and inst-02, inst-01 and inst-03, "
+        "inst-01 and inst-04 differ"
+    )
+    # An operator that asks all the same gets no share: the vaults look at their own pairs.
+    listed = world.listing(world.roster)
+    assert [world.show(who, listed) for who in world.honest] == [None] * 4
 
 
 def test_a_plan_of_a_dead_round_and_a_plan_shown_again_make_no_second_upload(world):
@@ -420,6 +496,14 @@ def _plan(world: Dishonest, who):
         model=world.agreement.model.initial_state,
         nonce=os.urandom(16),
     )
+
+
+def _believes_in_another_model(world: Dishonest, who) -> Digest:
+    """Turn a vault's check of plans off and give it a model of its own."""
+    seat = world.seats[who]
+    seat.vault.__class__ = Credulous
+    state = first_state(np.ones(LANES, np.float32), world.agreement.aggregation)
+    return seat.inst.models.save(world.agreement.digest, state)
 
 
 def _dealt_again(world: Dishonest) -> int:

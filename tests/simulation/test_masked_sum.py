@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -59,6 +60,86 @@ def test_every_dropout_and_silence_within_bounds_gives_the_exact_sum(n, seed, da
     expected = sum(world.clear[who] for who in rest)
     assert np.array_equal(total, expected)
     assert np.all(canaries == len(rest))
+
+
+class Patterns:
+    """One round in which everybody has dealt, replayed for any set of absent and of silent ones."""
+
+    def __init__(self, n: int, collusion: int) -> None:
+        self.world = World.of(n, collusion=collusion, lanes=6)
+        self.plan = self.world.plan()
+        for who in self.plan.participants:
+            self.world.deal(self.plan, who, random.Random(who))
+
+    def dropouts(self) -> list[tuple[str, ...]]:
+        """Return every set of institutions whose absence a round survives."""
+        most = len(self.plan.participants) - self.plan.minimum
+        return [
+            absent
+            for count in range(most + 1)
+            for absent in itertools.combinations(self.plan.participants, count)
+        ]
+
+    def silences(self, survivors: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return every set of |S| − t survivors, so that the others are any t."""
+        return list(itertools.combinations(survivors, len(survivors) - self.plan.threshold))
+
+    def survivors(self, absent: tuple[str, ...]) -> list[str]:
+        """Return who is there."""
+        return [who for who in self.plan.participants if who not in absent]
+
+    def check(self, absent: tuple[str, ...], silences: Iterable[tuple[str, ...]]) -> int:
+        """Open the sum over those who are there for each set of silent ones; return how many."""
+        survivors, reveals, count = self.survivors(absent), {}, 0
+        expected = sum(self.world.clear[who] for who in survivors)
+        for silent in silences:
+            collector = Collector(self.world.agreement, self.plan)
+            for who in survivors:
+                collector.upload(*self.world.signed[who], self.world.dealt[who].boxes)
+            if absent:
+                collector.expire()
+            for who in survivors:
+                if who not in silent:
+                    if who not in reveals:
+                        reveals[who] = self.world.reveal(self.plan, who, collector.survivors)
+                    assert collector.stage is Stage.REVEALING  # not with one reveal less
+                    collector.reveal(reveals[who])
+            total, canaries = self.world.total(collector)
+            assert np.array_equal(total, expected), (absent, silent)
+            assert np.all(canaries == len(survivors)), (absent, silent)
+            count += 1
+        return count
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "patterns"), [(3, 1, 1), (4, 1, 1), (5, 1, 10), (7, 1, 84), (7, 2, 14)]
+)
+def test_every_pattern_of_dropouts_and_silences_gives_the_exact_sum(n, c, patterns):
+    rounds = Patterns(n, c)
+    assert patterns == sum(
+        rounds.check(absent, rounds.silences(rounds.survivors(absent)))
+        for absent in rounds.dropouts()
+    )
+
+
+def test_a_sample_of_the_patterns_of_ten_gives_the_exact_sum():
+    rounds, chance = Patterns(10, 2), random.Random(10)
+    for absent in chance.sample(rounds.dropouts(), 12):
+        silences = rounds.silences(rounds.survivors(absent))
+        rounds.check(absent, chance.sample(silences, min(2, len(silences))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("c", [1, 2])
+def test_every_pattern_of_dropouts_and_silences_among_ten_gives_the_exact_sum(c):
+    rounds = Patterns(10, c)
+    assert (
+        sum(
+            rounds.check(absent, rounds.silences(rounds.survivors(absent)))
+            for absent in rounds.dropouts()
+        )
+        == 960
+    )
 
 
 def test_losing_two_of_five_voids_the_round_and_no_reveal_is_ever_asked_for():

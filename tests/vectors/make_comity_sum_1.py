@@ -55,6 +55,7 @@ from comity_common.secagg.participant import (
     certificate_digest,
     header_digest,
     list_digest,
+    upload_digest,
 )
 from comity_common.secagg.plan import plan_digest
 
@@ -65,8 +66,8 @@ KEY = bytes(range(32))
 PARTS = ((), (b"",), (b"a", b"b"), (b"ab",))
 
 HASHED = [
-    "agreement", "plan", "header", "survivors", "certificate", "commit", "share", "box", "box-key",
-    "half", "pair-salt", "epoch-view", "chunk", "chunks", "ctx", "vector",
+    "agreement", "plan", "header", "upload", "survivors", "certificate", "commit", "share", "box",
+    "box-key", "half", "pair-salt", "epoch-view", "chunk", "chunks", "ctx", "vector",
     *(f"sign/{purpose}" for purpose in Purpose),
 ]  # fmt: skip
 EXPANDED = ["ratchet", "round", "pair-mask", "box-root", "box", "ctr"]
@@ -192,8 +193,14 @@ def messages() -> dict[str, Any]:
         commitments=tuple(bytes([k]) * 32 for k in (1, 2, 3)),
         shares=tuple(bytes([k]) * 32 for k in (4, 5, 6)),
     )
+    upload = Upload(
+        header=header_digest(header), boxes=(b"\x01", b"", b"\x02"), keys=(b"", b"", b"")
+    )
     survivors = Survivors(
-        plan=NAMED, survivors=(A, B, C), headers=(Digest("e5" * 32),) * 2 + (header_digest(header),)
+        plan=NAMED,
+        survivors=(A, B, C),
+        headers=(Digest("e5" * 32),) * 2 + (header_digest(header),),
+        uploads=(Digest("e6" * 32),) * 2 + (upload_digest(upload),),
     )
     certificate = CertificateBody(
         agreement=PLAN.agreement,
@@ -221,7 +228,7 @@ def messages() -> dict[str, Any]:
         EpochView(**epoch, institution=A, view=Digest("f6" * 32)),
         PLAN,
         header,
-        Upload(header=header_digest(header), boxes=(b"\x01", b"", b"\x02"), keys=(b"", b"", b"")),
+        upload,
         Receipt(header=header_digest(header)),
         Deadline(plan=NAMED, until=1_800_000_000),
         survivors,
@@ -248,6 +255,7 @@ def messages() -> dict[str, Any]:
         "bytes": {type(message).__name__: encode(message).decode() for message in every},
         "plan": NAMED,
         "header": header_digest(header),
+        "upload": upload_digest(upload),
         "list": list_digest(survivors),
         "certificate": certificate_digest(certificate),
         "void": certificate_digest(void),

@@ -41,6 +41,8 @@ class EntryKind(StrEnum):
     BUDGET_CHARGE = "budget.charge"
     BUDGET_REFUND = "budget.refund"
     ROUND_JOIN = "round.join"
+    ROUND_COMPLAINT = "round.complaint"
+    ROUND_VOID = "round.void"
     EGRESS = "egress"
     INGRESS = "ingress"
     SELFTEST = "selftest"
@@ -200,6 +202,51 @@ class RoundJoin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundComplaint:
+    """This institution found a false share in the boxes of some dealers, and said so.
+
+    Whether others could see it too is in the certificate's reason.
+
+    Attributes:
+        dealers: they, at least one, in order.
+    """
+
+    agreement: Digest
+    epoch: int
+    round: int
+    plan: Digest
+    dealers: tuple[InstitutionId, ...]
+
+    def __post_init__(self) -> None:
+        _check_digest(self.agreement)
+        _check_digest(self.plan)
+        _check_counters(self.epoch, self.round)
+        if not self.dealers or list(self.dealers) != sorted(set(self.dealers)):
+            raise LocalError("expected dealers in order, each once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundVoid:
+    """A round ended without a sum.
+
+    Attributes:
+        reason: in the words of the operator's certificate, cut at 500 characters.
+    """
+
+    agreement: Digest
+    epoch: int
+    round: int
+    plan: Digest
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_digest(self.agreement)
+        _check_digest(self.plan)
+        _check_counters(self.epoch, self.round)
+        _check_text(self.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
     """A message is about to leave the vault; written before the socket is.
 
@@ -320,6 +367,8 @@ Body = (
     | BudgetReserve
     | BudgetCharge
     | RoundJoin
+    | RoundComplaint
+    | RoundVoid
     | Egress
     | Ingress
     | Refused
@@ -336,6 +385,8 @@ BODIES: dict[EntryKind, type[Body]] = {
     EntryKind.BUDGET_RESERVE: BudgetReserve,
     EntryKind.BUDGET_CHARGE: BudgetCharge,
     EntryKind.ROUND_JOIN: RoundJoin,
+    EntryKind.ROUND_COMPLAINT: RoundComplaint,
+    EntryKind.ROUND_VOID: RoundVoid,
     EntryKind.EGRESS: Egress,
     EntryKind.INGRESS: Ingress,
     EntryKind.REFUSAL: Refused,

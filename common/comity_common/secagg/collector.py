@@ -25,16 +25,18 @@ from comity_common.secagg.messages import (
 )
 from comity_common.secagg.participant import (
     box_digest,
-    disagreeing_pair,
+    complaints,
+    disagreeing_pairs,
     header_digest,
     is_justified,
     read_header,
     read_reveal,
     read_upload,
+    upload_digest,
 )
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import OPERATOR, Event, Stage, advance
-from comity_common.secagg.unmasking import Residue, residue
+from comity_common.secagg.unmasking import ClosedSeeds, Residue, residue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ class Collector:
             return
         if self.stage is not Stage.COLLECTING:
             raise PeerError(f"expected no upload of a round that is {self.stage}")
-        upload = read_upload(self.agreement, header, signed_upload)
+        upload = read_upload(self.agreement, self.plan, header, signed_upload)
         if upload.boxes != tuple(box_digest(box) for box in boxes):
             raise PeerError("expected the boxes that were signed with this header")
         self.declined.pop(header.institution, None)
@@ -187,14 +189,15 @@ class Collector:
             )
             return
         headers = {party: self.uploads[party].header for party in listed}
-        disagreeing = disagreeing_pair(self.plan, headers)
-        if disagreeing is not None:
-            self.fail(reasons.unlike_seeds(*disagreeing))
+        disagreeing = disagreeing_pairs(self.plan, headers)
+        if disagreeing:
+            self.fail(reasons.unlike_seeds(disagreeing))
             return
         self.survivors = Survivors(
             plan=self._digest,
             survivors=listed,
             headers=tuple(header_digest(headers[party]) for party in listed),
+            uploads=tuple(upload_digest(self.uploads[party].upload) for party in listed),
         )
         self.stage = advance(OPERATOR, self.stage, Event.ENOUGH)
 
@@ -224,9 +227,9 @@ class Collector:
                     headers,
                     self.reveals,
                 )
-            except PeerError:
+            except ClosedSeeds as closed:
                 if last:
-                    self.fail(reasons.FALSE_REVEALS)
+                    self.fail(reasons.false_reveals(closed.dealers, complaints(self.reveals)))
                 return
             self.stage = advance(OPERATOR, self.stage, Event.UNMASKED)
         elif last:

@@ -147,11 +147,14 @@ class Survivors:
 
     Attributes:
         headers: digest of each survivor's header, in the order of `survivors`.
+        uploads: digest of each survivor's upload message, so that a complaint stands on boxes that
+            the operator, too, has signed for.
     """
 
     plan: Digest
     survivors: tuple[InstitutionId, ...]
     headers: tuple[Digest, ...]
+    uploads: tuple[Digest, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ vector again or to open anybody else's.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -180,8 +181,13 @@ def deal_by_windows(
     )
 
 
+def upload_digest(upload: Upload) -> Digest:
+    """Name an upload message."""
+    return Digest(digest("upload", encode(upload)).hex())
+
+
 def list_digest(survivors: Survivors) -> Digest:
-    """Name a survivor list: plan, survivors and all their headers."""
+    """Name a survivor list: plan, survivors, all their headers and upload messages."""
     return Digest(digest("survivors", encode(survivors)).hex())
 
 
@@ -212,20 +218,20 @@ def answer(
     chosen = listed_headers(agreement, plan, survivors, headers)
     if me not in chosen or header_digest(chosen[me]) != held.header:
         raise PeerError("expected my own header, the one that I stored, among the survivors")
-    if {len(boxes), len(uploads)} != {len(survivors.survivors)}:
-        raise PeerError("expected one upload message and one box per survivor")
+    if len(boxes) != len(survivors.survivors):
+        raise PeerError("expected one box per survivor")
     _check_pairs(plan, me, chosen)
+    promised = listed_uploads(agreement, plan, survivors, chosen, uploads)
 
     position = plan.participants.index(me)
     dropped = [k for k, party in enumerate(plan.participants) if party not in chosen]
     shares, complaints = [], []
-    for (dealer, header), signed, box in zip(chosen.items(), uploads, boxes, strict=True):
+    for (dealer, header), box in zip(chosen.items(), boxes, strict=True):
         slot = plan.participants.index(dealer)
         if dealer == me:
             share = held.own_share
         else:
-            upload = read_upload(agreement, header, signed)
-            if upload.boxes[position] != box_digest(box):
+            if promised[dealer].boxes[position] != box_digest(box):
                 raise PeerError(f"expected the box that {dealer} signed for")
             key = expand(held.box_roots[slot], "box", _aad(header_digest(header)))
             opened = _opened(key, box, header, position)
@@ -253,7 +259,9 @@ def is_justified(
 ) -> bool:
     """Judge a complaint as anyone can: does the promised key open the box to a false share?
 
-    A key that the dealer did not sign for proves nothing, so no dealer can be framed.
+    A key that the dealer did not sign for proves nothing, so no dealer can be framed. A dealer that
+    signs for another key than the one it boxed with is therefore not named by one complaint: helper
+    and dealer alone know which key is right. See `reasons.false_reveals` for what is said then.
     """
     position = plan.participants.index(helper)
     if digest("box-key", complaint.box_key) != upload.keys[position]:
@@ -263,7 +271,6 @@ def is_justified(
 
 def check_certificate(
     agreement: Agreement,
-    me: InstitutionId,
     plan: Plan | None,
     answered: Survivors | None,
     certificate: Signed,
@@ -368,6 +375,34 @@ def listed_headers(
     return checked
 
 
+def listed_uploads(
+    agreement: Agreement,
+    plan: Plan,
+    survivors: Survivors,
+    headers: Mapping[InstitutionId, Header],
+    uploads: Sequence[Signed],
+) -> dict[InstitutionId, Upload]:
+    """Verify the upload messages of those whom a survivor list names.
+
+    Args:
+        headers: of all survivors, verified, in order.
+
+    Raises:
+        PeerError: one is missing, not its sender's, or another than the list names.
+    """
+    if {len(uploads), len(survivors.uploads)} != {len(headers)}:
+        raise PeerError("expected one upload message per survivor")
+    checked = {}
+    for (party, header), named, signed in zip(
+        headers.items(), survivors.uploads, uploads, strict=True
+    ):
+        upload = read_upload(agreement, plan, header, signed)
+        if upload_digest(upload) != named:
+            raise PeerError(f"expected the listed upload message of {party}")
+        checked[party] = upload
+    return checked
+
+
 def read_header(agreement: Agreement, plan: Plan, signed: Signed) -> Header:
     """Verify a participant's header.
 
@@ -390,17 +425,22 @@ def read_header(agreement: Agreement, plan: Plan, signed: Signed) -> Header:
     return header
 
 
-def read_upload(agreement: Agreement, header: Header, signed: Signed) -> Upload:
+def read_upload(agreement: Agreement, plan: Plan, header: Header, signed: Signed) -> Upload:
     """Verify the message that promises the boxes of a header.
 
     Raises:
-        PeerError: unsigned, of another header, or with lists of a wrong length.
+        PeerError: unsigned, of another header, or without the digests of one box and one key for
+            every other participant.
     """
     identity = agreement.party(header.institution).identity
     upload = decode(Upload, verify(identity.ed25519, identity.mldsa44, Purpose.UPLOAD, signed))
     n = len(header.shares)
     if upload.header != header_digest(header) or (len(upload.boxes), len(upload.keys)) != (n, n):
         raise PeerError(f"expected the upload of {header.institution} with this header")
+    sizes = [0 if party == header.institution else 32 for party in plan.participants]
+    for digests in (upload.boxes, upload.keys):
+        if [len(item) for item in digests] != sizes:
+            raise PeerError("expected digests of a box and its key for every other participant")
     return upload
 
 
@@ -418,24 +458,36 @@ def read_reveal(agreement: Agreement, survivors: Survivors, signed: Signed) -> R
     verify(identity.ed25519, identity.mldsa44, Purpose.REVEAL, signed)
     if len(message.shares) != len(listed):
         raise PeerError("expected shares of every survivor")
-    if not {complaint.dealer for complaint in message.complaints} <= set(listed):
-        raise PeerError("expected complaints about survivors")
+    about = [complaint.dealer for complaint in message.complaints]
+    if len(set(about)) != len(about) or not set(about) <= set(listed) - {message.institution}:
+        raise PeerError("expected complaints about other survivors, one about each")
     return message
 
 
-def disagreeing_pair(
+def complaints(
+    reveals: Mapping[InstitutionId, Reveal],
+) -> list[tuple[InstitutionId, InstitutionId]]:
+    """Return dealer and helper of every complaint."""
+    return [
+        (complaint.dealer, helper)
+        for helper, reveal in reveals.items()
+        for complaint in reveal.complaints
+    ]
+
+
+def disagreeing_pairs(
     plan: Plan, headers: Mapping[InstitutionId, Header]
-) -> tuple[InstitutionId, InstitutionId] | None:
-    """Find two institutions that committed to unlike seeds; None if all agree.
+) -> list[tuple[InstitutionId, InstitutionId]]:
+    """Find every two institutions that committed to unlike seeds, in order.
 
     Such a pair had unlike plans, models or keys, and its masks would not cancel.
     """
     slot = {party: k for k, party in enumerate(plan.participants)}
-    for a in sorted(headers):
-        for b in sorted(headers):
-            if a < b and headers[a].commitments[slot[b]] != headers[b].commitments[slot[a]]:
-                return a, b
-    return None
+    return [
+        (a, b)
+        for a, b in combinations(sorted(headers), 2)
+        if headers[a].commitments[slot[b]] != headers[b].commitments[slot[a]]
+    ]
 
 
 def box_digest(box: bytes) -> bytes:

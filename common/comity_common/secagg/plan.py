@@ -89,45 +89,45 @@ def check_plan(agreement: Agreement, standing: Standing, plan: Plan) -> None:
     Raises:
         Refusal: STALE_ROUND, BEHIND or PLAN.
     """
-    participants = plan.participants
     if plan.epoch != standing.epoch or plan.round <= standing.newest:
         raise Refusal(
             RefusalCode.STALE_ROUND,
             f"expected epoch {standing.epoch} and a round after {standing.newest}, "
             f"got {plan.epoch} and {plan.round}",
         )
-    if plan.round > agreement.schedule.attempts:
-        raise Refusal(
-            RefusalCode.PLAN,
-            f"expected at most {agreement.schedule.attempts} rounds, spare ones in",
-        )
-    if list(participants) != sorted(set(participants)) or standing.me not in participants:
-        raise Refusal(RefusalCode.PLAN, "expected participants in order, each once, me among them")
-    if not set(participants) <= set(standing.members):
-        raise Refusal(RefusalCode.PLAN, "expected participants of this key epoch")
-    if len(participants) < agreement.aggregation.min_participants:
-        raise Refusal(
-            RefusalCode.PLAN,
-            f"expected at least {agreement.aggregation.min_participants} participants, "
-            f"got {len(participants)}",
-        )
+    if standing.me not in plan.participants or not set(plan.participants) <= set(standing.members):
+        raise Refusal(RefusalCode.PLAN, "expected participants of this key epoch, me among them")
     if (plan.previous, plan.model) != (standing.certificate, standing.model):
         raise Refusal(RefusalCode.BEHIND, "expected the certificate and the model that I computed")
-    if len(plan.nonce) != NONCE_BYTES or plan != _own(agreement, plan):
-        raise Refusal(RefusalCode.PLAN, "expected the terms that the agreement prescribes")
+    try:
+        check_terms(agreement, plan)
+    except PeerError as error:
+        raise Refusal(RefusalCode.PLAN, str(error)) from None
 
 
 def check_terms(agreement: Agreement, plan: Plan) -> None:
-    """Check a plan of which only the terms can be checked: of a round that one was not in.
+    """Check all of a plan that an agreement says, whoever reads it, also of a round long ago.
 
     Raises:
         PeerError: it is not what the agreement prescribes for some participants of its roster.
     """
     participants = plan.participants
-    known = list(participants) == sorted(set(participants) & set(agreement.roster))
-    enough = len(participants) >= agreement.aggregation.min_participants
-    if not (known and enough and plan == _own(agreement, plan)):
-        raise PeerError("expected a plan that the agreement prescribes")
+    if list(participants) != sorted(set(participants) & set(agreement.roster)):
+        raise PeerError("expected participants of the roster in order, each once")
+    least = agreement.aggregation.min_participants
+    if len(participants) < least:
+        raise PeerError(f"expected at least {least} participants, got {len(participants)}")
+    if not 1 <= plan.round <= agreement.schedule.attempts or plan.epoch < 1:
+        raise PeerError(
+            f"expected a round of 1 to {agreement.schedule.attempts}, spare ones in, of a key epoch"
+        )
+    if len(plan.nonce) != NONCE_BYTES:
+        raise PeerError(f"expected a nonce of {NONCE_BYTES} bytes")
+    first = (agreement.digest, agreement.model.initial_state)
+    if plan.round == 1 and (plan.previous, plan.model) != first:
+        raise PeerError("expected the first round to begin with the agreement and its model")
+    if plan != _own(agreement, plan):
+        raise PeerError("expected the terms that the agreement prescribes")
 
 
 def _own(agreement: Agreement, plan: Plan) -> Plan | None:

@@ -5,7 +5,7 @@ survivors' self masks and the masks of pairs whose other half was dropped; revea
 of exactly these seeds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
 
@@ -18,7 +18,8 @@ from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import CANARIES, SEED_BYTES, Masks, commitment
 from comity_common.secagg.messages import Header, Plan, Reveal
 
-MAX_SUBSETS = 1024  # of reveals tried, when one holds a false share
+MAX_SUBSETS = 1024  # of t shares tried for one dealer, when some are false
+MAX_CLOSED = 4  # dealers named whose seeds stay closed; the search for more ends there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,20 @@ class Residue:
         )
 
 
+class ClosedSeeds(PeerError):
+    """No t reveals open the seeds of some dealers.
+
+    Attributes:
+        dealers: they, in order, up to `MAX_CLOSED`.
+    """
+
+    def __init__(self, dealers: Sequence[InstitutionId], threshold: int) -> None:
+        super().__init__(
+            f"expected {threshold} reveals that fit the commitments of {', '.join(dealers)}"
+        )
+        self.dealers = tuple(dealers)
+
+
 def residue(
     plan: Plan,
     plan_digest: bytes,
@@ -50,29 +65,41 @@ def residue(
 ) -> Residue:
     """Interpolate every seed that still masks the sum and check it against its commitment.
 
+    Each dealer's seeds are opened by any t reveals that fit them, not all by the same t: whoever
+    holds a false share of one dealer still helps with the others.
+
     Raises:
-        PeerError: fewer than t reveals, or no t of them agree with the commitments.
+        PeerError: fewer than t reveals.
+        ClosedSeeds: no t of them agree with the commitments of some dealers.
     """
+    if len(reveals) < plan.threshold:
+        raise PeerError(f"expected {plan.threshold} reveals, got {len(reveals)}")
     dropped = [party for party in plan.participants if party not in survivors]
-    for chosen in _subsets(sorted(reveals), plan.threshold):
-        seeds = {}
-        for position, dealer in enumerate(survivors):
-            slots = _slots(plan, dealer, position, chosen, reveals, 1 + len(dropped))
-            if not _matches(plan, plan_digest, headers[dealer], dealer, dropped, slots):
-                break
-            seeds[dealer] = slots
-        else:
-            pairs = [
-                (dealer < other, seed)
-                for dealer, slots in seeds.items()
-                for other, seed in zip(dropped, slots[1:], strict=True)
-            ]
-            return Residue(
-                self_seeds=tuple(slots[0] for slots in seeds.values()),
-                added_pairs=tuple(seed for added, seed in pairs if added),
-                subtracted_pairs=tuple(seed for added, seed in pairs if not added),
-            )
-    raise PeerError(f"expected {plan.threshold} reveals that fit the commitments")
+    helpers = sorted(reveals)
+    seeds: dict[InstitutionId, list[bytes]] = {}
+    closed: list[InstitutionId] = []
+    for position, dealer in enumerate(survivors):
+        shares = {helper: reveals[helper].shares[position] for helper in helpers}
+        slots = [plan.participants.index(party) for party in (dealer, *dropped)]
+        expected = [headers[dealer].commitments[slot] for slot in slots]
+        chosen, opened = _opened(plan, plan_digest, shares, expected)
+        if opened:
+            seeds[dealer] = opened
+            helpers.sort(key=lambda helper: helper not in chosen)  # who was right comes first
+        elif len(closed := [*closed, dealer]) == MAX_CLOSED:
+            break
+    if closed:
+        raise ClosedSeeds(closed, plan.threshold)
+    pairs = [
+        (dealer < other, seed)
+        for dealer, slots in seeds.items()
+        for other, seed in zip(dropped, slots[1:], strict=True)
+    ]
+    return Residue(
+        self_seeds=tuple(slots[0] for slots in seeds.values()),
+        added_pairs=tuple(seed for added, seed in pairs if added),
+        subtracted_pairs=tuple(seed for added, seed in pairs if not added),
+    )
 
 
 def check_canaries(
@@ -87,36 +114,22 @@ def check_canaries(
         raise PeerError(f"expected every canary lane to count {survivors} survivors")
 
 
-def _subsets(helpers: list[InstitutionId], size: int) -> Iterator[tuple[InstitutionId, ...]]:
-    return islice(combinations(helpers, size), MAX_SUBSETS)
-
-
-def _slots(
-    plan: Plan,
-    dealer: InstitutionId,
-    position: int,
-    chosen: tuple[InstitutionId, ...],
-    reveals: Mapping[InstitutionId, Reveal],
-    count: int,
-) -> list[bytes]:
-    shares = {
-        plan.participants.index(helper): reveals[helper].shares[position] for helper in chosen
-    }
-    if any(len(share) != count * SEED_BYTES for share in shares.values()):
-        return []
-    joined = combine(shares)
-    return [joined[start : start + SEED_BYTES] for start in range(0, len(joined), SEED_BYTES)]
-
-
-def _matches(
+def _opened(
     plan: Plan,
     plan_digest: bytes,
-    header: Header,
-    dealer: InstitutionId,
-    dropped: Sequence[InstitutionId],
-    slots: Sequence[bytes],
-) -> bool:
-    if not slots:
-        return False
-    expected = [header.commitments[plan.participants.index(party)] for party in (dealer, *dropped)]
-    return expected == [commitment(plan_digest, seed) for seed in slots]
+    shares: Mapping[InstitutionId, bytes],
+    expected: Sequence[bytes],
+) -> tuple[tuple[InstitutionId, ...], list[bytes]]:
+    """Find t shares of one dealer whose seeds have the expected commitments.
+
+    Returns:
+        whose shares they are, and the seeds; nobody and none if no t of them fit.
+    """
+    size = len(expected) * SEED_BYTES
+    usable = [helper for helper, share in shares.items() if len(share) == size]
+    for chosen in islice(combinations(usable, plan.threshold), MAX_SUBSETS):
+        joined = combine({plan.participants.index(helper): shares[helper] for helper in chosen})
+        seeds = [joined[start : start + SEED_BYTES] for start in range(0, size, SEED_BYTES)]
+        if [commitment(plan_digest, seed) for seed in seeds] == list(expected):
+            return chosen, seeds
+    return (), []

@@ -85,6 +85,7 @@ def show(
         if watch:
             _watch(operator, record.agreement.digest)
         data = _summary(operator, operator.agreements.find(record.agreement.digest))
+        data["now"] = _now(operator, data)
     succeed(data, as_json=json_, text=_in_words(data))
 
 
@@ -192,14 +193,32 @@ def _watch(operator: "Operator", digest: Any) -> None:
 
 
 def _doing(operator: "Operator") -> str:
+    from comity_server import progress
     from comity_server.coordination import ask_status
 
     try:
         status = ask_status(operator.home.socket)
     except LocalError:
         return "the server does not answer; comity server start"
-    phases = [f"{one['id']} {one['phase']}" for one in status["institutions"] if one["phase"]]
+    phases = [
+        f"{one['id']} {progress.in_words(one)}" for one in status["institutions"] if one["phase"]
+    ]
     return f"{status['stage']}: {', '.join(phases)}" if phases else str(status["stage"])
+
+
+def _now(operator: "Operator", data: dict[str, Any]) -> dict[str, Any] | None:
+    """Return stage and institutions of a run that is going on; None if none or nobody answers."""
+    from comity_server.coordination import ask_status
+
+    if data["state"] != "running":
+        return None
+    try:
+        status = ask_status(operator.home.socket)
+    except LocalError:
+        return None
+    if status["agreement"] != data["agreement"]:
+        return None
+    return {"stage": status["stage"], "institutions": status["institutions"]}
 
 
 def _summary(operator: "Operator", record: "AgreementRecord") -> dict[str, Any]:
@@ -237,4 +256,16 @@ def _in_words(data: dict[str, Any]) -> str:
         f"{data['federation']}: {data['state']}, {data['certified']} of {data['of_rounds']} rounds "
         f"certified{': ' + data['reason'] if data['reason'] else ''}"
     )
-    return "\n".join([head, *map(_round_in_words, data["rounds"]), f"models: {data['model']}"])
+    rounds = map(_round_in_words, data["rounds"])
+    return "\n".join([head, *rounds, *_now_in_words(data.get("now")), f"models: {data['model']}"])
+
+
+def _now_in_words(now: dict[str, Any] | None) -> list[str]:
+    from comity_server import progress
+
+    if now is None:
+        return []
+    lines = [
+        f"  {one['id']:<24} {progress.in_words(one)}" for one in now["institutions"] if one["phase"]
+    ]
+    return [f"now: {now['stage']}", *lines]

@@ -82,6 +82,8 @@ def unit(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
 def _in_words(state: dict[str, Any]) -> str:
     from datetime import UTC, datetime
 
+    from comity_server import progress
+
     lines = [
         f"{state['stage']} · round {state['round']} of at most {state['attempts']}"
         f" · {state['certified']} of {state['of_rounds']} certified"
@@ -93,7 +95,7 @@ def _in_words(state: dict[str, Any]) -> str:
         lines.append(f"uploads are waited for until {until} at least")
     for one in state["institutions"]:
         here = "connected" if one["connected"] else "away"
-        lines.append(f"  {one['id']:<24} {here:<10} {one['phase']}")
+        lines.append(f"  {one['id']:<24} {here:<10} {progress.in_words(one)}")
     for one in state["rounds"]:
         end = f"void: {one['reason']}" if one["void"] else ", ".join(one["survivors"])
         lines.append(f"  {one['n']:>4}  {one['seconds']:>8.1f} s  {end}")

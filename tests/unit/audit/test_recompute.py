@@ -25,9 +25,9 @@ from comity_common import chunks
 from comity_common.agreement import ModelOptimizer
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose
-from comity_common.errors import Problem
+from comity_common.errors import Problem, RefusalCode
 from comity_common.fixedpoint import RING_WIDTHS
-from comity_common.secagg.messages import CertificateBody, Complaint, Reveal
+from comity_common.secagg.messages import CertificateBody, Complaint, Decline, Reveal
 from comity_common.secagg.participant import certificate_digest
 from comity_common.words import agreement_words
 
@@ -128,6 +128,41 @@ def test_models_and_endorsements_may_be_left_out_and_are_then_not_checked(stored
     absent = [step.name for step in steps if step.outcome is Outcome.ABSENT]
     assert absent == ["model", "endorsements"]
     assert verdict(steps) is Verdict.UNANCHORED
+
+
+def test_who_declined_is_told_with_the_reason_that_it_signed(tmp_path: Path) -> None:
+    played = Played(tmp_path / "operator", 5)
+    assert played.round(declining={"inst-02": RefusalCode.BUDGET}).survivors
+    few = {"inst-00": RefusalCode.POLICY, "inst-03": RefusalCode.INTERRUPTED}
+    assert played.round(declining=few).reason == "3 of 5 uploads arrived, 4 are needed"
+    for number, words in ((1, "inst-02 (budget)"), (2, "inst-00 (policy), inst-03 (interrupted)")):
+        steps = recomputed(played.export(number, tmp_path / str(number)))
+        assert {step.outcome for step in steps} <= {
+            Outcome.HOLDS, Outcome.UNANCHORED, Outcome.ABSENT, Outcome.WORD,
+        }  # fmt: skip
+        assert [step.detail.endswith(f"; declined: {words}") for step in steps].count(True) == 1
+
+
+@pytest.mark.parametrize("forge", ["another's", "unsigned", "of another round", "who uploaded"])
+def test_a_decline_that_its_institution_did_not_sign_for_this_round_is_false(
+    tmp_path: Path, forge: str
+) -> None:
+    played = Played(tmp_path / "operator", 5)
+    assert played.round(declining={"inst-02": RefusalCode.BUDGET}).survivors
+    stored = played.export(1, tmp_path / "round")
+    stem = stored / "declines/inst-02"
+    message = decode(Decline, stem.with_suffix(".json").read_bytes())
+    if forge == "another's":
+        sign(played, stem, Purpose.DECLINE, encode(message), "inst-01")
+    elif forge == "unsigned":
+        stem.with_suffix(".sig").write_bytes(bytes(64))
+    elif forge == "of another round":
+        sign(played, stem, Purpose.DECLINE, encode(replace(message, round=2)), "inst-02")
+    else:
+        stem = stored / "declines/inst-01"
+        forged = replace(message, institution="inst-01")
+        sign(played, stem, Purpose.DECLINE, encode(forged), "inst-01")
+    assert f"declines/{stem.name}" in finding(stored)
 
 
 # What was tampered with
@@ -448,6 +483,23 @@ def test_a_complaint_with_a_key_that_the_dealer_did_not_sign_for_is_not_believed
     found = finding(stored)
     assert "it says that inst-01 dealt a false share to inst-03" in found
     assert "what is here shows" in found
+
+
+def test_a_round_void_by_complaints_without_proof_is_recomputed_with_their_words(
+    tmp_path: Path,
+) -> None:
+    played = Played(tmp_path / "operator", 4)
+    mischief = deals_a_false_share("inst-01", "inst-03", key_digest=bytes(32))
+    body = played.round(mischief=mischief)
+    assert body.reason == (
+        "the reveals do not fit the commitments of inst-01; "
+        "complaints without proof: inst-03 about inst-01"
+    )
+    stored = played.export(1, tmp_path / "round")
+    assert finding(stored) == ""
+    silent = replace(body, reason="the reveals do not fit the commitments of inst-02")
+    sign(played, stored / "certificate", Purpose.CERTIFICATE, encode(silent))
+    assert "commitments of inst-01; complaints without proof" in finding(stored)
 
 
 def test_a_box_that_the_dealer_did_not_sign_for_blames_nobody(

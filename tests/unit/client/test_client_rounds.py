@@ -30,7 +30,8 @@ UPLOAD = StoredUpload(
     leaves=(b"leaf",),
 )
 HELD = Held(header=Digest("c" * 64), own_share=b"own share", box_roots=(b"", b"root", b"root"))
-LISTED = Survivors(plan=PLANNED, survivors=tuple(IDS), headers=tuple(Digest(c * 64) for c in "def"))
+NAMES = tuple(Digest(c * 64) for c in "def")
+LISTED = Survivors(plan=PLANNED, survivors=tuple(IDS), headers=NAMES, uploads=NAMES)
 REVEAL = Signed(body=b"reveal", signature=b"signature")
 
 

@@ -351,13 +351,16 @@ def test_after_a_void_round_the_true_certificate_of_it_changes_nothing(fresh: En
     [{"previous": Digest("0" * 64)}, {"model": Digest("0" * 64)}],
     ids=lambda changes: next(iter(changes)),
 )
+@pytest.mark.parametrize(
+    ("round", "why"), [(1, "the first round to begin"), (2, "follows the last one that I know")]
+)
 def test_a_round_that_does_not_follow_my_last_one_is_refused(
-    ended: Ended, changes: dict[str, Any]
+    ended: Ended, changes: dict[str, Any], round: int, why: str
 ) -> None:
-    plan = replace(ended.plan, **changes)
-    body = replace(ended.body, plan=plan_digest(plan))
+    plan = replace(ended.plan, round=round, **changes)
+    body = replace(ended.body, round=round, plan=plan_digest(plan))
     messages = [ended.certificate(body), ended.signed_plan(plan), *ended.endorsements(body)]
-    ended.refuse(ended.absent, messages, "follows the last one that I know")
+    ended.refuse(ended.absent, messages, why)
 
 
 def test_the_first_rounds_history_cannot_be_told_twice_under_another_number(fresh: Ended) -> None:

@@ -592,7 +592,8 @@ GARBAGE: dict[str, Callable[[Bench], tuple[Signed, ...]]] = {
             Purpose.SURVIVORS,
             encode(
                 Survivors(
-                    plan=Digest("0" * 64), survivors=IDS, headers=(Digest("1" * 64),) * 3
+                    plan=Digest("0" * 64), survivors=IDS, headers=(Digest("1" * 64),) * 3,
+                    uploads=(Digest("2" * 64),) * 3,
                 )
             ),
         ),
@@ -641,7 +642,12 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
     signed, *others = true.messages
     headers, uploads = others[:3], others[3:]
     listed = decode(Survivors, signed.body)
-    short = replace(listed, survivors=listed.survivors[:2], headers=listed.headers[:2])
+    short = replace(
+        listed,
+        survivors=listed.survivors[:2],
+        headers=listed.headers[:2],
+        uploads=listed.uploads[:2],
+    )
     mangled = {
         "without headers": ((signed,), true.boxes),
         "without boxes": (true.messages, ()),
@@ -659,7 +665,11 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
     }[mangle]
     before = trace(seat, federation.agreement.digest)
     seat.deliver(replace(true, messages=mangled[0], boxes=mangled[1]))
-    assert trace(seat, federation.agreement.digest) == before
+    *after, entries = trace(seat, federation.agreement.digest)
+    assert after == before[:-1]
+    seen = [] if mangle == "unsigned" else [RefusalCode.SURVIVORS]  # anybody could have sent it
+    assert entries == before[-1] + len(seen)
+    assert [refused.code for refused in seat.entries(Refused)] == seen
     round = seat.inst.rounds.get(federation.agreement.digest, 1)
     assert (round.phase, round.survivors) == (Phase.UPLOADED, None)
     seat.deliver(replace(true, sequence=true.sequence + 1))

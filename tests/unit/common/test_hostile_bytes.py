@@ -264,9 +264,7 @@ def test_a_certificate_that_the_operator_signs_raises_only_peer_errors(seed):
     raw = message_bytes(CertificateBody, seed)
     signed = WORLD.operator.sign(Purpose.CERTIFICATE, raw)
     with pytest.raises(PeerError):
-        check_certificate(
-            WORLD.agreement, WORLD.agreement.roster[0], WORLD.plan(), None, signed, []
-        )
+        check_certificate(WORLD.agreement, WORLD.plan(), None, signed, [])
 
 
 def test_every_message_of_the_protocol_is_fuzzed():

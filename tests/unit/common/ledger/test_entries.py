@@ -30,7 +30,9 @@ from comity_common.ledger.bodies import (
     PolicySet,
     Refused,
     Restore,
+    RoundComplaint,
     RoundJoin,
+    RoundVoid,
     Traffic,
 )
 from comity_common.ledger.entries import Entry, append, chain_hash, kind_of, read, verify_chain
@@ -74,6 +76,8 @@ EXAMPLES = [
     Refused(code=RefusalCode.UNKNOWN_AGREEMENT, agreement=Digest(""), round=None),
     Restore(agreement=DIGEST, epoch=1, round=9),
     Note(text="the entry before has the wrong receiver", about=7),
+    RoundComplaint(agreement=DIGEST, epoch=1, round=7, plan=DIGEST, dealers=(CLINIC,)),
+    RoundVoid(agreement=DIGEST, epoch=1, round=7, plan=DIGEST, reason="2 of 3 reveals arrived"),
 ]
 
 
@@ -106,6 +110,8 @@ def test_the_kinds_are_a_closed_list():
         "budget.charge",
         "budget.refund",
         "round.join",
+        "round.complaint",
+        "round.void",
         "egress",
         "ingress",
         "selftest",
@@ -125,7 +131,7 @@ def test_the_bytes_of_an_entry_do_not_change():
         b'"time":"2026-01-01T00:00:00Z","version":"comity-ledger/1"}'
     )
     head = "796005a2d1e18f362c58ae406a5d42986911e697ae92dcd9262fae66c16f892b"
-    assert verify_chain(chain()).hex() == head
+    assert verify_chain(chain(EXAMPLES[:15])).hex() == head
 
 
 def test_the_chain_hash_is_over_the_labelled_canonical_bytes():
@@ -301,4 +307,6 @@ def test_shared_fields_have_no_place_for_what_depends_on_rows():
         "code",
         "text",
         "about",
+        "dealers",
+        "reason",
     }

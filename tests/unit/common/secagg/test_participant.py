@@ -37,6 +37,7 @@ from comity_common.secagg.participant import (
     is_justified,
     list_digest,
     read_header,
+    upload_digest,
 )
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.unmasking import Residue
@@ -72,6 +73,12 @@ class Round:
             survivors=tuple(listed),
             headers=tuple(
                 header_digest(self.header(who)) if who in self.world.dealt else Digest("0" * 64)
+                for who in listed
+            ),
+            uploads=tuple(
+                upload_digest(self.world.dealt[who].upload)
+                if who in self.world.dealt
+                else Digest("0" * 64)
                 for who in listed
             ),
         )
@@ -267,7 +274,7 @@ def test_the_same_question_gets_the_same_answer(round5):
     assert round5.ask(round5.roster[0]) == round5.ask(round5.roster[0])
 
 
-def test_a_list_is_named_by_plan_survivors_and_every_header(round5):
+def test_a_list_is_named_by_plan_survivors_every_header_and_every_upload_message(round5):
     full = round5.listing(round5.roster)
     names = {
         list_digest(survivors)
@@ -280,9 +287,13 @@ def test_a_list_is_named_by_plan_survivors_and_every_header(round5):
                 replace(full, headers=(*full.headers[:k], Digest("0" * 64), *full.headers[k + 1 :]))
                 for k in range(5)
             ),
+            *(
+                replace(full, uploads=(*full.uploads[:k], Digest("0" * 64), *full.uploads[k + 1 :]))
+                for k in range(5)
+            ),
         )
     }
-    assert len(names) == 9
+    assert len(names) == 14
 
 
 A, B, C, D, E = (InstitutionId(f"inst-{k:02d}") for k in range(5))
@@ -333,6 +344,9 @@ def test_every_list_of_a_wrong_length_is_refused(round5):
         {"survivors": replace(full, headers=full.headers[:4])},
         {"survivors": replace(full, headers=(*full.headers, full.headers[0]))},
         {"survivors": replace(full, headers=())},
+        {"survivors": replace(full, uploads=full.uploads[:4])},
+        {"survivors": replace(full, uploads=(*full.uploads, full.uploads[0]))},
+        {"survivors": replace(full, uploads=())},
     ):
         with pytest.raises(PeerError):
             round5.ask(A, **hostile)
@@ -459,6 +473,28 @@ def test_a_peer_that_commits_to_another_pair_seed_with_me_is_refused(round5):
 
 
 # False shares and complaints
+
+
+def test_an_upload_message_that_the_list_does_not_name_is_refused(round5):
+    """Its dealer signed both: which of them a complaint is about would be the operator's word."""
+    dealt, name = round5.world.dealt[B], bytes.fromhex(header_digest(round5.header(B)))
+    key = expand(round5.world.dealt[A].held.box_roots[1], "box", name)
+    box = close_box(key, bytes(5 * SEED), name)
+    other = replace(dealt.upload, boxes=(digest("box", box), *dealt.upload.boxes[1:]))
+    signed = round5.world.keys[B].sign(Purpose.UPLOAD, encode(other))
+    uploads = [round5.world.signed[who][1] for who in round5.roster]
+    boxes = round5.boxes(A, round5.roster)
+    full = round5.listing(round5.roster)
+    shown = {
+        "uploads": [uploads[0], signed, *uploads[2:]],
+        "boxes": [boxes[0], box, *boxes[2:]],
+    }
+    with pytest.raises(PeerError, match="the listed upload message of inst-01"):
+        round5.ask(A, **shown)
+    named = replace(full, uploads=(full.uploads[0], upload_digest(other), *full.uploads[2:]))
+    (complaint,) = round5.ask(A, survivors=named, **shown).complaints
+    assert is_justified(complaint, round5.plan, A, round5.header(B), other, box)
+    assert list_digest(named) != list_digest(full)
 
 
 def test_the_operator_gets_no_box_key_by_showing_boxes_that_were_never_sent(round5):
@@ -624,7 +660,6 @@ def endorse(round5: Round, who: InstitutionId, body: CertificateBody, **change: 
 def check(round5: Round, signed: Signed, *, answered=None, plan="mine", endorsements=()):
     return check_certificate(
         round5.world.agreement,
-        A,
         round5.plan if plan == "mine" else plan,
         answered,
         signed,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.simulation.federation import World
 
 from comity_common.canonical import decode, encode
-from comity_common.errors import LocalError, Refusal, RefusalCode
+from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import lane_bound
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.messages import Plan
-from comity_common.secagg.plan import Standing, check_plan, make_plan, plan_digest
+from comity_common.secagg.plan import Standing, check_plan, check_terms, make_plan, plan_digest
 from comity_common.secagg.thresholds import thresholds
 
 WORLD = World.of(7, rounds=4, spare_rounds=2)
@@ -197,6 +197,47 @@ def test_a_plan_without_safe_thresholds_is_refused(participants):
     with pytest.raises(LocalError):
         planned(participants)
     assert refusal(replace(PLAN, participants=participants)) is RefusalCode.PLAN
+
+
+TERMS = [name for name in OTHER if name not in ("round", "previous", "model", "nonce", "epoch")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: OTHER[name][0]} for name in TERMS),
+        *({field: value} for field, value in MORE),
+        {"participants": ROSTER[:4]},
+        {"participants": ROSTER[5::-1]},
+        {"participants": (*ROSTER[:5], InstitutionId("stranger"))},
+        {"round": 7},
+        {"round": 0},
+        {"round": -1},
+        {"epoch": 0},
+        {"round": 1},  # and not from the agreement's model
+        {"round": 1, "previous": AGREEMENT.digest},
+        {"round": 1, "model": AGREEMENT.model.initial_state},
+    ],
+    ids=str,
+)
+def test_what_a_participant_refuses_is_refused_by_who_reads_the_plan_later(change):
+    plan = replace(PLAN, **change)
+    with pytest.raises(PeerError):
+        check_terms(AGREEMENT, plan)
+    willing = replace(
+        STANDING,
+        epoch=plan.epoch,
+        newest=min(STANDING.newest, plan.round - 1),
+        certificate=plan.previous,
+        model=plan.model,
+    )
+    assert refusal(plan, willing) is RefusalCode.PLAN
+
+
+def test_the_first_round_begins_with_the_agreement_and_its_model():
+    first = replace(PLAN, round=1, previous=AGREEMENT.digest, model=AGREEMENT.model.initial_state)
+    check_terms(AGREEMENT, first)
+    check_terms(AGREEMENT, PLAN)
 
 
 def test_the_model_and_the_certificate_must_both_be_my_own():

@@ -13,7 +13,8 @@ not only a list with t answers but every seed that any mixture of answers expose
   that lead out of it have fallen. (Within the set the masks cancel.)
 """
 
-from itertools import combinations, product
+from collections.abc import Callable
+from itertools import accumulate, combinations, product
 
 import pytest
 
@@ -173,6 +174,158 @@ def exposes(n: int, c: int, t: int, m: int, size: int, *, twice: bool = True) ->
         if states:
             return True
     return False
+
+
+# A twin that deals twice: one honest institution runs twice under the same keys, and each of the
+# two masks an upload. Both have the same pair seeds and a self seed of their own; a list names one
+# header of the twin, each of its two answers only a list with its own, and a seed of a pair with it
+# is dealt three times. In the difference of both uploads the pair masks cancel: it is exposed as
+# soon as both self seeds fall.
+
+Listed = tuple[frozenset[int], int]
+"""A list, and which header of the twin it names; 0 if it does not name the twin."""
+
+
+def versions(lists: list[frozenset[int]], twin: int) -> list[Listed]:
+    """Every list, with each header of the twin where it is named."""
+    return [(s, version) for s in lists for version in ((0, 1) if twin in s else (0,))]
+
+
+def smallest_exposed_sum_with_twin(honest: int, need: int, answers: list[list[Listed]]) -> int:
+    """The fewest honest institutions whose inputs these answers expose; the twin is institution 0.
+
+    Returns:
+        1 for the difference of the twin's two inputs; `honest + 1` if nothing is exposed.
+    """
+    everyone = range(honest)
+
+    def falls(condition) -> bool:
+        given = (any(condition(*listed) for listed in lists) for lists in answers)
+        return sum(given) >= need
+
+    of_twin = [falls(lambda s, v, version=version: 0 in s and v == version) for version in (0, 1)]
+    if all(of_twin):
+        return 1
+    self_seeds = [any(of_twin), *(falls(lambda s, _, k=k: k in s) for k in everyone[1:])]
+    tied = {k: {k} for k in everyone}
+    for j, k in combinations(everyone, 2):
+        dealt = [(k, j, 0), (j, k, 0), *([(j, k, 1)] if j == 0 else [])]
+        if not any(
+            falls(lambda s, v, a=a, b=b, w=w: a in s and b not in s and (a != 0 or v == w))
+            for a, b, w in dealt
+        ):
+            joined = tied[j] | tied[k]
+            for member in joined:
+                tied[member] = joined
+    exposed = [len(tied[k]) for k in everyone if all(self_seeds[j] for j in tied[k])]
+    return min(exposed, default=honest + 1)
+
+
+def search_everything_with_twin(n: int, c: int, t: int, m: int) -> int:
+    """Try every assignment of lists to a twin that dealt twice and to the others."""
+    honest = n - c
+    choices = [versions(lists_of(honest, m - c, member), 0) for member in range(honest)]
+    first, second = ([one for one in choices[0] if one[1] == version] for version in (0, 1))
+    return min(
+        smallest_exposed_sum_with_twin(honest, t - c, [[a, b], *([s] for s in rest)])
+        for a in first
+        for b in second
+        for rest in product(*choices[1:])
+    )
+
+
+def exposes_with_twin(n: int, c: int, t: int, m: int, size: int) -> bool:
+    """Ask `exposes` of a twin that dealt twice: inside the sum with its first input, or outside."""
+    honest = n - c
+    return any(_exposes_with_twin(honest, t - c, m - c, size, twin) for twin in {0, honest - 1})
+
+
+def _exposes_with_twin(honest: int, need: int, fewest: int, size: int, twin: int) -> bool:
+    def dealt(dealer: int, other: int) -> list[Callable[[frozenset[int], int], bool]]:
+        """The sharings of a pair's seed by one dealer: on which lists a share of it is given."""
+        return [
+            lambda s, v, w=w: dealer in s and other not in s and (dealer != twin or v == w)
+            for w in ((0, 1) if dealer == twin else (0,))
+        ]
+
+    inside, outside = range(size), range(size, honest)
+    groups = [  # of each one sharing must fall
+        *([lambda s, v, k=k: k in s and (k != twin or v == 0)] for k in inside),
+        *(dealt(k, j) + dealt(j, k) for k, j in product(inside, outside)),
+    ]
+    facts = [fact for group in groups for fact in group]
+    ends = list(accumulate(len(group) for group in groups))
+    spans = list(zip([0, *ends], ends, strict=False))
+
+    def alive(counts: tuple[int, ...], left: int) -> bool:
+        return all(max(counts[start:end]) + left >= need for start, end in spans)
+
+    states = {(0,) * len(facts)}
+    for member in range(honest):
+        lists = versions(lists_of(honest, fewest, member), twin)
+        given = {one: sum(1 << k for k, fact in enumerate(facts) if fact(*one)) for one in lists}
+        masks = set(given.values())
+        if member == twin:
+            own = [{given[one] for one in lists if one[1] == version} for version in (0, 1)]
+            masks = {a | b for a in own[0] for b in own[1]}
+        best = [a for a in masks if not any(a != b and a & b == a for b in masks)]
+        states = {
+            counts
+            for state in states
+            for mask in best
+            if alive(
+                counts := tuple(
+                    min(count + (mask >> bit & 1), need) for bit, count in enumerate(state)
+                ),
+                honest - member - 1,
+            )
+        }
+    return bool(states)
+
+
+def exposes_difference(n: int, c: int, t: int) -> bool:
+    """Can both self seeds of a twin fall? It answers for both, each of the others for one."""
+    others, need = n - c - 1, t - c
+    return any(1 + k >= need and 1 + others - k >= need for k in range(others + 1))
+
+
+@pytest.mark.parametrize(("n", "c"), SMALL)
+def test_a_twin_that_deals_twice_exposes_no_fewer_than_g_honest_institutions(n, c):
+    found = thresholds(n, c)
+    assert search_everything_with_twin(n, c, found.shares, found.survivors) >= found.honest_inputs
+
+
+@pytest.mark.parametrize(("n", "c"), [(3, 1), (4, 1), (4, 2)])
+def test_the_quick_search_for_twins_agrees_with_trying_everything(n, c):
+    honest = n - c
+    for t in range(c + 1, n + 1):
+        for m in range(max(t, 3), n + 1):
+            sizes = [size for size in range(1, honest + 1) if exposes_with_twin(n, c, t, m, size)]
+            first = 1 if exposes_difference(n, c, t) else min(sizes, default=honest + 1)
+            assert first == search_everything_with_twin(n, c, t, m), (t, m)
+
+
+@pytest.mark.parametrize(("n", "c"), SIZES)
+def test_no_twin_among_up_to_seven_exposes_fewer_than_g_honest_institutions(n, c):
+    found = thresholds(n, c)
+    t, m, g = found.shares, found.survivors, found.honest_inputs
+    assert not exposes_difference(n, c, t)
+    assert not any(exposes_with_twin(n, c, t, m, size) for size in range(1, g))
+
+
+def test_no_size_lets_both_self_seeds_of_a_twin_fall_and_one_share_less_always_would():
+    for n in range(3, 256):
+        for c in filter(lambda c, n=n: safe(n, c), range(1, n)):
+            t = thresholds(n, c).shares
+            assert not exposes_difference(n, c, t)
+            assert exposes_difference(n, c, t - 1)
+
+
+@pytest.mark.parametrize(("n", "c"), [(4, 2), pytest.param(5, 1, marks=pytest.mark.slow)])
+def test_one_share_less_would_expose_what_a_twin_dealt_twice(n, c):
+    found = thresholds(n, c)
+    t = found.shares - 1
+    assert search_everything_with_twin(n, c, t, max(t, 3)) == 1
 
 
 @pytest.mark.parametrize(("n", "c"), SMALL)

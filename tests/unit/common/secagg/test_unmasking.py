@@ -8,18 +8,20 @@ from itertools import combinations
 import numpy as np
 import pytest
 from tests.simulation.federation import World
+from tests.simulation.storedrounds import deals_a_false_share
 
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest, expand
-from comity_common.crypto.seal import open_box
+from comity_common.crypto.seal import close_box, open_box
 from comity_common.crypto.shamir import combine
 from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg import reasons
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.masking import commitment, pair_seed, sections
 from comity_common.secagg.messages import Complaint, Decline, Reveal, Survivors
-from comity_common.secagg.participant import header_digest
+from comity_common.secagg.participant import header_digest, upload_digest
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_common.secagg.unmasking import Residue, check_canaries, residue
@@ -145,6 +147,7 @@ def test_answers_to_different_lists_add_up_share_by_share():
                 plan=plan_digest(plan),
                 survivors=tuple(roster[k] for k in listed),
                 headers=tuple(header_digest(world.dealt[roster[k]].header) for k in listed),
+                uploads=tuple(upload_digest(world.dealt[roster[k]].upload) for k in listed),
             )
             reveal = decode(Reveal, world.reveal(plan, roster[helper], survivors).body)
             for dealer, shares in zip(listed, reveal.shares, strict=True):
@@ -199,6 +202,157 @@ def test_a_false_complaint_spoils_nothing(five):
     assert_right(five, collector)
 
 
+def deals_behind_a_false_key_digest(world: World, *helpers: str, false: bool = False) -> Collector:
+    """A round in which inst-01 signs for other box keys than those that it and the helpers have.
+
+    Args:
+        helpers: whose box keys these are.
+        false: whether their boxes hold other shares than those that were promised.
+    """
+    plan = world.plan()
+    for k, who in enumerate(plan.participants):
+        world.deal(plan, who, random.Random(k))
+    deals_a_false_share("inst-01", *(helpers if false else ()))(world, plan)
+    dealt = world.dealt["inst-01"]
+    keys = tuple(
+        digest("box-key", b"another") if who in helpers else key
+        for who, key in zip(plan.participants, dealt.upload.keys, strict=True)
+    )
+    upload = replace(dealt.upload, keys=keys)
+    signed_upload = world.keys["inst-01"].sign(Purpose.UPLOAD, encode(upload))
+    world.signed["inst-01"] = (world.signed["inst-01"][0], signed_upload)
+    collector = Collector(world.agreement, plan)
+    for who in plan.participants:
+        collector.upload(*world.signed[who], world.dealt[who].boxes)
+    return collector
+
+
+def test_a_false_key_digest_before_a_true_share_harms_nothing(five):
+    collector = deals_behind_a_false_key_digest(five, "inst-00", "inst-02", "inst-03", "inst-04")
+    for who in collector.survivors.survivors[:4]:
+        reveal = reveal_of(five, collector, who)
+        assert reveal.complaints == ()
+        collector.reveal(signed(five, reveal))
+    assert collector.stage is Stage.SUMMING
+    assert_right(five, collector)
+
+
+def test_a_false_share_behind_a_false_key_digest_is_got_past_with_t_others(five):
+    collector = deals_behind_a_false_key_digest(five, "inst-03", false=True)
+    for who in reversed(collector.survivors.survivors):
+        collector.reveal(signed(five, reveal_of(five, collector, who)))
+    assert [c.dealer for c in collector.reveals["inst-03"].complaints] == ["inst-01"]
+    assert collector.stage is Stage.SUMMING
+    assert_right(five, collector)
+
+
+def test_false_shares_behind_false_key_digests_name_their_dealer_and_who_complained(five):
+    """Neither can prove which key is right, so the void round says who says what of whom."""
+    collector = deals_behind_a_false_key_digest(five, "inst-03", "inst-04", false=True)
+    for who in collector.survivors.survivors:
+        collector.reveal(signed(five, reveal_of(five, collector, who)))
+    assert collector.stage is Stage.VOID
+    assert collector.reason == (
+        "the reveals do not fit the commitments of inst-01; "
+        "complaints without proof: inst-03, inst-04 about inst-01"
+    )
+
+
+def test_shares_that_fit_their_digests_and_not_the_commitments_name_their_dealer(five):
+    """Every helper is content with its share; only together do they open other seeds."""
+    plan = five.plan()
+    for k, who in enumerate(plan.participants):
+        five.deal(plan, who, random.Random(k))
+    dealer, dealt = plan.participants[2], five.dealt[plan.participants[2]]
+    header = replace(dealt.header, commitments=(*dealt.header.commitments[:2], bytes(32),
+                                                *dealt.header.commitments[3:]))  # fmt: skip
+    named = bytes.fromhex(plan_digest(plan))
+    keys = {
+        peer: chain.turn_to(plan.round).round_key(named)
+        for peer, chain in five.chains[dealer].items()
+    }
+    name = header_digest(header)
+    boxes, promised = [], []
+    for k, peer in enumerate(plan.participants):
+        old = bytes.fromhex(header_digest(dealt.header))
+        if peer == dealer:
+            boxes.append(b"")
+            promised.append(b"")
+            continue
+        root = expand(keys[peer], "box-root", dealer.encode(), peer.encode())
+        share = open_box(expand(root, "box", old), dealt.boxes[k], old)
+        key = expand(root, "box", bytes.fromhex(name))
+        boxes.append(close_box(key, share, bytes.fromhex(name)))
+        promised.append(digest("box-key", key))
+    upload = replace(
+        dealt.upload,
+        header=name,
+        boxes=tuple(digest("box", box) if box else b"" for box in boxes),
+        keys=tuple(promised),
+    )
+    five.dealt[dealer] = replace(
+        dealt,
+        header=header,
+        boxes=tuple(boxes),
+        upload=upload,
+        held=replace(dealt.held, header=name),
+    )
+    five.signed[dealer] = (
+        five.keys[dealer].sign(Purpose.HEADER, encode(header)),
+        five.keys[dealer].sign(Purpose.UPLOAD, encode(upload)),
+    )
+    collector = Collector(five.agreement, plan)
+    for who in plan.participants:
+        collector.upload(*five.signed[who], five.dealt[who].boxes)
+    for who in plan.participants:
+        reveal = reveal_of(five, collector, who)
+        assert reveal.complaints == ()
+        collector.reveal(signed(five, reveal))
+    assert collector.stage is Stage.VOID
+    assert collector.reason == f"the reveals do not fit the commitments of {dealer}"
+
+
+def test_helpers_who_lie_about_unlike_dealers_do_not_add_up(five):
+    """Each dealer is opened by the four who tell the truth about it."""
+    collector = collected(five)
+    listed = collector.survivors.survivors
+    for k, who in enumerate(listed):
+        reveal = reveal_of(five, collector, who)
+        shares = tuple(b"" if j == (k + 1) % 5 else share for j, share in enumerate(reveal.shares))
+        collector.reveal(signed(five, replace(reveal, shares=shares)))
+    assert collector.stage is Stage.SUMMING
+    assert_right(five, collector)
+
+
+def test_where_all_reveals_are_needed_one_false_complaint_voids_and_frames_nobody():
+    """n = t = 4: the reason repeats who says what, and calls it unproven."""
+    world = World.of(4)
+    collector = collected(world)
+    for k, who in enumerate(collector.survivors.survivors):
+        reveal = reveal_of(world, collector, who)
+        if k == 3:
+            reveal = replace(
+                reveal,
+                shares=(b"", *reveal.shares[1:]),
+                complaints=(Complaint(dealer=InstitutionId("inst-00"), box_key=bytes(32)),),
+            )
+        collector.reveal(signed(world, reveal))
+    assert collector.stage is Stage.VOID
+    assert "dealt a false share" not in collector.reason
+    assert collector.reason == (
+        "the reveals do not fit the commitments of inst-00; "
+        "complaints without proof: inst-03 about inst-00"
+    )
+
+
+def test_a_reason_names_a_few_of_many():
+    ids = [InstitutionId(f"inst-{k:03}") for k in range(255)]
+    told = reasons.false_reveals(ids, [(dealer, helper) for dealer in ids for helper in ids])
+    assert len(told) < 2000
+    assert told.startswith("the reveals do not fit the commitments of inst-000, ")
+    assert "and 247 more" in told
+
+
 SHAPES = {
     "no shares": lambda r: replace(r, shares=()),
     "a share too few": lambda r: replace(r, shares=r.shares[:-1]),
@@ -206,6 +360,12 @@ SHAPES = {
     "another list": lambda r: replace(r, survivors=Digest("0" * 64)),
     "a complaint about a stranger": lambda r: replace(
         r, complaints=(Complaint(dealer=InstitutionId("stranger"), box_key=b""),)
+    ),
+    "a complaint about itself": lambda r: replace(
+        r, complaints=(Complaint(dealer=r.institution, box_key=b""),)
+    ),
+    "two complaints about one": lambda r: replace(
+        r, complaints=(Complaint(dealer=InstitutionId("inst-00"), box_key=b""),) * 2
     ),
 }
 
@@ -292,6 +452,10 @@ def test_uploads_that_do_not_hang_together_are_refused(five):
         (header, sign(keys=()), boxes),
         (header, sign(boxes=body.boxes[:-1]), boxes[:-1]),
         (header, sign(boxes=()), ()),
+        (header, sign(keys=(*body.keys[:4], b"")), boxes),
+        (header, sign(keys=(*body.keys[:4], body.keys[4] + b"\0")), boxes),
+        (header, sign(keys=(bytes(32), *body.keys[1:])), boxes),
+        (header, sign(boxes=(*body.boxes[:4], b""), keys=(*body.keys[:4], b"")), (*boxes[:4], b"")),
     ):
         with pytest.raises(PeerError):
             collector.upload(*hostile)
