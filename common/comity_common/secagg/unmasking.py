@@ -54,14 +54,14 @@ def residue(
         PeerError: fewer than t reveals, or no t of them agree with the commitments.
     """
     dropped = [party for party in plan.participants if party not in survivors]
-    for chosen in _subsets(sorted(reveals), plan.threshold):
-        seeds = {}
-        for position, dealer in enumerate(survivors):
-            slots = _slots(plan, dealer, position, chosen, reveals, 1 + len(dropped))
-            if not _matches(plan, plan_digest, headers[dealer], dealer, dropped, slots):
-                break
-            seeds[dealer] = slots
-        else:
+    given = _whole(reveals, (1 + len(dropped)) * SEED_BYTES)
+    for chosen in _subsets(sorted(given), plan.threshold):
+        joined = combine({plan.participants.index(helper): given[helper] for helper in chosen})
+        seeds = dict(zip(survivors, _cut(joined, 1 + len(dropped)), strict=True))
+        if all(
+            _matches(plan, plan_digest, headers[dealer], dealer, dropped, slots)
+            for dealer, slots in seeds.items()
+        ):
             pairs = [
                 (dealer < other, seed)
                 for dealer, slots in seeds.items()
@@ -91,21 +91,22 @@ def _subsets(helpers: list[InstitutionId], size: int) -> Iterator[tuple[Institut
     return islice(combinations(helpers, size), MAX_SUBSETS)
 
 
-def _slots(
-    plan: Plan,
-    dealer: InstitutionId,
-    position: int,
-    chosen: tuple[InstitutionId, ...],
-    reveals: Mapping[InstitutionId, Reveal],
-    count: int,
-) -> list[bytes]:
-    shares = {
-        plan.participants.index(helper): reveals[helper].shares[position] for helper in chosen
+def _whole(reveals: Mapping[InstitutionId, Reveal], size: int) -> dict[InstitutionId, bytes]:
+    """Join the shares of every helper that gave one of the right size for every dealer.
+
+    All dealers' seeds are interpolated at once: what costs is the weights, not the bytes.
+    """
+    return {
+        helper: b"".join(reveal.shares)
+        for helper, reveal in reveals.items()
+        if all(len(share) == size for share in reveal.shares)
     }
-    if any(len(share) != count * SEED_BYTES for share in shares.values()):
-        return []
-    joined = combine(shares)
-    return [joined[start : start + SEED_BYTES] for start in range(0, len(joined), SEED_BYTES)]
+
+
+def _cut(joined: bytes, count: int) -> list[list[bytes]]:
+    """Cut into seeds, so many for each dealer."""
+    seeds = [joined[at : at + SEED_BYTES] for at in range(0, len(joined), SEED_BYTES)]
+    return [seeds[at : at + count] for at in range(0, len(seeds), count)]
 
 
 def _matches(
@@ -116,7 +117,5 @@ def _matches(
     dropped: Sequence[InstitutionId],
     slots: Sequence[bytes],
 ) -> bool:
-    if not slots:
-        return False
     expected = [header.commitments[plan.participants.index(party)] for party in (dealer, *dropped)]
     return expected == [commitment(plan_digest, seed) for seed in slots]
