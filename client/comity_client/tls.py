@@ -64,7 +64,7 @@ def pinned_certificate(address: str, pin: bytes, proxy: str = "", timeout_s: flo
         certificate = x509.load_der_x509_certificate(raw)
         key = certificate.public_key()
         shown = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         issuer = "nobody whose name can be read"
         raise Problem("COM-NET-002", address=address, issuer=issuer) from None
     if not hmac.compare_digest(sha256(shown).digest(), pin):

@@ -84,7 +84,7 @@ def fuzz(name: str, seconds: float, seed: int, crashes: Path, *, plain: bool) ->
 def _fault(said: str) -> str:
     """Find the line of a traceback that names the exception."""
     named = re.findall(
-        r"^(?:\w+\.)*\w*(?:Error|Exception|Costly|Interrupt)\b.*$", said, re.MULTILINE
+        r"^(?:(?:\w+\.)+[A-Z]\w*|\w*(?:Error|Exception|Costly))(?::.*)?$", said, re.MULTILINE
     )
     return named[-1][:200] if named else "no traceback"
 

@@ -1,5 +1,6 @@
 """What the fuzz targets have found, each fault by its own input."""
 
+import base64
 import json
 import os
 import sqlite3
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fuzz.registry import TARGETS
-from tests.fuzz.samples import card, enrolment, samples
+from tests.fuzz.samples import card, certificate_der, enrolment, samples
 from tests.fuzz.target import attempt, attempt_measured
 from tests.simulation.federation import World
 from tests.simulation.network import Identity
@@ -61,6 +62,15 @@ def home(tmp_path: Path) -> Institution:
 def test_an_input_raises_the_documented_error_alone(target, raw, tmp_path):
     harness = TARGETS[target].make(tmp_path)
     assert attempt(TARGETS[target], harness, raw) is False
+
+
+@pytest.mark.parametrize("target", ["shown-certificate", "client-certificate"])
+def test_a_certificate_of_a_version_that_there_is_not_is_refused(target, tmp_path):
+    """InvalidVersion is no ValueError, and anybody on the way to the operator can show one."""
+    der = certificate_der().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x12", 1)
+    code = b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n"
+    raw = der if target == "shown-certificate" else code % base64.encodebytes(der)
+    assert attempt(TARGETS[target], TARGETS[target].make(tmp_path), raw) is False
 
 
 def test_a_proxys_password_in_another_encoding_goes_out_as_it_came(tmp_path):
@@ -180,8 +190,6 @@ def test_an_error_holds_no_message_of_a_peer():
 
 @pytest.mark.parametrize("field", ["size_bytes", "purpose", "digest"])
 def test_an_entry_with_a_field_of_another_type_is_told(field, tmp_path):
-    import base64
-
     from tests.fuzz.messages import ledger
 
     database = tmp_path / "vault.db"
