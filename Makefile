@@ -11,13 +11,14 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow bench lint stubs clean help
+.PHONY: demo test test-slow bench fuzz lint stubs clean help
 
 help:
 	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long ones: exhaustive searches, fuzzing, many kills"
 	@echo "make bench      measure what the masked sum costs (ARGS=--quick for small sizes)"
+	@echo "make fuzz       look for inputs that break a reader, for 10 s each (ARGS=\"--seconds 60 --only NAME\")"
 	@echo "make lint       style, types, import contracts, generated stubs"
 	@echo "make clean      remove what demo and test made"
 
@@ -34,6 +35,9 @@ test-slow: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,7 +50,7 @@ stubs: $(VENV)/.dev
 
 clean:
 	@if [ -x $(BIN)/comity ]; then $(BIN)/comity demo --clean; fi
-	rm -rf $(VENV) .comity .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .comity .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python: 
@@ -64,3 +68,9 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# Without atheris, for which there may be no wheel, the targets are tried blindly.
+$(VENV)/.fuzz: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || \
+	  echo "atheris cannot be installed here; fuzzing goes on without coverage" >&2
+	@touch $@

@@ -23,6 +23,7 @@ from comity_common.errors import LocalError, PeerError, Problem, Refusal, Refusa
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
 from comity_common.membership import check_withdrawal
+from comity_common.words import check_readable
 
 
 class AgreementState(StrEnum):
@@ -139,7 +140,7 @@ class Agreements:
             operator: the one that this institution joined.
 
         Raises:
-            PeerError: the bytes are no agreement of that operator.
+            PeerError: the bytes are no agreement of that operator, or not for people to read.
         """
         agreement = decode(Agreement, raw)
         if agreement.operator != operator:
@@ -147,6 +148,7 @@ class Agreements:
         keys = operator.identity
         signed = Signed(body=raw, signature=signature)
         verify(keys.ed25519, keys.mldsa44, Purpose.AGREEMENT, signed)
+        check_readable(agreement)
         with self._store.transaction() as tx:
             tx.execute(
                 "insert or ignore into agreements values (?, ?, ?, null)",

@@ -38,7 +38,7 @@ from comity_client.home import Home
 from comity_client.institution import Institution
 from comity_client.keystore import Keystore
 from comity_common.errors import LocalError, Problem
-from comity_host.files import make_private, sync_directory, write_secret
+from comity_host.files import is_disk_full, make_private, sync_directory, write_secret
 
 MAGIC = b"comity-backup/1\n"
 TIME_BYTES, SALT_BYTES, NONCE_BYTES = 20, 16, 12
@@ -171,10 +171,15 @@ def restore(backup: Backup, home: Path, *, signed_since: bool) -> tuple[Forfeit,
             if not NAME.fullmatch(name):
                 raise LocalError("expected a backup of an institution's home alone")
             write_secret(draft / name, content)
-        institution = Institution(draft)  # checks keys, settings and the ledger's chain
-        with institution.store.transaction() as tx:
-            forfeits = forfeit(institution, tx, signed_since=signed_since)
-        institution.store.reading().close()
+        try:
+            institution = Institution(draft)  # checks keys, settings and the ledger's chain
+            with institution.store.transaction() as tx:
+                forfeits = forfeit(institution, tx, signed_since=signed_since)
+            institution.store.reading().close()
+        except sqlite3.DatabaseError as error:
+            if is_disk_full(error):
+                raise
+            raise LocalError(f"expected a backup with a whole store: {error}") from None
         for directory in (place.keys, place.flower, draft):
             sync_directory(directory)
     return forfeits

@@ -25,6 +25,6 @@ def ask(control: Path) -> dict[str, object]:
                 answer = json.loads(lines.readline(MAX_ANSWER_BYTES))
         if not isinstance(answer, dict):
             raise ValueError("expected a status")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Problem("COM-CLIENT-001", why=error) from None
     return answer

@@ -84,7 +84,7 @@ def ask_vault(path: str, order: Order) -> tuple[bool, str]:
             line = lines.readline(MAX_LINE_BYTES)
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PeerError("expected a line of json from the vault, got something else") from None
     if not isinstance(answer, dict) or set(answer) != {"accepted", "code"}:
         raise PeerError("expected the vault's answer to be accepted and code, got others")

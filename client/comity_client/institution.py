@@ -101,7 +101,7 @@ class Institution:
         try:
             kept = json.loads(self.home.card.read_bytes())
             body, signature = (bytes.fromhex(kept[name]) for name in ("body", "signature"))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise Problem("COM-JOIN-001") from None
         return check_card(Signed(body=body, signature=signature))
 

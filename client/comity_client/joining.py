@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import grpc
+from pydantic import ValidationError
 
 from comity.v1 import enrolment_pb2 as pb
 from comity.v1.enrolment_pb2_grpc import EnrolmentStub
@@ -157,13 +158,20 @@ def request(institution: Institution, invitation: Digest) -> Signed:
 
 
 def accept(institution: Institution, card: Signed) -> None:
-    """Keep the operator's card, and settings that lead to its listeners."""
+    """Keep the operator's card, and settings that lead to its listeners.
+
+    Raises:
+        PeerError: the card is not the operator's, or names no addresses; nothing was kept then.
+    """
     told = check_card(card)
     written = settings.load(institution.home.config, VaultConfig)
-    settings.write(
-        institution.home.config,
-        written.model_copy(update={"server": told.transfer, "gate": told.gate}),
-    )
+    try:
+        changed = VaultConfig.model_validate(
+            {**dict(written), "server": told.transfer, "gate": told.gate}
+        )
+    except ValidationError:
+        raise PeerError("expected a card with addresses like operator.example:7443") from None
+    settings.write(institution.home.config, changed)
     institution.keep_card(card)
     institution.config = institution.home.settings()
 

@@ -64,7 +64,7 @@ def pinned_certificate(address: str, pin: bytes, proxy: str = "", timeout_s: flo
         certificate = x509.load_der_x509_certificate(raw)
         key = certificate.public_key()
         shown = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         issuer = "nobody whose name can be read"
         raise Problem("COM-NET-002", address=address, issuer=issuer) from None
     if not hmac.compare_digest(sha256(shown).digest(), pin):
@@ -159,7 +159,8 @@ def _credentials(place: SplitResult) -> list[str]:
     if place.username is None:
         return []
     pair = f"{unquote(place.username)}:{unquote(place.password or '')}"
-    return [f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode()}"]
+    code = base64.b64encode(pair.encode("utf-8", "surrogateescape"))
+    return [f"Proxy-Authorization: Basic {code.decode()}"]
 
 
 def _status(connection: socket.socket, deadline: float) -> int:
@@ -173,8 +174,9 @@ def _status(connection: socket.socket, deadline: float) -> int:
             return 0
         answer += piece
     words = answer.split(b"\r\n", 1)[0].split()
-    is_status = len(words) > 1 and words[0].startswith(b"HTTP/1.") and words[1].isdigit()
-    return int(words[1]) if is_status else 0
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+        return 0
+    return int(words[1]) if re.fullmatch(rb"[1-5][0-9]{2}", words[1]) else 0
 
 
 def _answer(status: int) -> str:

@@ -112,7 +112,10 @@ def departures(
                 reserve=base64.b64decode(body["nonce"]).hex(),
                 round=body["round"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+            shown = (found.time, found.purpose, found.receiver, found.country, found.digest)
+            if type(found.size_bytes) is not int or not all(type(text) is str for text in shown):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise LocalError(f"expected entry {sequence} as the vault wrote it") from None
         if (round is None or found.round == round) and purpose in ("", found.purpose):
             yield found

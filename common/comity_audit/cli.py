@@ -78,8 +78,9 @@ def _line(step: "Step") -> str:
 
 def _conclusion(recomputation: "Recomputation", steps: "list[Step]") -> str:
     from comity_audit.steps import Outcome
+    from comity_common.words import printable
 
-    round = f"Round {recomputation.plan.round} of {recomputation.agreement.federation}"
+    round = f"Round {recomputation.plan.round} of {printable(recomputation.agreement.federation)}"
     open_ = [step.name for step in steps if step.outcome is Outcome.ABSENT]
     rest = f" Not checked, for want of files: {', '.join(open_)}." if open_ else ""
     if not recomputation.certificate.void:

@@ -98,7 +98,8 @@ class StoredRound:
 
     def _whole(self, name: str, limit: int) -> bytes:
         with self._opened(name) as file:
-            raw = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size  # read() takes room for all that it is asked for
+            raw = file.read(min(limit, size) + 1)
         if len(raw) > limit:
             raise self._refused(f"{name} is larger than {limit} bytes")
         return raw

@@ -26,7 +26,7 @@ from comity_audit.messages import (
     read_uploads,
 )
 from comity_audit.nextmodel import next_digest, stored_digest
-from comity_audit.steps import Outcome, Step, about, printable
+from comity_audit.steps import Outcome, Step, about
 from comity_audit.summation import OnBytes, Summation, add_again
 from comity_common.agreement import Agreement
 from comity_common.errors import PeerError
@@ -50,7 +50,7 @@ from comity_common.storedround import (
     reveal_of,
     vector_of,
 )
-from comity_common.words import agreement_words
+from comity_common.words import agreement_words, printable
 
 Found = tuple[Outcome, str]
 """What became of a step, and what was checked."""

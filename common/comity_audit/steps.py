@@ -50,11 +50,6 @@ def verdict(steps: Sequence[Step]) -> Verdict:
     return Verdict.UNANCHORED if Outcome.UNANCHORED in outcomes else Verdict.TRUE
 
 
-def printable(text: str) -> str:
-    """Write a stranger's text in one line that moves no cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 @contextmanager
 def about(name: str) -> Iterator[None]:
     """Name the file that a check is about in what it raises: untrue bytes raise only PeerError."""

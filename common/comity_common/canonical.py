@@ -36,6 +36,7 @@ from comity_common.errors import LocalError, PeerError
 
 MAX_INTEGER = 2**53 - 1  # RFC 8785 §3.2.2.3: IEEE doubles are exact up to here
 MAX_DECIMAL_DIGITS = 40
+MAX_REASON = 200  # characters
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ def _typed_dataclass(kind: Any, tree: Any, where: str) -> Any:
     try:
         return kind(**values)
     except LocalError as error:  # a __post_init__ that checks its own values
-        raise PeerError(f"{where}: {error}") from None
+        raise PeerError(f"{where}: {_shown(error)}") from None
 
 
 def _typed_scalar(kind: Any, tree: Any, where: str) -> Any:
@@ -172,6 +173,12 @@ def _finite(value: Decimal) -> Decimal:
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+def _shown(error: LocalError) -> str:
+    """Word a value's error so that what a peer wrote fills no screen and moves no cursor."""
+    signs = str(error)[:MAX_REASON]
+    return "".join(sign if sign.isprintable() else "?" for sign in signs)
 
 
 def _no_doubled_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

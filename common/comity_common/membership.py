@@ -139,6 +139,9 @@ class OperatorCard:
     expires: int
     now: int
 
+    def __post_init__(self) -> None:
+        _check_name(self.operator)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrolmentRequest:
@@ -159,8 +162,7 @@ class EnrolmentRequest:
     flower_key: str
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.party.name) <= MAX_NAME:
-            raise LocalError(f"expected a name of 1 to {MAX_NAME} characters")
+        _check_name(self.party)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +266,12 @@ def check_request(signed: Signed) -> EnrolmentRequest:
     if not ID_PATTERN.fullmatch(request.party.id):
         raise PeerError("expected an institution's id")
     return request
+
+
+def _check_name(party: Party) -> None:
+    """Check a stranger's name: people read it beside the words that they compare."""
+    if not (1 <= len(party.name) <= MAX_NAME and party.name.isprintable()):
+        raise LocalError(f"expected a name of 1 to {MAX_NAME} visible characters")
 
 
 def _checksum(content: bytes) -> bytes:

@@ -8,9 +8,10 @@ from functools import lru_cache
 
 from mnemonic import Mnemonic
 
-from comity_common.agreement import Party
+from comity_common.agreement import Agreement, Party
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
+from comity_common.errors import PeerError
 from comity_common.ids import Digest
 
 WORDS = 8
@@ -37,6 +38,23 @@ def party_words(party: Party) -> str:
 def agreement_words(agreement: Digest) -> str:
     """Name an agreement, to its last byte."""
     return in_words(bytes.fromhex(agreement))
+
+
+def check_readable(agreement: Agreement) -> None:
+    """Check that people can read an agreement: its texts are lines of visible characters.
+
+    Raises:
+        PeerError: one could move the cursor, and so show what was not agreed.
+    """
+    parties = (agreement.operator, *agreement.institutions)
+    texts = [agreement.federation, agreement.purpose, agreement.model.name, *agreement.task.labels]
+    if not all(text.isprintable() for text in (*texts, *(party.name for party in parties))):
+        raise PeerError("expected an agreement in visible characters")
+
+
+def printable(text: str) -> str:
+    """Write a stranger's text in one line that moves no cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 @lru_cache(maxsize=1)

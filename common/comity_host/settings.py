@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from comity_common.errors import Problem
 
+MAX_DOTS = 100  # of a key; tomllib's time grows with their square, and ours have two
+
 
 class Settings(BaseModel):
     """The base of all settings: frozen, and without unknown keys. Secrets are never in them."""
@@ -44,9 +46,10 @@ def like(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Address = Annotated[str, like(r"[^:/]+:\d{1,5}", "an address like operator.example:7443")]
+_ADDRESS = r"[^:/\s\x00-\x1f\x7f]+:[0-9]{1,5}"
+Address = Annotated[str, like(_ADDRESS, "an address like operator.example:7443")]
 AddressOrNone = Annotated[
-    str, like(r"([^:/]+:\d{1,5})?", "an address like operator.example:7443, or nothing")
+    str, like(rf"({_ADDRESS})?", "an address like operator.example:7443, or nothing")
 ]
 
 
@@ -57,10 +60,17 @@ def load(path: Path, kind: type[S]) -> S:
         Problem: the file is missing, no TOML, or has a wrong or unknown key.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
-        return kind.model_validate(content)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = path.read_text("utf-8")
+        if any(line.partition("=")[0].count(".") > MAX_DOTS for line in text.splitlines()):
+            raise ValueError("a key has more parts than any setting")
+        content = tomllib.loads(text, parse_float=Decimal)
+    except (ArithmeticError, RecursionError):  # what tomllib itself does not mind
+        why = "a number or a nesting is beyond all bounds"
+        raise Problem("COM-CONF-003", file=path.name, why=why) from None
+    except (OSError, ValueError) as error:
         raise Problem("COM-CONF-003", file=path.name, why=error) from None
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
         unknown = (one for one in wrong if one["type"] == "extra_forbidden")
@@ -85,7 +95,8 @@ def write(path: Path, settings: Settings) -> None:
 
 
 def _spell(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are alike in TOML
+    # Texts, numbers and lists are alike in TOML, but that DEL must be escaped (TOML 1.0, strings).
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _keys(kind: type[BaseModel], section: tuple[int | str, ...]) -> list[str]:

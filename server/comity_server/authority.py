@@ -132,7 +132,7 @@ def _read_request(request: bytes) -> tuple[InstitutionId, PublicKey]:
         valid = asked.is_signature_valid
         public = asked.public_key()
         names = asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion):
         raise PeerError("expected a certificate request in PEM") from None
     if not valid or not isinstance(public, PublicKey):
         raise PeerError("expected a request signed with its own key, of a usual kind")
@@ -156,7 +156,7 @@ def certificate_fingerprint(certificate: bytes) -> bytes:
     """
     try:
         public = x509.load_pem_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise PeerError("expected a certificate in PEM") from None
     if not isinstance(public, PublicKey):
         raise PeerError("expected a certificate for a key of a usual kind")

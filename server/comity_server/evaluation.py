@@ -30,6 +30,8 @@ def digest_of_file(path: Path, labels: Sequence[str]) -> Digest:
                 rows.append(_row(line, classes, f"{path.name} line {number}"))
     except OSError as error:
         raise Problem("COM-TERMS-006", file=path.name, why=error.strerror) from None
+    except ValueError:  # a zero byte
+        raise Problem("COM-TERMS-006", file=path.name, why="no file has such a name") from None
     if not rows:
         raise Problem("COM-TERMS-006", file=path.name, why="it has no rows")
     return evaluation_set_digest([text for text, _ in rows], [label for _, label in rows])

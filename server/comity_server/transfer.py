@@ -7,6 +7,7 @@ upload again ABORTED, another protocol UNIMPLEMENTED, too many calls RESOURCE_EX
 INTERNAL for our own faults, upon which the vault tries again.
 """
 
+import os
 import threading
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ from comity_server.uploads import Declared
 CALLS_PER_INSTITUTION = 32  # 16 streams of an upload, and as many whose end was not noticed yet
 MAX_PROBE_BYTES = 16 << 20
 MAX_REQUEST_BYTES = 4 << 20  # a chunk, or a declaration for 255 participants; never several chunks
+LAST_NUMBER = 2**63 - 1  # that SQLite can hold
 THREADS = 5 * MAX_INSTITUTIONS + 64  # a mailbox and four streams each, and those that work
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -89,7 +91,9 @@ class TransferService(TransferServicer):
         sender = self._identify(context)
         context.send_initial_metadata(())
         context.add_callback(self._mailbox.announce)
-        yield from self._mailbox.follow(sender, request.after, context.is_active, request.ready)
+        yield from self._mailbox.follow(
+            sender, _storable(request.after), context.is_active, request.ready
+        )
 
     def Send(self, request: pb.Parcel, context: grpc.ServicerContext) -> pb.SendReply:
         """Take one small signed message."""
@@ -164,7 +168,9 @@ class TransferService(TransferServicer):
         """Stream the sum of a certified round."""
         sender = self._identify(context)
         agreement = wire.digest_of(request.agreement)
-        yield from _read(self._desk.total(sender, agreement, request.round), request.offset)
+        yield from _read(
+            self._desk.total(sender, agreement, _storable(request.round)), request.offset
+        )
 
     def FetchModel(
         self, request: pb.FetchModelRequest, context: grpc.ServicerContext
@@ -275,9 +281,16 @@ def _agreement_state(one: AgreementRecord) -> pb.AgreementState:
     )
 
 
+def _storable(number: int) -> int:
+    """Check that the store can look for a number, which the wire gives 64 bits."""
+    if number > LAST_NUMBER:
+        raise PeerError(f"expected a number up to {LAST_NUMBER}, got {number}")
+    return number
+
+
 def _read(path: Path, offset: int) -> Iterator[pb.Chunk]:
     with path.open("rb") as file:
-        file.seek(min(offset, 1 << 62))
+        file.seek(min(offset, os.fstat(file.fileno()).st_size))
         while data := file.read(chunks.CHUNK_BYTES):
             yield pb.Chunk(offset=offset, data=data)
             offset += len(data)

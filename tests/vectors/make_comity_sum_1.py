@@ -1,8 +1,8 @@
 """Write `comity_sum_1.json`: known answers for every label and derivation of `comity-sum/1`.
 
 The file is frozen: `tests/unit/common/secagg/test_known_answers.py` compares it with what the code
-gives today. Run this script only when the protocol gets another version; a change that makes it
-necessary is a change that no deployed institution would understand.
+gives today. Run `python -m tests.vectors.make_comity_sum_1` only when the protocol gets another
+version; a change that makes it necessary is a change that no deployed institution would understand.
 
 Sealing and ML-DSA draw fresh randomness, so their outputs are kept from the file, not made again.
 """

@@ -134,7 +134,7 @@ class Gate:
 
     async def _forward(self, request: Request, body: bytes) -> Response:
         path = request.scope["raw_path"].decode()
-        headers = {k: v for k, v in request.headers.items() if _is_forwarded(k)}
+        headers = [(k, v) for k, v in request.headers.raw if _is_forwarded(k.decode("latin-1"))]
         try:
             answer = await self._superlink.post(path, content=body, headers=headers)
         except httpx.TransportError:

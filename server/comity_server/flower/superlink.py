@@ -207,7 +207,7 @@ def _json_object_in(text: str) -> dict[str, Any]:
     start = text.find("{")
     try:
         found = json.loads(text[start:]) if start >= 0 else {}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -1,6 +1,7 @@
 """The operator unmasks a sum from any t true reveals, whatever else it was sent."""
 
 import random
+import time
 from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
@@ -65,6 +66,22 @@ def assert_right(world: World, collector: Collector) -> None:
 @pytest.fixture(scope="module")
 def five():
     return World.of(5)
+
+
+@pytest.mark.slow
+def test_liars_who_come_first_do_not_hold_the_operator_up():
+    """Hundreds of choices hold a false share; each is tried over all dealers at once."""
+    world = World.of(20, collusion=5)
+    collector = collected(world)
+    listed, threshold = collector.survivors.survivors, collector.plan.threshold
+    for k, who in enumerate(listed[: threshold + 4]):
+        reveal = reveal_of(world, collector, who)
+        if k < 5:  # the last dealer's share is false, so all before it fit
+            reveal = replace(reveal, shares=(*reveal.shares[:-1], bytes(len(reveal.shares[-1]))))
+        began = time.process_time()
+        collector.reveal(signed(world, reveal))
+        assert time.process_time() - began < 1.5
+    assert collector.stage is Stage.REVEALING
 
 
 @pytest.mark.parametrize("dropped", [(), (0,), (2,), (4,)])
