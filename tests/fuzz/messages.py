@@ -426,7 +426,7 @@ def _certificate(directory: Path) -> Harness:
         if len(given) < 2:
             raise PeerError("expected a certificate and its plan")
         plan = decode(Plan, given[1].body)
-        body = check_certificate(agreement, one.me, plan, None, given[0], given[2:])
+        body = check_certificate(agreement, plan, None, given[0], given[2:])
         assert body.void or len(body.survivors) >= one.plan.minimum
 
     return Harness(seeds=(seed.SerializeToString(),), read=read, mutate=parcel_altered)

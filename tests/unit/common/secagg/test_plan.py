@@ -218,7 +218,7 @@ TERMS = [name for name in OTHER if name not in ("round", "previous", "model", "n
         {"round": 1, "previous": AGREEMENT.digest},
         {"round": 1, "model": AGREEMENT.model.initial_state},
     ],
-    ids=str,
+    ids=lambda change: "-".join(change),
 )
 def test_what_a_participant_refuses_is_refused_by_who_reads_the_plan_later(change):
     plan = replace(PLAN, **change)
