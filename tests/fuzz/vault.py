@@ -24,6 +24,8 @@ from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import LocalError, PeerError, Refusal
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import Refused
+from comity_common.ledger.entries import read
 from comity_common.membership import Withdrawal
 from comity_common.modelfile import write_state
 from comity_common.secagg.messages import Deadline, Plan
@@ -100,10 +102,23 @@ class Scene:
         try:
             act()
         except (PeerError, LocalError):
-            assert not self.changed(), "a refusal has changed the store"
+            self._check_what_a_refusal_left()
             raise
         if self.changed():
             self.restore()
+
+    def _check_what_a_refusal_left(self) -> None:
+        """Hold that it changed nothing, but for a line in the ledger that says so."""
+        before = set(self._content)
+        if not self.changed():
+            return
+        after = list(self._watch.iterdump())
+        assert before <= set(after), "a refusal has changed the store"
+        added = [line for line in after if line not in before]
+        assert all(line.startswith('INSERT INTO "entries"') for line in added), added
+        last = self.seat.inst.ledger.entries()[-len(added) :]
+        assert all(isinstance(read(entry), Refused) for entry in last)
+        self._content = after
 
     def signed(self, place: int, message: Signed) -> Signed:
         """Sign a message whose signature is empty, as whoever sends what stands at this place."""
