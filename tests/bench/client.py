@@ -3,6 +3,7 @@
 The same calls in the same order as the vault's. The pair keys come from a key epoch in memory.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import numpy as np
 from comity_common.crypto.stream import Keystream
 from comity_common.fixedpoint import Lanes, quantise, windows
 from comity_common.ids import InstitutionId
+from comity_common.secagg.masking import SEED_BYTES, masked_vector
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.participant import Dealt, deal_by_windows
 from comity_common.secagg.plan import plan_digest
@@ -59,13 +61,36 @@ def cost_of_an_upload(n: int, lanes: int, width: int) -> dict[str, Any]:
     """Make one upload in this process.
 
     Returns:
-        CPU seconds, the growth of memory beside the delta, and the vector's size, in bytes.
+        CPU seconds of it all, and of rounding, masking and packing alone; the growth of memory
+        beside the delta, and the vector's size, in bytes.
     """
     _prepared(n, FEW, width)()
     make = _prepared(n, lanes, width)
-    growth, began = Growth(), time.process_time()
-    size = make()
-    return {"cpu_s": time.process_time() - began, "peak": growth.peak(), "size": size}
+    growth = Growth()
+    spent, size = _timed(make)
+    peak = growth.peak()
+    mask = _masking(n, lanes, width)
+    masked_s, _ = _timed(mask)
+    return {"cpu_s": spent, "masked_s": masked_s, "peak": peak, "size": size}
+
+
+def _timed(act: Callable[[], int]) -> tuple[float, int]:
+    began = time.process_time()
+    size = act()
+    return time.process_time() - began, size
+
+
+def _masking(n: int, lanes: int, width: int) -> Callable[[], int]:
+    plan = World.of(n, lanes=lanes, ring_width=width).plan()
+    me, delta = plan.participants[n // 2], random_delta(lanes)
+    seeds = [(peer, os.urandom(SEED_BYTES)) for peer in plan.participants if peer != me]
+
+    def mask() -> int:
+        rounded = lanes_of(plan, delta)
+        own = os.urandom(SEED_BYTES)
+        return len(masked_vector(rounded, lanes, width, me=me, self_seed=own, pair_seeds=seeds))
+
+    return mask
 
 
 def _prepared(n: int, lanes: int, width: int) -> Callable[[], int]:

@@ -5,6 +5,7 @@ as in a vault, and leaves packed.
 """
 
 import os
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from comity_common.crypto.stream import Keystream
 from comity_common.fixedpoint import WINDOW_VALUES, lane_bound, quantise, windows
 from comity_common.ids import InstitutionId
-from comity_common.secagg.masking import masked_vector
+from comity_common.secagg.masking import WINDOW_LANES, Masks, masked_vector
 from comity_common.secagg.packing import lane_bytes, pack
 from tests.bench import client, floor
 from tests.bench.figures import Figure, Say
@@ -20,6 +21,7 @@ from tests.bench.measuring import cpu_s, in_a_process_of_its_own, in_turns
 
 NAME = "masking"
 N = 10
+WIDEST = 32
 LORA, MINILM, BERT = 300_000, 22_700_000, 110_000_000  # lanes
 MOST_S = {LORA: 0.005, MINILM: 0.3, BERT: 1.2}
 TIMES = {LORA: 31, MINILM: 7, BERT: 3}
@@ -28,7 +30,7 @@ TIMES = {LORA: 31, MINILM: 7, BERT: 3}
 def measure(full: bool, say: Say) -> list[Figure]:
     """Measure the row."""
     figures = []
-    for width in (32, 24):
+    for width in (WIDEST, 24):
         for lanes in (LORA, MINILM, BERT) if full else (LORA,):
             say(f"{lanes:,} lanes of {width} bits")
             figures += _masking(lanes, width)
@@ -58,10 +60,29 @@ def _masking(lanes: int, width: int) -> list[Figure]:
     both = in_turns(mask, lambda: floor.masks(lanes, N), TIMES[lanes])
     what = f"{lanes / 1e6:g} M lanes, w={width}, {N} masks"
     return [
+        *(_masks_alone(lanes, seeds) if width == WIDEST else ()),
         Figure(row=NAME, measured=f"{what}: CPU", value=both.a, unit="s", at_most=MOST_S[lanes]),
         Figure(
             row=NAME, measured=f"{what}: floor / masking", value=both.ratio, unit="×", at_least=0.85
         ),
+    ]
+
+
+def _masks_alone(lanes: int, seeds: Sequence[tuple[InstitutionId, bytes]]) -> list[Figure]:
+    """Measure the masks on lanes that are in the cache: nothing is laid out, packed or kept."""
+    words = np.zeros(WINDOW_LANES, np.uint32)
+
+    def mask() -> None:
+        masks = Masks("q", added=[bytes(32)], subtracted=[seed for _, seed in seeds])
+        for start in range(0, lanes, WINDOW_LANES):
+            masks.apply(words[: min(WINDOW_LANES, lanes - start)])
+
+    both = in_turns(mask, lambda: floor.masks(lanes, N), TIMES[lanes])
+    what = f"{lanes / 1e6:g} M lanes, {N} masks alone"
+    return [
+        Figure(
+            row=NAME, measured=f"{what}: floor / masking", value=both.ratio, unit="×", at_least=0.85
+        )
     ]
 
 

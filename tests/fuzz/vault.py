@@ -226,7 +226,7 @@ def story() -> dict[str, tuple[Federation, Mapping[Path, bytes], pb.Parcel]]:
 
 
 def _unsigned(messages: Iterable[Signed], me: InstitutionId) -> list[Signed]:
-    """Take the signatures off all messages but the vault's own, so that whoever sends them signs."""
+    """Take the signatures off all messages but the vault's own: whoever sends them signs."""
     listed = list(messages)
     own = [f'"institution":"{me}"'.encode()]
     for one in listed:

@@ -20,7 +20,7 @@ from comity_common.crypto.stream import CHUNK_BYTES, Keystream
 from comity_common.errors import LocalError
 from comity_common.fixedpoint import Lanes
 from comity_common.ids import InstitutionId
-from comity_common.secagg.packing import LANE_DTYPE, lane_bytes, pack, unpack
+from comity_common.secagg.packing import LANE_BYTES, LANE_DTYPE, lane_bytes, pack, unpack
 
 CANARIES = 4
 SEED_BYTES = 32
@@ -146,9 +146,12 @@ def masked_vector(
         end = filled + len(window) * step
         if window.dtype != np.uint32 or window.ndim != 1 or end > split:
             raise LocalError(f"expected windows of uint32[{lanes}], got {window.dtype}")
-        part = scratch[: len(window)]
-        q_masks.apply(window, part)
-        pack(part, width, vector[filled:end])
+        place = vector[filled:end]
+        is_whole = step == LANE_BYTES  # then the first mask writes to where the lanes stay
+        words = np.frombuffer(place, Q_DTYPE) if is_whole else scratch[: len(window)]
+        q_masks.apply(window, words)
+        if not is_whole:
+            pack(words, width, place)
         filled = end
     if filled != split:
         raise LocalError(f"expected {lanes} lanes, got {filled // step - CANARIES}")
