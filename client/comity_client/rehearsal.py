@@ -25,7 +25,7 @@ from comity_common.crypto.stream import Keystream
 from comity_common.errors import Problem
 from comity_common.fixedpoint import quantise, windows
 from comity_common.ids import InstitutionId
-from comity_common.secagg.participant import deal_by_windows
+from comity_common.secagg.participant import deal
 from comity_common.secagg.plan import make_plan
 from comity_common.vectors import Vector
 
@@ -161,7 +161,7 @@ def _mask(agreement: Agreement, me: InstitutionId, delta: Vector) -> int:
         quantise(delta[window], plan.range, plan.lane_bound, dither)
         for window in windows(delta.size)
     )
-    dealt = deal_by_windows(plan, me, keys, lanes)
+    dealt = deal(plan, me, keys, lanes, write=lambda _piece: None)
     stored = StoredUpload(
         header=encode(dealt.header),
         header_signature=b"",

@@ -57,11 +57,11 @@ from comity_common.secagg.messages import (
     Reveal,
     Survivors,
 )
-from comity_common.secagg.participant import Dealt, answer, deal_by_windows
+from comity_common.secagg.participant import Dealt, answer, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
 from comity_common.vectors import Vector
-from comity_host.files import write_durably
+from comity_host.files import is_disk_full, written_durably
 
 log = structlog.get_logger()
 
@@ -285,7 +285,6 @@ class Vault:
         if dealt is None:
             return
         del keys
-        write_durably(self._masked_file(joined), dealt.vector)
         sign = inst.keys.signing.sign
         header, upload = encode(dealt.header), encode(dealt.upload)
         stored = StoredUpload(
@@ -323,7 +322,11 @@ class Vault:
         self._on_phase("masked", round.number)
 
     def _train(self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]) -> Dealt | None:
-        """Train a delta, round it into the ring and mask it; None if that failed, and is spent."""
+        """Train a delta and write it masked; None if that failed, and is spent.
+
+        Raises:
+            OSError: the disk is full.
+        """
         inst = self._inst
         state = inst.models.load(round.agreement, plan.model)
         moments = inst.models.load_moments(round.agreement)
@@ -343,8 +346,11 @@ class Vault:
                 quantise(delta[window], plan.range, plan.lane_bound, dither)
                 for window in windows(delta.size)
             )
-            dealt = deal_by_windows(plan, inst.me, keys, lanes)
+            with written_durably(self._masked_file(round)) as file:
+                dealt = deal(plan, inst.me, keys, lanes, file.write)
         except Exception as error:  # what was reserved is spent
+            if is_disk_full(error):
+                raise
             log.error("training failed", round=round.number, why=type(error).__name__)
             self._forfeit(round, RefusalCode.UNAVAILABLE)
             return None

@@ -40,15 +40,19 @@ def check_leaves(size: int, leaves: Sequence[bytes], expected_root: bytes) -> No
 
 
 class RunningRoot:
-    """The root of a file whose bytes pass by in order; memory does not grow with the file.
+    """The root of a file whose bytes pass by in order; of each chunk no more than its leaf is kept.
 
     Args:
         size: of the whole file in bytes.
+
+    Attributes:
+        leaves: of the chunks that have passed by, 32 bytes each.
     """
 
-    __slots__ = ("_leaf", "_root", "_seen", "_size")
+    __slots__ = ("_leaf", "_root", "_seen", "_size", "leaves")
 
     def __init__(self, size: int) -> None:
+        self.leaves: list[bytes] = []
         self._size = size
         self._seen = 0
         self._root = Digesting("chunks")
@@ -70,7 +74,8 @@ class RunningRoot:
             self._seen += len(part)
             view = view[len(part) :]
             if self._seen % CHUNK_BYTES == 0 or self._seen == self._size:
-                self._root.part(self._leaf.finish())
+                self.leaves.append(self._leaf.finish())
+                self._root.part(self.leaves[-1])
                 self._leaf = self._begun()
 
     def finish(self) -> bytes:

@@ -15,12 +15,12 @@ import numpy as np
 from comity_common.crypto.stream import Keystream
 from comity_common.fixedpoint import Lanes, quantise, windows
 from comity_common.ids import InstitutionId
-from comity_common.secagg.masking import SEED_BYTES, masked_vector
+from comity_common.secagg.masking import SEED_BYTES, masked_windows
 from comity_common.secagg.messages import Plan
-from comity_common.secagg.participant import Dealt, deal_by_windows
+from comity_common.secagg.participant import deal
 from comity_common.secagg.plan import plan_digest
 from comity_common.vectors import Vector
-from comity_host.files import write_durably
+from comity_host.files import written_durably
 from tests.bench.measuring import Growth
 from tests.simulation.federation import World
 
@@ -41,11 +41,10 @@ def lanes_of(plan: Plan, delta: Vector) -> Iterator[Lanes]:
 
 def upload(
     plan: Plan, me: InstitutionId, keys: dict[InstitutionId, bytes], delta: Vector, file: Path
-) -> Dealt:
+) -> None:
     """Make an upload and write its vector."""
-    dealt = deal_by_windows(plan, me, keys, lanes_of(plan, delta))
-    write_durably(file, dealt.vector)
-    return dealt
+    with written_durably(file) as out:
+        deal(plan, me, keys, lanes_of(plan, delta), out.write)
 
 
 def round_keys(world: World, plan: Plan, who: InstitutionId) -> dict[InstitutionId, bytes]:
@@ -88,7 +87,8 @@ def _masking(n: int, lanes: int, width: int) -> Callable[[], int]:
     def mask() -> int:
         rounded = lanes_of(plan, delta)
         own = os.urandom(SEED_BYTES)
-        return len(masked_vector(rounded, lanes, width, me=me, self_seed=own, pair_seeds=seeds))
+        pieces = masked_windows(rounded, lanes, width, me=me, self_seed=own, pair_seeds=seeds)
+        return sum(map(len, pieces))
 
     return mask
 
@@ -101,6 +101,8 @@ def _prepared(n: int, lanes: int, width: int) -> Callable[[], int]:
 
     def make() -> int:
         with tempfile.TemporaryDirectory() as directory:
-            return len(upload(plan, me, keys, delta, Path(directory) / "masked").vector)
+            file = Path(directory) / "masked"
+            upload(plan, me, keys, delta, file)
+            return file.stat().st_size
 
     return make

@@ -13,7 +13,7 @@ import numpy as np
 from comity_common.crypto.stream import Keystream
 from comity_common.fixedpoint import WINDOW_VALUES, lane_bound, quantise, windows
 from comity_common.ids import InstitutionId
-from comity_common.secagg.masking import WINDOW_LANES, Masks, masked_vector
+from comity_common.secagg.masking import WINDOW_LANES, Masks, masked_windows
 from comity_common.secagg.packing import lane_bytes, pack
 from tests.bench import client, floor
 from tests.bench.figures import Figure, Say
@@ -48,14 +48,15 @@ def _masking(lanes: int, width: int) -> list[Figure]:
     window = np.random.default_rng().integers(0, 1 << 32, WINDOW_VALUES, dtype=np.uint32)
 
     def mask() -> None:
-        masked_vector(
+        for _ in masked_windows(
             (window[: min(part.stop, lanes) - part.start] for part in windows(lanes)),
             lanes,
             width,
             me=me,
             self_seed=bytes(32),
             pair_seeds=seeds,
-        )
+        ):
+            pass
 
     both = in_turns(mask, lambda: floor.masks(lanes, N), TIMES[lanes])
     what = f"{lanes / 1e6:g} M lanes, w={width}, {N} masks"

@@ -14,6 +14,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.simulation.network import Federation, Identity, ServerApp, Vault, pieces, until
+from tests.simulation.wholevector import Whole, deal
 from typer.testing import CliRunner
 
 from comity.v1 import transfer_pb2 as pb
@@ -25,7 +26,7 @@ from comity_common.crypto.sign import Purpose, verify
 from comity_common.errors import RefusalCode
 from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Decline, Endorsement, Receipt
-from comity_common.secagg.participant import Dealt, deal, header_digest
+from comity_common.secagg.participant import header_digest
 from comity_server import transfer
 from comity_server.authority import Authority
 from comity_server.cli import app
@@ -51,7 +52,7 @@ class Running:
         return self.vaults["inst-00"]
 
     @property
-    def dealt(self) -> Dealt:
+    def dealt(self) -> Whole:
         (dealt,) = self.manual.dealt.values()
         return dealt
 
@@ -97,7 +98,7 @@ def status_of(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
-def missing(vault: Vault, dealt: Dealt) -> list[int]:
+def missing(vault: Vault, dealt: Whole) -> list[int]:
     """Begin an upload and read which chunks are wanted."""
     state = vault.stub.BeginUpload(vault.begin_request(dealt))
     return chunks.missing(len(dealt.leaves), state.held)

@@ -41,10 +41,12 @@ from comity_common.secagg.keyepoch import (
 )
 from comity_common.secagg.masking import sections
 from comity_common.secagg.messages import EpochKey, EpochOpen, EpochView, Plan, Survivors
-from comity_common.secagg.participant import Dealt, answer, deal
+from comity_common.secagg.participant import answer
 from comity_common.secagg.plan import make_plan, plan_digest
 from comity_common.secagg.round import Stage
 from comity_common.tuning import Tune
+
+from .wholevector import Whole, deal
 
 
 def make_agreement(
@@ -124,7 +126,7 @@ class World:
     operator: SigningKeys
     keys: dict[InstitutionId, SigningKeys]
     chains: dict[InstitutionId, dict[InstitutionId, PairChain]]
-    dealt: dict[InstitutionId, Dealt] = field(default_factory=dict)
+    dealt: dict[InstitutionId, Whole] = field(default_factory=dict)
     clear: dict[InstitutionId, np.ndarray] = field(default_factory=dict)
     signed: dict[InstitutionId, tuple[Signed, Signed]] = field(default_factory=dict)
 

@@ -64,12 +64,10 @@ from comity_common.secagg.messages import (
 )
 from comity_common.secagg.packing import lane_bytes
 from comity_common.secagg.participant import (
-    Dealt,
     _box_key,
     answer,
     certificate_digest,
     check_certificate,
-    deal,
     header_digest,
 )
 from comity_common.secagg.plan import Standing, check_plan
@@ -82,6 +80,7 @@ from comity_server.registry import Registry
 from comity_server.store import Store
 
 from .federation import make_agreement
+from .wholevector import Whole, deal
 
 QUICK = Deadlines(acknowledge_s=10, upload_s=30, reveal_s=10, gather_s=5, settle_s=5, patience_s=30)
 
@@ -247,7 +246,7 @@ class Vault:
         self._chains: dict[InstitutionId, PairChain] = {}
         self._newest = 0
         self._plans: dict[Digest, Plan] = {}
-        self.dealt: dict[Digest, Dealt] = {}
+        self.dealt: dict[Digest, Whole] = {}
         self._answered: dict[Digest, Survivors] = {}
         self._reveals: dict[Digest, Signed] = {}
         self._cursor = 0
@@ -339,7 +338,7 @@ class Vault:
         except grpc.RpcError as error:
             self.faults.append(f"upload: {error.details()}")
 
-    def _upload(self, dealt: Dealt) -> None:
+    def _upload(self, dealt: Whole) -> None:
         name = header_digest(dealt.header)
         state = self.stub.BeginUpload(self.begin_request(dealt))
         missing = chunks.missing(len(dealt.leaves), state.held)
@@ -348,7 +347,7 @@ class Vault:
         receipt = self.stub.FinishUpload(transfer_pb2.FinishUploadRequest(header=name))
         self.receipts.append(wire.signed(receipt))
 
-    def begin_request(self, dealt: Dealt) -> transfer_pb2.BeginUploadRequest:
+    def begin_request(self, dealt: Whole) -> transfer_pb2.BeginUploadRequest:
         """Sign the declaration of an upload."""
         return transfer_pb2.BeginUploadRequest(
             agreement=self.agreement.digest,
@@ -590,8 +589,8 @@ class ServerApp:
 
 
 def with_false_canary(
-    plan: Plan, me: InstitutionId, round_keys: dict[InstitutionId, bytes], dealt: Dealt
-) -> Dealt:
+    plan: Plan, me: InstitutionId, round_keys: dict[InstitutionId, bytes], dealt: Whole
+) -> Whole:
     """Make an upload that is well made in everything but one canary."""
     vector = bytearray(dealt.vector)
     end, step = q_bytes(plan.lanes, plan.ring_width), lane_bytes(plan.ring_width)

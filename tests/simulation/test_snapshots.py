@@ -18,12 +18,12 @@ from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import BudgetReserve
 from comity_common.secagg.masking import SEED_BYTES, Masks, commitment, sections
 from comity_common.secagg.messages import Plan
-from comity_common.secagg.participant import Dealt, deal
 from comity_common.secagg.plan import plan_digest
 
 from .dishonest import Dishonest
 from .federation import World
 from .test_vaults import BOUNDARIES, Seat
+from .wholevector import Whole, deal
 
 LATER = {"before-reveal", "revealed"}  # boundaries of the answer, after all uploads
 
@@ -159,7 +159,7 @@ class Doubled:
             dealt.boxes if header_in_key else self.sketched(dealt) for dealt in self.dealt
         ]
 
-    def shares(self, dealt: Dealt) -> dict[int, bytes]:
+    def shares(self, dealt: Whole) -> dict[int, bytes]:
         """Open the boxes, as their receivers can."""
         from comity_common.crypto.seal import open_box
         from comity_common.secagg.participant import _box_key
@@ -175,7 +175,7 @@ class Doubled:
             if peer != self.who
         }
 
-    def sketched(self, dealt: Dealt) -> tuple[bytes, ...]:
+    def sketched(self, dealt: Whole) -> tuple[bytes, ...]:
         """Close the boxes as the first sketch did: the header is not in the key."""
         from comity_common.crypto.seal import close_box
 

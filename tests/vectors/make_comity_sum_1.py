@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.simulation.wholevector import mask, with_canaries
+from tests.simulation.wholevector import mask, masked_vector, with_canaries
 
 from comity_common import chunks
 from comity_common.canonical import encode
@@ -29,7 +29,6 @@ from comity_common.secagg.keyepoch import PairChain, _info, pair_chains, view_di
 from comity_common.secagg.masking import (
     Masks,
     commitment,
-    masked_vector,
     pair_seed,
 )
 from comity_common.secagg.messages import (

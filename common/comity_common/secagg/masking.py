@@ -20,7 +20,7 @@ from comity_common.crypto.stream import CHUNK_BYTES, Keystream
 from comity_common.errors import LocalError
 from comity_common.fixedpoint import Lanes
 from comity_common.ids import InstitutionId
-from comity_common.secagg.packing import LANE_BYTES, LANE_DTYPE, lane_bytes, pack, unpack
+from comity_common.secagg.packing import LANE_DTYPE, lane_bytes, packed_view, unpack
 
 CANARIES = 4
 SEED_BYTES = 32
@@ -107,7 +107,7 @@ def _stream(seed: bytes, section: str) -> Keystream:
     return Keystream(expand(seed, "ctr", section.encode()))
 
 
-def masked_vector(
+def masked_windows(
     windows: Iterable[Lanes],
     lanes: int,
     width: int,
@@ -115,19 +115,19 @@ def masked_vector(
     me: InstitutionId,
     self_seed: bytes,
     pair_seeds: Sequence[tuple[InstitutionId, bytes]],
-) -> memoryview:
+) -> Iterator[memoryview]:
     """Mask a vector: y = (q, z) + PRG(b) + Σ_{j>i} PRG(s_ij) − Σ_{j<i} PRG(s_ij).
 
-    One window after the other is masked and packed while it lies in the cache, so that beside the
-    result no vector is ever whole (Bonawitz et al. 2017, fig. 4 round 2).
+    One window after the other is masked and packed while it lies in the cache, so that no vector
+    is ever whole in memory (Bonawitz et al. 2017, fig. 4 round 2).
 
     Args:
         windows: the quantised delta in order, uint32, in pieces of any size; they stay as they are.
         lanes: d, how many they are together.
         pair_seeds: every other participant with the seed shared with it.
 
-    Returns:
-        `vector_bytes(lanes, width)` bytes.
+    Yields:
+        the `vector_bytes(lanes, width)` bytes in order; each piece is there until the next.
 
     Raises:
         LocalError: more or fewer lanes, or others than uint32.
@@ -136,29 +136,21 @@ def masked_vector(
     subtracted = [seed for peer, seed in pair_seeds if peer < me]
     q_masks = Masks("q", added=added, subtracted=subtracted)
     z_masks = Masks("z", added=added, subtracted=subtracted)
-    # numpy asks for large pages; to get a bytearray in small ones takes as long as three masks
-    vector = np.empty(vector_bytes(lanes, width), np.uint8).data
-    step, split = lane_bytes(width), q_bytes(lanes, width)
-    canaries = np.ones(CANARIES, np.uint32)
-    scratch = np.empty(WINDOW_LANES, Q_DTYPE)
-    filled = 0
-    for window in _cut(chain(windows, (canaries,))):
-        end = filled + len(window) * step
-        if window.dtype != np.uint32 or window.ndim != 1 or end > split:
+    words = np.empty(WINDOW_LANES, Q_DTYPE)
+    packed = memoryview(bytearray(WINDOW_LANES * lane_bytes(width)))
+    left = lanes + CANARIES
+    for window in _cut(chain(windows, (np.ones(CANARIES, np.uint32),))):
+        left -= len(window)
+        if window.dtype != np.uint32 or window.ndim != 1 or left < 0:
             raise LocalError(f"expected windows of uint32[{lanes}], got {window.dtype}")
-        place = vector[filled:end]
-        is_whole = step == LANE_BYTES  # then the first mask writes to where the lanes stay
-        words = np.frombuffer(place, Q_DTYPE) if is_whole else scratch[: len(window)]
-        q_masks.apply(window, words)
-        if not is_whole:
-            pack(words, width, place)
-        filled = end
-    if filled != split:
-        raise LocalError(f"expected {lanes} lanes, got {filled // step - CANARIES}")
+        masked = words[: len(window)]
+        q_masks.apply(window, masked)
+        yield packed_view(masked, width, packed)
+    if left:
+        raise LocalError(f"expected {lanes} lanes, got {lanes - left}")
     z = np.ones(1, Z_DTYPE)
     z_masks.apply(z)
-    vector[split:] = z.tobytes()
-    return vector
+    yield memoryview(z.tobytes())
 
 
 def _cut(windows: Iterable[Lanes]) -> Iterator[Lanes]:

@@ -43,6 +43,20 @@ def pack(lanes: Lanes, width: int, into: memoryview) -> None:
         packed[byte::step] = apart[byte::LANE_BYTES]
 
 
+def packed_view(lanes: Lanes, width: int, space: memoryview) -> memoryview:
+    """Return lanes as they lie on the wire: for w = 32 a view of them, else packed into a space.
+
+    Args:
+        lanes: shape (k,), uint32, contiguous.
+        space: at least k · w/8 writable bytes.
+    """
+    if lane_bytes(width) == LANE_BYTES:
+        return lanes.astype(LANE_DTYPE, copy=False).view(np.uint8).data
+    packed = space[: len(lanes) * lane_bytes(width)]
+    pack(lanes, width, packed)
+    return packed
+
+
 def packed_lanes(raw: bytes | bytearray | memoryview, width: int) -> npt.NDArray[np.uint32]:
     """View packed lanes as 32-bit words whose low w bits are the lanes.
 

@@ -6,11 +6,9 @@ vector again or to open anybody else's.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-
-import numpy as np
 
 from comity_common import chunks
 from comity_common.agreement import Agreement
@@ -19,13 +17,13 @@ from comity_common.crypto.derive import digest, expand
 from comity_common.crypto.seal import close_box, open_box
 from comity_common.crypto.shamir import split
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import LocalError, PeerError
+from comity_common.errors import PeerError
 from comity_common.fixedpoint import Lanes
 from comity_common.ids import Digest, InstitutionId
 from comity_common.secagg.masking import (
     SEED_BYTES,
     commitment,
-    masked_vector,
+    masked_windows,
     pair_seed,
     vector_bytes,
 )
@@ -62,14 +60,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dealt:
-    """A masked upload, ready to be stored and then sent.
+    """What belongs to a masked vector that was written: ready to be stored and then sent.
 
     Attributes:
         leaves: 32 bytes per chunk of the masked vector.
         boxes: per participant, the encrypted share; empty in its own slot.
     """
 
-    vector: memoryview
     leaves: tuple[bytes, ...]
     header: Header
     upload: Upload
@@ -77,7 +74,7 @@ class Dealt:
     held: Held
 
     def __repr__(self) -> str:
-        return f"Dealt({len(self.vector)} bytes)"
+        return f"{type(self).__name__}({self.header.size} bytes)"
 
 
 def header_digest(header: Header) -> Digest:
@@ -89,30 +86,16 @@ def deal(
     plan: Plan,
     me: InstitutionId,
     round_keys: Mapping[InstitutionId, bytes],
-    quantised: Lanes,
-) -> Dealt:
-    """Mask a vector that is there as a whole; see `deal_by_windows`.
-
-    Args:
-        quantised: shape (d,), uint32; it is copied.
-    """
-    if quantised.shape != (plan.lanes,) or quantised.dtype != np.uint32:
-        raise LocalError(f"expected uint32[{plan.lanes}], got {quantised.dtype}{quantised.shape}")
-    return deal_by_windows(plan, me, round_keys, (quantised,))
-
-
-def deal_by_windows(
-    plan: Plan,
-    me: InstitutionId,
-    round_keys: Mapping[InstitutionId, bytes],
     windows: Iterable[Lanes],
+    write: Callable[[memoryview], object],
 ) -> Dealt:
     """Mask a vector and share the seeds that may be needed to unmask the sum.
 
     Args:
         round_keys: p of every other participant, 32 bytes each, used for this plan only.
-        windows: the lanes from `fixedpoint.quantise` in order, d in all, a window at a time, so
-            that only what is packed is ever held as a whole.
+        windows: the lanes from `fixedpoint.quantise` in order, d of uint32 in all.
+        write: takes the masked vector piece by piece; it has to be whole on disk before anything
+            of what is returned leaves.
 
     Raises:
         LocalError: other than d lanes of uint32.
@@ -122,18 +105,17 @@ def deal_by_windows(
     self_seed = os.urandom(SEED_BYTES)
     seeds = {peer: pair_seed(round_keys[peer], me, peer) for peer in others}
 
-    vector = masked_vector(
+    running = chunks.RunningRoot(vector_bytes(plan.lanes, plan.ring_width))
+    for piece in masked_windows(
         windows,
         plan.lanes,
         plan.ring_width,
         me=me,
         self_seed=self_seed,
         pair_seeds=list(seeds.items()),
-    )
-    leaves = tuple(
-        chunks.leaf(vector[start : start + chunks.CHUNK_BYTES])
-        for start in range(0, len(vector), chunks.CHUNK_BYTES)
-    )
+    ):
+        running.update(piece)
+        write(piece)
 
     slots = [self_seed if party == me else seeds[party] for party in plan.participants]
     secret = b"".join(slots)
@@ -146,8 +128,8 @@ def deal_by_windows(
     header = Header(
         plan=plan_digest(plan),
         institution=me,
-        size=len(vector),
-        root=chunks.root(len(vector), leaves),
+        size=vector_bytes(plan.lanes, plan.ring_width),
+        root=running.finish(),
         commitments=tuple(commitment(named, seed) for seed in slots),
         shares=tuple(_share_digest(share) for share in shares),
     )
@@ -161,8 +143,7 @@ def deal_by_windows(
         for key, share in zip(keys, shares, strict=True)
     )
     return Dealt(
-        vector=vector,
-        leaves=leaves,
+        leaves=tuple(running.leaves),
         header=header,
         upload=Upload(
             header=name,

@@ -31,7 +31,7 @@ from comity_common.secagg.masking import (
     vector_bytes,
 )
 from comity_common.secagg.messages import Plan
-from comity_common.secagg.packing import LANE_BYTES, lane_bytes, pack, packed_lanes
+from comity_common.secagg.packing import LANE_BYTES, lane_bytes, packed_lanes, packed_view
 from comity_common.secagg.unmasking import Residue, check_canaries
 
 
@@ -122,9 +122,7 @@ class RunningSum:
             np.add(lanes, addend, out=lanes)
         self._masks["q"].apply(lanes)
         self._look(window.start // self._lane_bytes, signed(lanes, width))
-        packed = self._packed[: window.length]
-        pack(lanes, width, packed)
-        return packed
+        return packed_view(lanes, width, self._packed)
 
     def _add_z(self, window: Window, sources: Iterable[Source]) -> memoryview:
         raw = self._raw[: window.length]

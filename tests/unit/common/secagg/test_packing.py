@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.simulation.wholevector import mask, with_canaries
+from tests.simulation.wholevector import mask, masked_vector, with_canaries
 
 from comity_common.errors import LocalError
 from comity_common.fixedpoint import (
@@ -20,7 +20,6 @@ from comity_common.fixedpoint import (
 from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import (
     WINDOW_LANES,
-    masked_vector,
     vector_bytes,
 )
 from comity_common.secagg.packing import lane_bytes, pack, unpack

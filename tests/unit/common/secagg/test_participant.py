@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from tests.simulation.federation import World
+from tests.simulation.wholevector import deal
 
 from comity_common import chunks
 from comity_common.canonical import decode, encode
@@ -31,7 +32,6 @@ from comity_common.secagg.participant import (
     answer,
     certificate_digest,
     check_certificate,
-    deal,
     endorsed_model,
     header_digest,
     is_justified,
@@ -212,7 +212,7 @@ def test_a_vector_of_another_dtype_is_refused(round5, dtype):
 
 def test_nothing_that_is_kept_shows_a_key(round5):
     dealt = round5.world.dealt[round5.roster[0]]
-    assert repr(dealt) == f"Dealt({len(dealt.vector)} bytes)"
+    assert repr(dealt) == f"Whole({len(dealt.vector)} bytes)"
     assert repr(dealt.held) == "Held(5 boxes)"
     residue = Residue(self_seeds=(b"s" * 32,), added_pairs=(b"p" * 32,), subtracted_pairs=())
     assert "sss" not in repr(residue)
