@@ -26,7 +26,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/comity demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/bench $(ARGS)
 	$(BIN)/python -m pytest -m "not slow" tests/integration tests/e2e $(ARGS)
 
 test-slow: $(VENV)/.dev

@@ -7,10 +7,10 @@ from comity_client.correspondence import Correspondence
 from comity_client.institution import Institution
 from comity_client.releases import accept_certificate, is_over
 from comity_client.uplink import Delivery, Uplink
-from comity_client.vault import Vault
+from comity_client.vault import ListRefused, Vault
 from comity_common.agreement import Agreement
 from comity_common.crypto.sign import Signed
-from comity_common.errors import PeerError
+from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest
 from comity_common.optimizer import ModelState
 from comity_common.vectors import Vector
@@ -42,6 +42,7 @@ class Mailroom:
         self._uplink = uplink
         self._correspondence = correspondence
         self._eyes = eyes
+        self._noted: set[tuple[RefusalCode, int | None]] = set()
 
     def deliver(self, delivery: Delivery) -> None:
         """Take one parcel of this agreement.
@@ -50,8 +51,24 @@ class Mailroom:
             PeerError: it is wrong.
             Unreachable: it needs the operator, who is away; take it again.
         """
-        if digest_of(delivery.agreement) == self._agreement.digest:
+        if digest_of(delivery.agreement) != self._agreement.digest:
+            return
+        try:
             self._handle(delivery)
+        except ListRefused as error:
+            self._note(Refusal(RefusalCode.SURVIVORS, str(error)), error.round)
+            raise
+        except PeerError as error:
+            newest = self._inst.rounds.newest(self._agreement.digest)
+            self._note(Refusal(RefusalCode.PARCEL, str(error)), newest or None)
+            raise
+
+    def _note(self, refusal: Refusal, round: int | None) -> None:
+        """Write down what was refused, once a round: an operator must not fill the disk."""
+        if (refusal.code, round) not in self._noted:
+            with self._inst.store.transaction() as tx:
+                self._inst.note_refusal(tx, refusal, self._agreement.digest, round)
+            self._noted.add((refusal.code, round))
 
     def _handle(self, delivery: Delivery) -> None:
         match delivery.kind:
@@ -101,6 +118,7 @@ class Mailroom:
         if state is not None:
             self._look(agreement.digest, state)
         self._vault.rest("done" if over else "up to date")
+        self._vault.look_for_a_forgotten_round(delivery.messages[0])
 
     def _look(self, agreement: Digest, state: ModelState) -> None:
         accuracy, macro_f1 = self._eyes.look(state.parameters)

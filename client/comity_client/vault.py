@@ -49,6 +49,7 @@ from comity_common.ledger.bodies import (
     Traffic,
 )
 from comity_common.secagg.messages import (
+    CertificateBody,
     Deadline,
     Decline,
     Header,
@@ -79,6 +80,18 @@ class Trains(Protocol):
         self, start: Vector, moments: bytes | None, on_step: Callable[[int, int], None]
     ) -> tuple[Vector, bytes]:
         """Train one round; see `Workbench.train`."""
+
+
+class ListRefused(PeerError):
+    """A survivor list that the operator signed is not one that may be answered.
+
+    Attributes:
+        round: its number.
+    """
+
+    def __init__(self, why: str, round: int) -> None:
+        super().__init__(why)
+        self.round = round
 
 
 class Vault:
@@ -189,7 +202,8 @@ class Vault:
         """Reveal what unmasks the sum of a survivor list, if it is the first list of its round.
 
         Raises:
-            PeerError: it is not a list that may be answered.
+            ListRefused: the operator signed it, and it is not one that may be answered.
+            PeerError: it is no list of the operator for a round that is open here.
         """
         inst, terms = self._inst, self._agreement
         if not messages:
@@ -213,10 +227,7 @@ class Vault:
                     terms, round.plan, inst.me, round.held, survivors, headers, uploads, boxes
                 )
             except PeerError as error:
-                refusal = Refusal(RefusalCode.SURVIVORS, str(error))
-                with inst.store.transaction() as tx:
-                    inst.note_refusal(tx, refusal, terms.digest, round.number)
-                raise
+                raise ListRefused(str(error), round.number) from error
             body = encode(reveal)
         signed = inst.keys.signing.sign(Purpose.REVEAL, body)
         with inst.store.transaction() as tx:
@@ -226,6 +237,13 @@ class Vault:
             inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
         self.rest("revealed")
         self._on_phase("revealed", round.number)
+
+    def look_for_a_forgotten_round(self, certificate: Signed) -> None:
+        """Stop if a certificate that was accepted counts an upload that this store never knew."""
+        body = decode(CertificateBody, certificate.body)
+        knows = self._inst.rounds.knows(body.agreement, body.plan)
+        if self._inst.me in body.survivors and not knows:
+            self._stop_until_a_new_epoch()
 
     def note_deadline(self, messages: tuple[Signed, ...]) -> None:
         """Note how long the operator waits for an upload; for people, the vault goes on as before.
@@ -369,6 +387,8 @@ class Vault:
         except PeerError as error:
             log.warning("upload refused", round=round.number, why=str(error))
             with inst.store.erasing() as tx:
+                refusal = Refusal(RefusalCode.UPLOAD, str(error))
+                inst.note_refusal(tx, refusal, round.agreement, round.number)
                 inst.rounds.close(tx, round, "refused")
         else:
             with inst.store.transaction() as tx:

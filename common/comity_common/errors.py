@@ -28,7 +28,11 @@ class PeerError(ComityError):
 
 
 class RefusalCode(StrEnum):
-    """Why an institution does not take part: a closed list, seen by both sides."""
+    """Why an institution does not take part, or takes no notice: a closed list.
+
+    Both sides see it, but for `survivors`, `parcel` and `upload`: what an institution refused to
+    hear, and that the operator would not have its upload, stand on its own ledger alone.
+    """
 
     UNKNOWN_AGREEMENT = "unknown-agreement"
     AGREEMENT_EXPIRED = "agreement-expired"
@@ -36,6 +40,8 @@ class RefusalCode(StrEnum):
     BUDGET = "budget"
     PLAN = "plan"
     SURVIVORS = "survivors"
+    PARCEL = "parcel"
+    UPLOAD = "upload"
     STALE_ROUND = "stale-round"
     BEHIND = "behind"
     INTERRUPTED = "interrupted"

@@ -200,13 +200,17 @@ class TransferService(TransferServicer):
     @contextmanager
     def admitted(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
         """Count a call of an institution, and turn what goes wrong into one status and sentence."""
+        sender = ""
         try:
             if method not in ANY_PROTOCOL:
                 _check_protocol(context)
-            with self._counted(self._identify(context)):
+            sender = self._identify(context)
+            with self._counted(sender):
                 yield
         except PeerError as error:
             status = next(status for kind, status in STATUS if isinstance(error, kind))
+            if status is grpc.StatusCode.INVALID_ARGUMENT:
+                log.warning("call-refused", method=method, sender=sender, why=str(error))
             context.abort(status, str(error))
         except grpc.RpcError:  # the caller has gone
             context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")

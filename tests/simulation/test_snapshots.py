@@ -12,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comity.v1 import transfer_pb2 as pb
+from comity_client.uplink import Delivery
 from comity_common.crypto.derive import expand
 from comity_common.crypto.shamir import combine
 from comity_common.ids import InstitutionId
-from comity_common.ledger.bodies import BudgetReserve
+from comity_common.ledger.bodies import BudgetReserve, Restore
+from comity_common.optimizer import state_digest
 from comity_common.secagg.masking import SEED_BYTES, Masks, commitment, sections
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.plan import plan_digest
+from comity_common.secagg.round import Stage
 
 from .dishonest import Dishonest
 from .federation import World
-from .test_vaults import BOUNDARIES, Seat
+from .test_vaults import BOUNDARIES, Federation, Seat
 from .wholevector import Whole, deal
 
 LATER = {"before-reveal", "revealed"}  # boundaries of the answer, after all uploads
@@ -119,6 +123,39 @@ def test_a_restored_vault_that_sees_its_own_header_in_a_list_takes_no_further_or
     twin.vault.accept_order(world.agreement.digest, plan.round, plan_digest(plan))
     twin.work()
     assert len(world.taken[victim]) == 1
+
+
+def test_a_restored_vault_that_sees_its_upload_counted_in_a_certificate_takes_no_order(tmp_path):
+    """The same rule where nobody shows a list: it catches up, and stops."""
+    federation = Federation(tmp_path)
+    federation.set_up_keys()
+    operator, roster = federation.operator, list(federation.agreement.roster)
+    victim = federation.seats[roster[0]]
+    shutil.copytree(victim.path, tmp_path / "copy")
+    plan = operator.begin_round(roster)
+    federation.order(plan, roster)
+    for seat in federation.seats.values():
+        seat.work()
+    collector = operator.collector
+    operator.ask_reveals()
+    for _ in range(2):
+        for seat in federation.seats.values():
+            seat.work()
+        if collector.stage is Stage.SUMMING:
+            operator.certify()
+    told = [operator.certificate, operator.plans[plan_digest(plan)], *operator.endorsements]
+
+    twin = Seat(tmp_path / "copy", federation.agreement, operator)
+    place = twin.mailbox.cursor() + 1
+    kind = pb.PARCEL_KIND_CERTIFICATE
+    twin.deliver(Delivery(place, federation.agreement.digest, kind, tuple(told), ()))
+
+    assert twin.inst.progress.get(federation.agreement.digest).model == state_digest(operator.state)
+    assert len(twin.entries(Restore)) == 1
+    plan = operator.begin_round(roster)
+    twin.vault.accept_order(federation.agreement.digest, plan.round, plan_digest(plan))
+    twin.work()
+    assert operator.vectors == {}
 
 
 def opened_of_two_lists(world: Dishonest, twin: Seat) -> int:

@@ -35,6 +35,7 @@ from comity_common.ledger.bodies import (
     RoundJoin,
     Traffic,
 )
+from comity_common.ledger.entries import read
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Deadline, Decline, EpochOpen, Plan, Receipt, Survivors
 from comity_common.secagg.plan import make_plan, plan_digest
@@ -562,12 +563,17 @@ def trace(seat: Seat, agreement: Digest) -> list[Any]:
 
 def deliver(bench: Bench, kind: int, messages: tuple[Signed, ...], boxes: tuple[bytes, ...] = (),
             agreement: str | None = None) -> None:  # fmt: skip
-    """Deliver a parcel that must change nothing and keep nobody from the next one."""
+    """Deliver a parcel that must change nothing and keep nobody from the next one.
+
+    At most one line is written to the ledger: that a parcel was refused.
+    """
     seat, mailbox = bench.seat, bench.seat.mailbox
-    before, place = trace(seat, bench.agreement.digest), mailbox.cursor() + 1
+    (*before, count), place = trace(seat, bench.agreement.digest), mailbox.cursor() + 1
     seat.deliver(Delivery(place, agreement or bench.agreement.digest, kind, messages, boxes))
     assert mailbox.cursor() == place
-    assert trace(seat, bench.agreement.digest) == before
+    assert trace(seat, bench.agreement.digest)[:-1] == before
+    added = [read(entry) for entry in seat.inst.ledger.entries()[count:]]
+    assert [one.code for one in added] in ([], [RefusalCode.PARCEL])
 
 
 KINDS = [*pb.ParcelKind.values(), 99, -1]
@@ -607,6 +613,22 @@ def test_a_hostile_parcel_changes_nothing_and_is_passed_over(
     shared: Bench, kind: int, name: str
 ) -> None:
     deliver(shared, kind, GARBAGE[name](shared), (b"box", b""))
+
+
+def test_refused_parcels_leave_one_line_in_the_ledger_for_each_round(bench: Bench) -> None:
+    seat, refused = bench.seat, bench.bodies(Refused)
+    for number in range(1, 4):
+        for kind in (pb.PARCEL_KIND_SURVIVORS, pb.PARCEL_KIND_EPOCH_OPEN):
+            deliver(bench, kind, GARBAGE["noise"](bench))
+        if number == 1:
+            roster = list(bench.agreement.roster)
+            plan = bench.operator.begin_round(roster)
+            seat.vault.accept_order(bench.agreement.digest, plan.round, plan_digest(plan))
+    added = bench.bodies(Refused)[len(refused) :]
+    assert [(one.code, one.round) for one in added] == [
+        (RefusalCode.PARCEL, None),
+        (RefusalCode.PARCEL, 1),
+    ]
 
 
 @pytest.mark.parametrize("agreement", ["", "x", "0" * 64, "../" * 30])
@@ -667,7 +689,7 @@ def test_a_survivor_list_that_is_not_whole_is_not_answered(tmp_path: Path, mangl
     seat.deliver(replace(true, messages=mangled[0], boxes=mangled[1]))
     *after, entries = trace(seat, federation.agreement.digest)
     assert after == before[:-1]
-    seen = [] if mangle == "unsigned" else [RefusalCode.SURVIVORS]  # anybody could have sent it
+    seen = [RefusalCode.PARCEL if mangle == "unsigned" else RefusalCode.SURVIVORS]
     assert entries == before[-1] + len(seen)
     assert [refused.code for refused in seat.entries(Refused)] == seen
     round = seat.inst.rounds.get(federation.agreement.digest, 1)
