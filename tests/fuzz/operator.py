@@ -622,7 +622,8 @@ def _answer(directory: Path) -> Harness:
     return Harness(seeds=seeds, read=read, mutate=altered)
 
 
-MEMBER, STRANGER, SERVERAPP = "an institution", "who has an invitation", "Flower's ServerApp"
+MEMBER, STRANGER = "an institution", "who has an invitation"
+SERVERAPP, TOOLS = "Flower's ServerApp", "the operator's tools"
 
 TARGETS: list[Target] = [
     Target(name=name, reader=reader, sender=sender, errors=errors, make=make, covers=covers)
@@ -689,16 +690,16 @@ TARGETS: list[Target] = [
          ("Enrolment.Ask",)),
         *(
             (f"operator-{name}", f"comity_server.coordination.CoordinationService.{method}",
-             SERVERAPP, PEER, _coordination(method, kind, seed), (f"Coordination.{method}",))
-            for name, method, kind, seed in (
-                ("next-order", "NextOrder", coordination_pb2.NextOrderRequest,
+             sender, PEER, _coordination(method, kind, seed), (f"Coordination.{method}",))
+            for name, method, sender, kind, seed in (
+                ("next-order", "NextOrder", SERVERAPP, coordination_pb2.NextOrderRequest,
                  lambda desk: coordination_pb2.NextOrderRequest(flower_run="1", online_nodes=[1])),
-                ("acknowledge", "Acknowledge", coordination_pb2.Acknowledgement,
+                ("acknowledge", "Acknowledge", SERVERAPP, coordination_pb2.Acknowledgement,
                  lambda desk: coordination_pb2.Acknowledgement(
                      node=2, round=1, plan=desk.moment.messages["plan"].decode(), accepted=True)),
-                ("status", "Status", coordination_pb2.StatusRequest,
+                ("status", "Status", TOOLS, coordination_pb2.StatusRequest,
                  lambda desk: coordination_pb2.StatusRequest()),
-                ("extend", "Extend", coordination_pb2.ExtendRequest,
+                ("extend", "Extend", TOOLS, coordination_pb2.ExtendRequest,
                  lambda desk: coordination_pb2.ExtendRequest(
                      agreement=desk.moment.agreement, seconds=60)),
             )

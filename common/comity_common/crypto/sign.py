@@ -1,9 +1,10 @@
 """Signatures, one purpose at a time.
 
 A signature covers a purpose label and the exact bytes of a message, so it can never be taken for
-a signature of another kind. Agreement and key-epoch messages, which must hold for decades, carry
-Ed25519 (RFC 8032) and ML-DSA-44 (FIPS 204) side by side and are valid only if both are; messages
-that live for one round carry Ed25519 alone.
+a signature of another kind. What must hold for decades carries Ed25519 (RFC 8032) and ML-DSA-44
+(FIPS 204) side by side and is valid only if both are: agreements and withdrawals, who the parties
+are, and the members' messages of a key epoch (`HYBRID`). All else, which lives for a round or opens
+a key epoch, carries Ed25519 alone.
 """
 
 from dataclasses import dataclass
