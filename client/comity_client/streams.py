@@ -26,7 +26,7 @@ from comity_common.errors import PeerError
 # After the first failure of a chunk, the second, …; then its stream ends. The first one lets gRPC
 # notice that its connection is gone.
 PAUSES_S = (0.1, 0.5, 1.0, 2.0)
-CHUNK_TIMEOUT_S = 600.0  # 1 MiB at 14 kbit/s; a dead connection is noticed by its pings
+CHUNK_TIMEOUT_S = 120.0  # 1 MiB at 70 kbit/s; a dead connection is noticed by its pings
 
 
 def send(
