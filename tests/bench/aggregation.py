@@ -7,7 +7,7 @@ draws as many masks.
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,7 +83,7 @@ class Stored:
         for who in survivors:
             keys = client.round_keys(world, plan, who)
             dealt = client.upload(plan, who, keys, delta, directory / who)
-            world.dealt[who] = replace(dealt, vector=bytearray())
+            world.dealt[who] = dealt
             world.signed[who] = (
                 world.keys[who].sign(Purpose.HEADER, encode(dealt.header)),
                 world.keys[who].sign(Purpose.UPLOAD, encode(dealt.upload)),

@@ -17,7 +17,7 @@ from comity_common.fixedpoint import Lanes, quantise, windows
 from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import SEED_BYTES, masked_windows
 from comity_common.secagg.messages import Plan
-from comity_common.secagg.participant import deal
+from comity_common.secagg.participant import Dealt, deal
 from comity_common.secagg.plan import plan_digest
 from comity_common.vectors import Vector
 from comity_host.files import written_durably
@@ -41,10 +41,10 @@ def lanes_of(plan: Plan, delta: Vector) -> Iterator[Lanes]:
 
 def upload(
     plan: Plan, me: InstitutionId, keys: dict[InstitutionId, bytes], delta: Vector, file: Path
-) -> None:
+) -> Dealt:
     """Make an upload and write its vector."""
     with written_durably(file) as out:
-        deal(plan, me, keys, lanes_of(plan, delta), out.write)
+        return deal(plan, me, keys, lanes_of(plan, delta), out.write)
 
 
 def round_keys(world: World, plan: Plan, who: InstitutionId) -> dict[InstitutionId, bytes]:
