@@ -23,7 +23,7 @@ from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import Problem
-from comity_common.fixedpoint import quantise, windows
+from comity_common.fixedpoint import quantised
 from comity_common.ids import InstitutionId
 from comity_common.secagg.participant import deal
 from comity_common.secagg.plan import make_plan
@@ -156,11 +156,7 @@ def _mask(agreement: Agreement, me: InstitutionId, delta: Vector) -> int:
         nonce=os.urandom(16),
     )
     keys = {peer: os.urandom(KEY_BYTES) for peer in agreement.roster if peer != me}
-    dither = Keystream.fresh()
-    lanes = (
-        quantise(delta[window], plan.range, plan.lane_bound, dither)
-        for window in windows(delta.size)
-    )
+    lanes = quantised(delta, plan.range, plan.lane_bound, Keystream.fresh())
     dealt = deal(plan, me, keys, lanes, write=lambda _piece: None)
     stored = StoredUpload(
         header=encode(dealt.header),

@@ -36,7 +36,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
-from comity_common.fixedpoint import quantise, windows
+from comity_common.fixedpoint import quantised
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     BudgetCharge,
@@ -359,11 +359,7 @@ class Vault:
         try:
             delta, after = self._workbench.train(state.parameters, moments, on_step)
             self.doing, self.fraction = "masking", None
-            dither = Keystream.fresh()
-            lanes = (
-                quantise(delta[window], plan.range, plan.lane_bound, dither)
-                for window in windows(delta.size)
-            )
+            lanes = quantised(delta, plan.range, plan.lane_bound, Keystream.fresh())
             with written_durably(self._masked_file(round)) as file:
                 dealt = deal(plan, inst.me, keys, lanes, file.write)
         except Exception as error:  # what was reserved is spent

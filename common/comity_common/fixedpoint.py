@@ -79,15 +79,8 @@ def largest_range(width: int, participants: int, step: Decimal) -> Decimal:
     return step * (lane_bound(width, participants) - 1) / MIN_STEP_LANES
 
 
-def windows(size: int) -> Iterator[slice]:
-    """Cut a vector of `size` coordinates into the windows in which it is quantised and masked."""
-    return _parts(size, WINDOW_VALUES)
-
-
 def quantise(delta: Vector, range: Decimal, lane_bound: int, keystream: Keystream) -> Lanes:
     """Encode a delta for the masked sum, rounding at random to one of the two nearest lanes.
-
-    A delta may come whole or window by window: with the same keystream the lanes are the same.
 
     Args:
         delta: shape (d,), float32, finite; coordinates beyond ±range saturate.
@@ -103,20 +96,34 @@ def quantise(delta: Vector, range: Decimal, lane_bound: int, keystream: Keystrea
     Raises:
         LocalError: `delta` is not a finite float32 vector.
     """
+    lanes = np.empty(delta.size, dtype=np.uint32)
+    windows = quantised(delta, range, lane_bound, keystream)
+    for part, window in zip(_parts(delta.size, WINDOW_VALUES), windows, strict=True):
+        lanes[part] = window
+    return lanes
+
+
+def quantised(
+    delta: Vector, range: Decimal, lane_bound: int, keystream: Keystream
+) -> Iterator[Lanes]:
+    """Encode a delta as `quantise` does, window by window, so that it is never whole in lanes.
+
+    Yields:
+        the lanes in order; each window is there until the next.
+
+    Raises:
+        LocalError: `delta` is not a finite float32 vector.
+    """
     if delta.ndim != 1 or delta.dtype != np.float32:
         raise LocalError(f"expected a float32 vector, got {delta.dtype}{list(delta.shape)}")
-    factor = np.float64(scale(range, lane_bound))
-    limit = np.float64(lane_bound - 1)
-    lanes = np.empty(delta.size, dtype=np.uint32)
-    rounding = _Rounding(min(delta.size, CHUNK_VALUES), keystream)
-    for part in _parts(delta.size, CHUNK_VALUES):
-        chunk = delta[part]
-        if not (np.isfinite(chunk.min()) and np.isfinite(chunk.max())):  # either is NaN if one is
-            raise LocalError("expected a finite delta")
-        exact = np.multiply(chunk, factor, out=rounding.exact[: chunk.size], dtype=np.float64)
-        np.clip(exact, -limit, limit, out=exact)
-        rounding.write(lanes[part].view(np.int32))
-    return lanes
+    rounding = _Rounding(scale(range, lane_bound), lane_bound - 1, keystream)
+    lanes = np.empty(min(delta.size, WINDOW_VALUES), dtype=np.uint32)
+    for part in _parts(delta.size, WINDOW_VALUES):
+        window = delta[part]
+        written = lanes[: window.size]
+        for chunk in _parts(window.size, CHUNK_VALUES):
+            rounding.write(window[chunk], written[chunk].view(np.int32))
+        yield written
 
 
 def decode_sum(total: Lanes, survivors: int, range: Decimal, lane_bound: int, width: int) -> Vector:
@@ -179,25 +186,33 @@ def check_sum(integers: npt.NDArray[np.int32], most: int) -> None:
 class _Rounding:
     """Rounds up with the probability of the fraction, which is exact, unlike x + dither.
 
-    Attributes:
-        exact: float64, what is to be rounded; overwritten.
+    Its buffers are used again for every chunk: pages fresh from the system cost more than the work.
     """
 
-    __slots__ = ("_dither", "_floor", "_keystream", "_up", "exact")
+    __slots__ = ("_dither", "_exact", "_factor", "_floor", "_keystream", "_limit", "_up")
 
-    def __init__(self, size: int, keystream: Keystream) -> None:
-        self.exact = np.empty(size, dtype=np.float64)
-        self._floor = np.empty(size, dtype=np.float64)
-        self._dither = np.empty(size, dtype="<u4")
-        self._up = np.empty(size, dtype=np.bool_)
+    def __init__(self, factor: float, limit: int, keystream: Keystream) -> None:
+        self._factor, self._limit = np.float64(factor), np.float64(limit)
+        self._exact = np.empty(CHUNK_VALUES, dtype=np.float64)
+        self._floor = np.empty(CHUNK_VALUES, dtype=np.float64)
+        self._dither = np.empty(CHUNK_VALUES, dtype="<u4")
+        self._up = np.empty(CHUNK_VALUES, dtype=np.bool_)
         self._keystream = keystream
 
-    def write(self, lanes: npt.NDArray[np.int32]) -> None:
-        """Round the first values of `exact`, one for each lane."""
-        size = lanes.size
-        exact, floor = self.exact[:size], self._floor[:size]
+    def write(self, chunk: Vector, lanes: npt.NDArray[np.int32]) -> None:
+        """Scale, cut and round a chunk.
+
+        Raises:
+            LocalError: a value is not finite.
+        """
+        size = chunk.size
+        if not (np.isfinite(chunk.min()) and np.isfinite(chunk.max())):  # either is NaN if one is
+            raise LocalError("expected a finite delta")
+        exact, floor = self._exact[:size], self._floor[:size]
         dither, up = self._dither[:size], self._up[:size]
         self._keystream.fill(dither)
+        np.multiply(chunk, self._factor, out=exact, dtype=np.float64)
+        np.clip(exact, -self._limit, self._limit, out=exact)
         np.floor(exact, out=floor)
         np.subtract(exact, floor, out=exact)
         np.multiply(exact, DITHER_STEPS, out=exact)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from comity_common.crypto.stream import Keystream
-from comity_common.fixedpoint import Lanes, quantise, windows
+from comity_common.fixedpoint import Lanes, quantised
 from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import SEED_BYTES, masked_windows
 from comity_common.secagg.messages import Plan
@@ -34,9 +34,7 @@ def random_delta(lanes: int) -> Vector:
 
 def lanes_of(plan: Plan, delta: Vector) -> Iterator[Lanes]:
     """Round a delta into the ring, a window at a time."""
-    dither = Keystream.fresh()
-    for window in windows(delta.size):
-        yield quantise(delta[window], plan.range, plan.lane_bound, dither)
+    return quantised(delta, plan.range, plan.lane_bound, Keystream.fresh())
 
 
 def upload(

@@ -11,7 +11,7 @@ from decimal import Decimal
 import numpy as np
 
 from comity_common.crypto.stream import Keystream
-from comity_common.fixedpoint import WINDOW_VALUES, lane_bound, quantise, windows
+from comity_common.fixedpoint import WINDOW_VALUES, lane_bound, quantised
 from comity_common.ids import InstitutionId
 from comity_common.secagg.masking import WINDOW_LANES, Masks, masked_windows
 from comity_common.secagg.packing import lane_bytes, pack
@@ -49,7 +49,7 @@ def _masking(lanes: int, width: int) -> list[Figure]:
 
     def mask() -> None:
         for _ in masked_windows(
-            (window[: min(part.stop, lanes) - part.start] for part in windows(lanes)),
+            (window[: lanes - start] for start in range(0, lanes, WINDOW_VALUES)),
             lanes,
             width,
             me=me,
@@ -92,9 +92,8 @@ def _quantising(lanes: int, width: int, full: bool) -> Figure:
     packed = memoryview(bytearray(lanes * lane_bytes(width)))
 
     def pack_all() -> None:
-        dither, filled = Keystream.fresh(), 0
-        for window in windows(lanes):
-            part = quantise(delta[window], Decimal(1), bound, dither)
+        filled = 0
+        for part in quantised(delta, Decimal(1), bound, Keystream.fresh()):
             end = filled + part.size * lane_bytes(width)
             pack(part, width, packed[filled:end])
             filled = end

@@ -70,21 +70,21 @@ class Seen(SimpleNamespace):
 def crossing(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Run the federation once; every test looks at the same crossing."""
     seen = Seen(deltas=[], lanes=[], tokens=[])
-    train, quantise = Workbench.train, comity_client.vault.quantise
+    train, quantised = Workbench.train, comity_client.vault.quantised
 
     def spying_train(self: Workbench, *arguments: Any) -> Any:
         delta, moments = train(self, *arguments)
         seen.deltas.append(delta.copy())
         return delta, moments
 
-    def spying_quantise(*arguments: Any) -> Any:
-        lanes = quantise(*arguments)
-        seen.lanes.append(lanes.copy())
-        return lanes
+    def spying_quantised(*arguments: Any) -> Any:
+        windows = [window.copy() for window in quantised(*arguments)]
+        seen.lanes.append(np.concatenate(windows))
+        return iter(windows)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workbench, "train", spying_train)
-        patch.setattr(comity_client.vault, "quantise", spying_quantise)
+        patch.setattr(comity_client.vault, "quantised", spying_quantised)
         patch.setattr(comity_client.daemon, "IDLE_S", 0.02)
         rows = {InstitutionId(id): planted(id, count) for id, count in ROWS.items()}
         federation = Federation(tmp_path_factory.mktemp("v"), rows, Tune.FULL)
