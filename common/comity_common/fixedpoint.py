@@ -186,7 +186,7 @@ def check_sum(integers: npt.NDArray[np.int32], most: int) -> None:
 class _Rounding:
     """Rounds up with the probability of the fraction, which is exact, unlike x + dither.
 
-    Its buffers are used again for every chunk: pages fresh from the system cost more than the work.
+    Its buffers are used again for every chunk, for pages fresh from the system take time too.
     """
 
     __slots__ = ("_dither", "_exact", "_factor", "_floor", "_keystream", "_limit", "_up")

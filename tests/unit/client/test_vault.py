@@ -730,3 +730,21 @@ def test_an_interrupted_round_is_charged_once_however_often_there_is_no_room_to_
     assert [charge.nonce for charge in bench.bodies(BudgetCharge)] == [reserve.nonce]
     assert bench.seat.inst.ledger.budget().open_reserves() == ()
     assert [decline.code for decline in bench.waiting()] == [RefusalCode.INTERRUPTED]
+
+
+def test_a_disk_that_is_full_when_a_vector_is_written_is_told_and_the_round_is_given_up_once(
+    bench: Bench,
+) -> None:
+    plan = bench.publish(bench.plan())
+    bench.order(plan)
+    vault, inst = bench.seat.vault, bench.seat.inst
+    file = vault._masked_file(inst.rounds.get(bench.agreement.digest, plan.round))
+    file.with_name(file.name + ".draft").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        bench.go()
+    assert bench.phase() is Phase.JOINED
+    assert list(inst.home.outbox.iterdir()) == []
+    vault.recover()
+    (reserve,) = bench.bodies(BudgetReserve)
+    assert [charge.nonce for charge in bench.bodies(BudgetCharge)] == [reserve.nonce]
+    assert [decline.code for decline in bench.waiting()] == [RefusalCode.INTERRUPTED]
