@@ -14,7 +14,6 @@ Flower can only ask. The rules of the walk:
 What becomes of a certified round is in `releases`; who calls this when is in `daemon`.
 """
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -26,6 +25,11 @@ import structlog
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing as Signature
 from comity_client.agreements import check_expiry, schedule_event
+from comity_client.forgotten import (
+    is_own_header_shown,
+    is_unknown_upload_counted,
+    stop_until_a_new_epoch,
+)
 from comity_client.institution import FEDERATED_TRAINING, Institution
 from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
@@ -43,16 +47,13 @@ from comity_common.ledger.bodies import (
     BudgetReserve,
     Egress,
     Outcome,
-    Restore,
     RoundComplaint,
     RoundJoin,
     Traffic,
 )
 from comity_common.secagg.messages import (
-    CertificateBody,
     Deadline,
     Decline,
-    Header,
     Plan,
     Receipt,
     Reveal,
@@ -212,8 +213,8 @@ class Vault:
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.SURVIVORS, messages[0])
         survivors = decode(Survivors, raw)
         round = self._round_of(survivors.plan)
-        if round is None and self._has_forgotten(survivors.plan, messages[1:]):
-            self._stop_until_a_new_epoch()
+        if round is None and is_own_header_shown(inst, terms.digest, survivors.plan, messages[1:]):
+            self._stop()
         if round is None or round.plan is None or round.held is None:
             raise PeerError("expected survivors of a round that is open here")
         self._on_phase("before-reveal", round.number)
@@ -239,11 +240,9 @@ class Vault:
         self._on_phase("revealed", round.number)
 
     def look_for_a_forgotten_round(self, certificate: Signed) -> None:
-        """Stop if a certificate that was accepted counts an upload that this store never knew."""
-        body = decode(CertificateBody, certificate.body)
-        knows = self._inst.rounds.knows(body.agreement, body.plan)
-        if self._inst.me in body.survivors and not knows:
-            self._stop_until_a_new_epoch()
+        """Stop if a certificate that was accepted shows that this vault was restored."""
+        if is_unknown_upload_counted(self._inst, certificate):
+            self._stop()
 
     def note_deadline(self, messages: tuple[Signed, ...]) -> None:
         """Note how long the operator waits for an upload; for people, the vault goes on as before.
@@ -487,29 +486,8 @@ class Vault:
                 ),
             )
 
-    def _has_forgotten(self, plan: Digest, headers: tuple[Signed, ...]) -> bool:
-        """Tell whether a header of this vault's own is shown, of a round that its store never knew.
-
-        Then its disk is older than its own past, and its pair keys may have masked that round.
-        """
-        inst, own = self._inst, self._inst.keys.identity
-        if inst.rounds.knows(self._agreement.digest, plan):
-            return False
-        for signed in headers:
-            with contextlib.suppress(PeerError):
-                verify(own.ed25519, own.mldsa44, Purpose.HEADER, signed)
-                header = decode(Header, signed.body)
-                if (header.institution, header.plan) == (inst.me, plan):
-                    return True
-        return False
-
-    def _stop_until_a_new_epoch(self) -> None:
-        inst, agreement = self._inst, self._agreement.digest
-        log.error("a round that was forgotten: this vault was restored")
-        epoch, _ = inst.epochs.current(agreement)
-        with inst.store.erasing() as tx:
-            inst.epochs.forget(tx, agreement)
-            inst.ledger.append(tx, Restore(agreement=agreement, epoch=epoch, round=0))
+    def _stop(self) -> None:
+        stop_until_a_new_epoch(self._inst, self._agreement.digest)
         self.rest("restored; waiting for a new key epoch")
 
     def _round_of(self, plan: Digest) -> Round | None:
