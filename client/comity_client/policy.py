@@ -27,13 +27,15 @@ Country = Annotated[str, like(r"[A-Z]{2}", "two capital letters of ISO 3166-1, a
 PARTS = {
     Tune.HEAD: "the classifier",
     Tune.LORA: "LoRA (small updates inside the BERT)",
+    Tune.LORA_PLAIN: "both factors of LoRA",
+    Tune.BITFIT: "the biases of the BERT",
     Tune.FULL: "the whole BERT",
 }
 EXPECTED = {
     "epsilon": "a number above 0",
     "delta": "a number above 0 and below 1",
     "min_participants": "a whole number of at least 3",
-    "tune": "head, lora or full",
+    "tune": "head, lora, lora-plain, bitfit or full",
     "operators": "countries as two letters each, such as DE, or any alone",
 }
 
@@ -51,7 +53,7 @@ class Policy(Settings):
     epsilon: Decimal = Field(default=Decimal(8), gt=0)
     delta: Decimal = Field(default=Decimal("0.00001"), gt=0, lt=1)
     min_participants: int = Field(default=3, ge=3)
-    tune: tuple[Tune, ...] = (Tune.HEAD, Tune.LORA, Tune.FULL)
+    tune: tuple[Tune, ...] = tuple(Tune)
     operators: tuple[Country, ...] = ()
 
     def check(self, agreement: Agreement) -> None:

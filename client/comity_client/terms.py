@@ -10,6 +10,8 @@ from comity_common.words import agreement_words, party_words
 PARTS = {
     Tune.HEAD: "a new classifier on top of the frozen BERT",
     Tune.LORA: "small low-rank updates inside the BERT, and the classifier",
+    Tune.LORA_PLAIN: "both factors of low-rank updates inside the BERT, and the classifier",
+    Tune.BITFIT: "the biases of the BERT, and the classifier",
     Tune.FULL: "every weight of the BERT, and the classifier",
 }
 

@@ -37,6 +37,29 @@ class TaskKind(StrEnum):
     """What the model learns to do."""
 
     SEQUENCE_CLASSIFICATION = "sequence-classification"
+    TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105
+
+
+class Unit(StrEnum):
+    """What is protected: neighbouring data sets differ by one of it."""
+
+    RECORD = "record"
+    PERSON = "person"
+
+
+class Noise(StrEnum):
+    """Who adds the noise of a mechanism."""
+
+    FULL = "full-in-each-vault"
+    NONE = "none"
+
+
+class Gate(StrEnum):
+    """The accountant that decides whether a mechanism may still run."""
+
+    RENYI = "renyi"
+    FIXED_SCHEDULE = "fixed-schedule"
+    NONE = "none"
 
 
 class Pooling(StrEnum):
@@ -154,8 +177,8 @@ class Training:
         learning_rate: of Adam in the vault, whose moments are kept between rounds.
         local_steps: noisy steps per round.
         sampling_probability: q of the Poisson sampler, above 0 and at most 1.
-        clip_norm: C, the bound on one record's gradient in the 2-norm.
-        noise_multiplier: σ / C, no unit.
+        clip_norm: C, the bound on one unit's gradient in the 2-norm.
+        noise_multiplier: σ / C, no unit; 0 only where the agreement promises no privacy.
         divisor: what the noisy sum is divided by; a constant, never the number of rows.
     """
 
@@ -169,8 +192,10 @@ class Training:
     def __post_init__(self) -> None:
         if not 0 < self.sampling_probability <= 1:
             raise LocalError("expected a sampling probability above 0 and at most 1")
-        if min(self.learning_rate, self.clip_norm, self.noise_multiplier, self.divisor) <= 0:
-            raise LocalError("expected positive learning rate, clip norm, noise and divisor")
+        if min(self.learning_rate, self.clip_norm, self.divisor) <= 0:
+            raise LocalError("expected positive learning rate, clip norm and divisor")
+        if self.noise_multiplier < 0:
+            raise LocalError("expected no negative noise multiplier")
         if not 1 <= self.local_steps <= 10_000:
             raise LocalError("expected 1 to 10000 local steps")
 
@@ -180,28 +205,50 @@ class Privacy:
     """The guarantee that each institution is given for all rounds and spare rounds.
 
     Attributes:
-        unit: what is protected, `record`.
+        unit: what is protected.
+        rows_per_unit: at most so many rows of one person are used, chosen by keyed hash; 1 for
+            records. A cap, and not where the guarantee comes from: a person's whole gradient is
+            clipped.
         adjacency: `add-remove`.
-        noise: who adds it, `full-in-each-vault`: the claim does not rest on the masking.
-        gate: the accountant, `renyi`: a Rényi filter at one fixed order.
-        order: α of that filter, an integer of at least 2.
-        epsilon, delta: the guarantee, both above 0.
+        noise: `full-in-each-vault`: the claim does not rest on the masking. `none`: there is no
+            claim at all, ε = ∞, for baselines.
+        gate: the accountant: `renyi`, a Rényi filter at one fixed order, or `fixed-schedule`, the
+            privacy loss distribution of the whole schedule.
+        order: α of the Rényi filter, an integer of at least 2; 0 for other gates.
+        epsilon, delta: the guarantee, both above 0; both 0 where there is none.
     """
 
-    unit: str
+    unit: Unit
+    rows_per_unit: int
     adjacency: str
-    noise: str
-    gate: str
+    noise: Noise
+    gate: Gate
     order: int
     epsilon: Decimal
     delta: Decimal
 
     def __post_init__(self) -> None:
-        known = ("record", "add-remove", "full-in-each-vault", "renyi")
-        if (self.unit, self.adjacency, self.noise, self.gate) != known:
-            raise LocalError(f"expected the guarantee {known}")
-        if self.order < 2 or self.epsilon <= 0 or not 0 < self.delta < 1:
-            raise LocalError("expected order at least 2, positive epsilon, delta below 1")
+        if self.adjacency != "add-remove":
+            raise LocalError(f"expected the adjacency add-remove, got {self.adjacency}")
+        if self.unit is Unit.RECORD and self.rows_per_unit != 1:
+            raise LocalError("expected one row for each unit that is a record")
+        if self.rows_per_unit < 1:
+            raise LocalError("expected at least one row for each unit")
+        if (self.noise is Noise.NONE) is not (self.gate is Gate.NONE):
+            raise LocalError("expected a gate where there is noise, and none where there is none")
+        if self.noise is Noise.NONE:
+            if self.order or self.epsilon or self.delta:
+                raise LocalError("expected no guarantee without noise")
+            return
+        if self.epsilon <= 0 or not 0 < self.delta < 1:
+            raise LocalError("expected positive epsilon, and delta above 0 and below 1")
+        if (self.order != 0) if self.gate is Gate.FIXED_SCHEDULE else (self.order < 2):
+            raise LocalError("expected an order of at least 2 for a Rényi filter, else 0")
+
+    @property
+    def is_private(self) -> bool:
+        """Whether there is a guarantee at all."""
+        return self.noise is not Noise.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +380,8 @@ class Agreement:
                 raise LocalError("expected no key of two parties")
         thresholds(len(ids), self.aggregation.collusion)
         self._check_resolution()
+        if (self.training.noise_multiplier > 0) is not self.privacy.is_private:
+            raise LocalError("expected noise where privacy is promised, and none where it is not")
         if not 2 * len(ids) <= 3 * self.aggregation.min_participants <= 3 * len(ids):
             raise LocalError("expected at least two thirds of the roster as participants")
 

@@ -12,12 +12,15 @@ from comity_common.agreement import (
     Aggregation,
     Agreement,
     Continuation,
+    Gate,
     Model,
     ModelOptimizer,
+    Noise,
     Party,
     Privacy,
     Schedule,
     Training,
+    Unit,
 )
 from comity_common.dp.accountant import calibrate
 from comity_common.errors import LocalError, Problem
@@ -99,10 +102,11 @@ def write_agreement(
         evaluation_set=evaluation_set,
         training=_training(terms, noise),
         privacy=Privacy(
-            unit="record",
+            unit=Unit.RECORD,
+            rows_per_unit=1,
             adjacency="add-remove",
-            noise="full-in-each-vault",
-            gate="renyi",
+            noise=Noise.FULL,
+            gate=Gate.RENYI,
             order=order,
             epsilon=terms.privacy.epsilon,
             delta=terms.privacy.delta,

@@ -42,6 +42,20 @@ RECIPES = {
         learning_rate=Decimal("0.05"),
         divisor=Decimal(40),
     ),
+    Tune.LORA_PLAIN: Recipe(
+        rounds=3,
+        local_steps=4,
+        sampling_probability=Decimal("0.03"),
+        learning_rate=Decimal("0.005"),
+        divisor=Decimal(40),
+    ),
+    Tune.BITFIT: Recipe(
+        rounds=3,
+        local_steps=4,
+        sampling_probability=Decimal("0.03"),
+        learning_rate=Decimal("0.005"),
+        divisor=Decimal(40),
+    ),
     Tune.FULL: Recipe(
         rounds=3,
         local_steps=5,
@@ -53,5 +67,12 @@ RECIPES = {
 
 
 def by_tune(what: str) -> str:
-    """Spell a value for every kind of tuning: `20 for head, 4 for lora, 5 for full`."""
-    return ", ".join(f"{getattr(recipe, what)} for {tune}" for tune, recipe in RECIPES.items())
+    """Spell a value for every kind of tuning: `20 for head, 4 for lora and bitfit, 5 for full`."""
+    kinds: dict[object, list[str]] = {}
+    for tune, recipe in RECIPES.items():
+        kinds.setdefault(getattr(recipe, what), []).append(tune)
+    return ", ".join(f"{value} for {_listed(names)}" for value, names in kinds.items())
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

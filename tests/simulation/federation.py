@@ -14,8 +14,10 @@ from comity_common.agreement import (
     VERSION,
     Aggregation,
     Agreement,
+    Gate,
     Model,
     ModelOptimizer,
+    Noise,
     Party,
     Pooling,
     Privacy,
@@ -24,6 +26,7 @@ from comity_common.agreement import (
     Task,
     TaskKind,
     Training,
+    Unit,
 )
 from comity_common.canonical import encode
 from comity_common.crypto.seal import SealingKey
@@ -97,10 +100,11 @@ def make_agreement(
             divisor=Decimal(100),
         ),
         privacy=Privacy(
-            unit="record",
+            unit=Unit.RECORD,
+            rows_per_unit=1,
             adjacency="add-remove",
-            noise="full-in-each-vault",
-            gate="renyi",
+            noise=Noise.FULL,
+            gate=Gate.RENYI,
             order=8,
             epsilon=Decimal(8),
             delta=Decimal("0.00001"),

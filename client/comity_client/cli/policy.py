@@ -34,7 +34,8 @@ def set_(
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help="A part of the model that may be trained: head, lora or full. Can be given again.",
+            help="A part of the model that may be trained: head, lora, lora-plain, bitfit or full. "
+            "Can be given again.",
         ),
     ] = None,
     operators: Annotated[

@@ -32,7 +32,13 @@ from comity_server.config import Deadlines
 
 FEW_ROWS = 10
 EVALUATION_ROWS = 300  # of the generated ones, where no features can be kept
-UPLOAD_WITH_SILENCE_S = {Tune.HEAD: 40.0, Tune.LORA: 150.0, Tune.FULL: 400.0}
+UPLOAD_WITH_SILENCE_S = {
+    Tune.HEAD: 40.0,
+    Tune.LORA: 150.0,
+    Tune.LORA_PLAIN: 150.0,
+    Tune.BITFIT: 150.0,
+    Tune.FULL: 400.0,
+}
 
 
 def run(options: Options, progress: Progress) -> DemoResult:

@@ -75,7 +75,7 @@ def test_two_spellings_of_one_number_are_one_policy() -> None:
         (("--min-participants", "3.5"), "--min-participants: expected a whole number"),
         (("--operators", "Germany"), "--operators: expected countries as two letters"),
         (("--operators", "DE", "--operators", "any"), "--operators: expected countries"),
-        (("--tune", "everything"), "--tune: expected head, lora or full"),
+        (("--tune", "everything"), "--tune: expected head, lora, lora-plain, bitfit or full"),
         ((), "no rule is named"),
     ],
 )
@@ -114,7 +114,7 @@ def test_words_say_what_is_permitted(home: Path) -> None:
         "at most ε = 8 at δ = 0.00001 for any record",
         "at least 4 institutions in every round",
         "Only the classifier or LoRA (small updates inside the BERT) may be trained, "
-        "not the whole BERT.",
+        "not both factors of LoRA nor the biases of the BERT nor the whole BERT.",
         "The operator may sit in DE.",
     ):
         assert sentence in shown

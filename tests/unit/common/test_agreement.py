@@ -11,7 +11,9 @@ from tests.simulation.federation import make_agreement
 from comity_common.agreement import (
     MAX_INSTITUTIONS,
     Agreement,
+    Gate,
     ModelOptimizer,
+    Noise,
     Party,
     PublicIdentity,
     stored_agreement,
@@ -188,15 +190,17 @@ BAD = [
     ("training", {"sampling_probability": Decimal(-1)}),
     ("training", {"learning_rate": Decimal(0)}),
     ("training", {"clip_norm": Decimal(0)}),
-    ("training", {"noise_multiplier": Decimal(0)}),
     ("training", {"noise_multiplier": Decimal(-1)}),
     ("training", {"divisor": Decimal(0)}),
     ("training", {"local_steps": 0}),
     ("training", {"local_steps": 10_001}),
-    ("privacy", {"unit": "institution"}),
+    ("privacy", {"rows_per_unit": 0}),
+    ("privacy", {"rows_per_unit": 2}),
     ("privacy", {"adjacency": "replace-one"}),
-    ("privacy", {"noise": "none"}),
-    ("privacy", {"gate": "basic"}),
+    ("privacy", {"noise": Noise.NONE}),
+    ("privacy", {"gate": Gate.NONE}),
+    ("privacy", {"gate": Gate.FIXED_SCHEDULE}),
+    ("privacy", {"order": 0}),
     ("privacy", {"order": 1}),
     ("privacy", {"epsilon": Decimal(0)}),
     ("privacy", {"epsilon": Decimal(-1)}),
@@ -229,6 +233,38 @@ def test_a_term_out_of_bounds_is_refused_here_and_from_the_wire(part, change):
     ((field, value),) = change.items()
     with pytest.raises(PeerError):
         decode(Agreement, hostile(f"{part}.{field}", as_json(value)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("privacy.unit", "institution"),
+        ("privacy.noise", "half"),
+        ("privacy.gate", "basic"),
+        ("training.noise_multiplier", "0"),
+    ],
+)
+def test_a_word_that_no_version_knows_and_noise_of_nothing_are_refused(path, value):
+    with pytest.raises(PeerError):
+        decode(Agreement, hostile(path, value))
+
+
+def test_an_agreement_without_noise_promises_nothing_and_none_with_noise_does():
+    nothing = replace(
+        AGREEMENT.privacy,
+        noise=Noise.NONE,
+        gate=Gate.NONE,
+        order=0,
+        epsilon=Decimal(0),
+        delta=Decimal(0),
+    )
+    silent = replace(AGREEMENT.training, noise_multiplier=Decimal(0))
+    baseline = replace(AGREEMENT, privacy=nothing, training=silent)
+    assert decode(Agreement, encode(baseline)) == baseline
+    assert not baseline.privacy.is_private
+    for change in ({"privacy": nothing}, {"training": silent}):
+        with pytest.raises(LocalError, match="noise where privacy is promised"):
+            replace(AGREEMENT, **change)
 
 
 @pytest.mark.parametrize("width", RING_WIDTHS)

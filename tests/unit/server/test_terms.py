@@ -158,7 +158,7 @@ def test_a_day_may_be_written_as_toml_has_it(tmp_path):
         ('"nairobi"', '"paris"', "institutions: expected every institution once, got paris twice"),
         ('purpose = "sort', 'purpose = "\\u001b[2Jsort', "purpose: expected one line of visible"),
         ('purpose = "sort', 'purpose = "a\\nb', "purpose: expected one line of visible"),
-        ('"head"', '"heads"', "model.tune: Input should be 'head', 'lora' or 'full'"),
+        ('"head"', '"heads"', "model.tune: Input should be 'head', 'lora', 'lora-plain', 'bitfit'"),
         ("lora_rank = 4", "lora_rank = 0", "model.lora_rank: Input should be greater"),
         ('#seed = "01', 'seed = "', "model.seed: expected 64 hexadecimal digits"),
         ("max_tokens = 64", "max_tokens = 513", "task.max_tokens: Input should be less"),
