@@ -20,6 +20,7 @@ import structlog
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Standing
 from comity_client.correspondence import Correspondence
+from comity_client.cosigning import Cosigner
 from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
@@ -32,6 +33,7 @@ from comity_common.agreement import Agreement
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
 from comity_common.optimizer import ModelState
+from comity_common.wire import digest_of
 from comity_host.files import hold_alone, is_disk_full
 
 log = structlog.get_logger()
@@ -244,11 +246,12 @@ class Daemon:
 
     def _follow(self, uplink: Uplink, stop: threading.Event) -> None:
         tries = 0
+        cosigner = Cosigner(self._inst, uplink.send)
         while not stop.is_set():
             try:
                 for delivery in uplink.follow(self._mailbox.cursor(), self._note_connected):
                     tries = 0
-                    self._glance(delivery)
+                    self._glance(delivery, cosigner)
                     if not self._put(delivery, stop):
                         return
             except (Unreachable, PeerError) as error:
@@ -260,12 +263,21 @@ class Daemon:
             stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
 
-    def _glance(self, delivery: Delivery) -> None:
-        """Note a deadline at once: the worker may be busy with the very upload for an hour."""
-        vault = self._vault
-        if vault is not None and delivery.kind == pb.PARCEL_KIND_DEADLINE:
-            with contextlib.suppress(PeerError):  # the worker says so in its turn
-                vault.note_deadline(delivery.messages)
+    def _glance(self, delivery: Delivery, cosigner: Cosigner) -> None:
+        """Hear at once what must not wait: the worker may be training or uploading for an hour."""
+        vault, messages = self._vault, delivery.messages
+        try:
+            match delivery.kind:
+                case pb.PARCEL_KIND_HEAD:
+                    cosigner.answer(digest_of(delivery.agreement), messages)
+                case pb.PARCEL_KIND_COSIGNATURE if vault is not None:
+                    vault.witnesses.take_cosignature(messages)
+                case pb.PARCEL_KIND_OBJECTION if vault is not None:
+                    vault.witnesses.take_objection(messages)
+                case pb.PARCEL_KIND_DEADLINE if vault is not None:
+                    vault.note_deadline(messages)
+        except PeerError as error:
+            log.info("parcel passed over", kind=int(delivery.kind), why=str(error))
 
     def _note_connected(self) -> None:
         self._away = ""

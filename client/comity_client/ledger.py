@@ -11,8 +11,9 @@ from comity_common.canonical import decode, encode
 from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
-from comity_common.ledger.bodies import Body
-from comity_common.ledger.entries import Entry, append, verify_chain
+from comity_common.ledger.bodies import Body, EntryKind, Genesis, Restore
+from comity_common.ledger.entries import Entry, append, read, verify_chain
+from comity_common.ledger.tree import Tree
 
 Clock = Callable[[], datetime]
 
@@ -44,6 +45,8 @@ class Ledger:
         self._clock = clock
         self._lock = threading.Lock()
         self._counted: _Counted | None = None
+        self._tree = Tree()
+        self._generations: list[bytes] = []
         entries = self.entries()
         if entries:
             verify_chain(entries)
@@ -61,6 +64,29 @@ class Ledger:
         """Read all entries, in order."""
         rows = self._store.reading().execute("select raw from entries order by sequence")
         return [decode(Entry, row["raw"]) for row in rows]
+
+    def tree(self) -> Tree:
+        """Return the Merkle tree over all entries; it goes on growing as they are written.
+
+        Raises:
+            LocalError: asked within a transaction, whose entries may never be committed.
+        """
+        connection = self._store.reading()
+        if connection.in_transaction:
+            raise LocalError("expected no transaction around the tree of a ledger")
+        with self._lock:
+            rows = connection.execute(
+                "select raw from entries where sequence >= ? order by sequence", (len(self._tree),)
+            )
+            for row in rows.fetchall():
+                self._note_generation(decode(Entry, row["raw"]))
+                self._tree.append(row["raw"])
+        return self._tree
+
+    def generations(self) -> tuple[bytes, ...]:
+        """Return what the ledger was known by since its genesis, the present one last."""
+        self.tree()
+        return tuple(self._generations)
 
     def budget(self) -> Budget:
         """Compute the budget from the entries.
@@ -87,3 +113,10 @@ class Ledger:
             if rows and not connection.in_transaction:
                 self._counted = _Counted(budget, rows[-1]["sequence"], rows[-1]["raw"])
             return budget
+
+    def _note_generation(self, entry: Entry) -> None:
+        if entry.kind not in (EntryKind.GENESIS, EntryKind.RESTORE):
+            return
+        match read(entry):
+            case Genesis(nonce=generation) | Restore(generation=generation) if generation:
+                self._generations.append(generation)

@@ -16,6 +16,9 @@ from comity_common.optimizer import ModelState
 from comity_common.vectors import Vector
 from comity_common.wire import digest_of
 
+BESIDE = (pb.PARCEL_KIND_HEAD, pb.PARCEL_KIND_COSIGNATURE, pb.PARCEL_KIND_OBJECTION)
+"""What witnesses say to each other; heard at once, as the worker may be training."""
+
 
 class Looks(Protocol):
     """What looks at a released model on own rows; see `Workbench.look`."""
@@ -85,6 +88,8 @@ class Mailroom:
                 self._vault.note_deadline(delivery.messages)
             case pb.PARCEL_KIND_CERTIFICATE:
                 self._end_round(delivery)
+            case kind if kind in BESIDE:
+                pass
             case _:
                 raise PeerError("expected a parcel of the operator")
 

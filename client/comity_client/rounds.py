@@ -40,6 +40,8 @@ class Round:
 
     Attributes:
         reserve: nonce of the budget reserve, from JOINED on.
+        reserve_size, egress_size: how many entries the ledger had with the reserve as its last, and
+            with the egress; witnesses must have cosigned as much.
         upload, held: from MASKED on, erased when the round closes.
         survivors: the one list that was answered.
         reveal: the body of that answer, until the round closes.
@@ -53,6 +55,8 @@ class Round:
     plan_digest: Digest
     plan: Plan | None
     reserve: bytes | None
+    reserve_size: int | None
+    egress_size: int | None
     upload: StoredUpload | None
     held: Held | None
     survivors: Survivors | None
@@ -107,16 +111,34 @@ class Rounds:
             (agreement, number, Phase.ORDERED.value, plan),
         )
 
-    def join(self, tx: sqlite3.Connection, round: Round, plan: Plan, reserve: bytes) -> None:
-        """Accept the plan; every earlier round is closed for good."""
+    def join(
+        self, tx: sqlite3.Connection, round: Round, plan: Plan, reserve: bytes, size: int
+    ) -> None:
+        """Accept the plan; every earlier round is closed for good.
+
+        Args:
+            reserve: nonce.
+            size: of the ledger that holds it.
+        """
         for earlier in self.open(round.agreement):
             if earlier.number < round.number:
                 self.close(tx, earlier, "overtaken")
-        self._move(tx, round, Step.JOIN, plan=encode(plan), reserve=reserve)
+        self._move(tx, round, Step.JOIN, plan=encode(plan), reserve=reserve, reserve_size=size)
 
-    def mask(self, tx: sqlite3.Connection, round: Round, upload: StoredUpload, held: Held) -> None:
-        """Note that the masked file is durable."""
-        self._move(tx, round, Step.MASK, upload=encode(upload), held=encode(held))
+    def start(self, tx: sqlite3.Connection, round: Round) -> None:
+        """Note that noise may have been drawn from now on."""
+        self._move(tx, round, Step.START)
+
+    def mask(
+        self, tx: sqlite3.Connection, round: Round, upload: StoredUpload, held: Held, size: int
+    ) -> None:
+        """Note that the masked file is durable.
+
+        Args:
+            size: of the ledger that holds its egress.
+        """
+        columns = {"upload": encode(upload), "held": encode(held), "egress_size": size}
+        self._move(tx, round, Step.MASK, **columns)
 
     def receipt(self, tx: sqlite3.Connection, round: Round) -> None:
         """Note that the operator has the whole upload."""
@@ -169,6 +191,8 @@ def _round(row: sqlite3.Row) -> Round:
         plan_digest=Digest(row["plan_digest"]),
         plan=read("plan", Plan),  # type: ignore[arg-type]
         reserve=row["reserve"],
+        reserve_size=row["reserve_size"],
+        egress_size=row["egress_size"],
         upload=read("upload", StoredUpload),  # type: ignore[arg-type]
         held=read("held", Held),  # type: ignore[arg-type]
         survivors=read("survivors", Survivors),  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comity_common.errors import LocalError
 
-VERSION = 3
+VERSION = 4
 
 SCHEMA = """
 create table entries (sequence integer primary key, raw blob not null);
@@ -47,7 +47,8 @@ create table chains (
 create table rounds (
     agreement text not null, number integer not null, phase text not null,
     plan_digest text not null, plan blob, reserve blob, upload blob, held blob,
-    survivors blob, reveal blob, outcome text, until integer,
+    survivors blob, reveal blob, outcome text, until integer, reserve_size integer,
+    egress_size integer,
     primary key (agreement, number)
 );
 create table models (
@@ -57,6 +58,14 @@ create table models (
 create table private_metrics (
     agreement text not null, round integer not null, accuracy real not null,
     macro_f1 real not null, primary key (agreement, round)
+);
+create table witnessed (institution text primary key, body blob not null, signature blob not null);
+create table generations (
+    institution text not null, generation blob not null, primary key (institution, generation)
+);
+create table cosignatures (
+    agreement text not null, witness text not null, size integer not null, body blob not null,
+    signature blob not null, primary key (agreement, witness, size)
 );
 create table traffic (
     agreement text primary key, sent integer not null, received integer not null

@@ -1,12 +1,14 @@
 """The vault: one order, one walk.
 
-    order → plan → check → reserve → train → mask → store → upload → reveal
+    order → plan → check → reserve → witnessed → train → mask → store → witnessed → upload → reveal
 
 Everything is decided here from what this institution signed and computed itself; the operator and
 Flower can only ask. The rules of the walk:
 
 * A plan is accepted once. Accepting it reserves its budget, takes its keys off the chains and
   closes every earlier round, in one transaction, before the first noise is drawn.
+* No noise is drawn before a quorum of the others has witnessed the reserve, and no masked vector
+  leaves before they have witnessed its egress (`witnesses`).
 * A masked file, its header and its boxes are durable before a socket is opened, and never made
   twice. A vault that died in between has spent the budget and declines the round.
 * One survivor list is answered in a round, and the answer is stored first.
@@ -35,6 +37,7 @@ from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
 from comity_client.space import free_bytes, needed_bytes
 from comity_client.uplink import Uplink, upload_size
+from comity_client.witnesses import Witnesses
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
@@ -69,6 +72,9 @@ log = structlog.get_logger()
 
 NONCE_BYTES = 16
 LAST_SECOND = 253_402_300_799  # of the year 9999
+
+UNMADE = (Phase.JOINED, Phase.STARTED)  # reserved, and nothing durable made with it
+OUTDATED = "stopped: this disk is older than what others have witnessed of this vault"
 
 OnPhase = Callable[[str, int], None]
 """Told at every boundary of the walk, with the round's number."""
@@ -121,18 +127,22 @@ class Vault:
         self._uplink = uplink
         self._on_phase = on_phase
         self._slots = Slots(institution.config.slot_s)
+        self._keys: dict[int, Mapping[InstitutionId, bytes]] = {}  # of the round that waits
+        self.witnesses = Witnesses(institution, self._agreement, uplink.send)
         self.doing = "waiting"
         self.fraction: float | None = None
 
     def rest(self, doing: str) -> None:
-        """Say that nothing is going on."""
-        self.doing, self.fraction = doing, None
+        """Say that nothing is going on; that an old disk was stopped stays said."""
+        if self.doing != OUTDATED:
+            self.doing = doing
+        self.fraction = None
 
     def recover(self) -> None:
         """Come back after a crash: what was reserved and not made is spent, its round declined."""
         rounds = self._inst.rounds.open(self._agreement.digest)
         for round in rounds:
-            if round.phase is Phase.JOINED:
+            if round.phase in UNMADE:
                 self._forfeit(round, RefusalCode.INTERRUPTED)
         wanted = {self._masked_file(round) for round in rounds if round.phase is Phase.MASKED}
         for file in self._inst.home.outbox.iterdir():
@@ -141,13 +151,17 @@ class Vault:
 
     def leave(self) -> None:
         """Give up every round that is open: this institution is out of the agreement."""
+        self._give_up(RefusalCode.UNKNOWN_AGREEMENT)
+
+    def _give_up(self, code: RefusalCode) -> None:
         inst = self._inst
+        self._keys.clear()
         for round in inst.rounds.open(self._agreement.digest):
-            if round.phase is Phase.JOINED:
-                self._forfeit(round, RefusalCode.UNKNOWN_AGREEMENT)
+            if round.phase in UNMADE:
+                self._forfeit(round, code)
                 continue
             with inst.store.erasing() as tx:
-                inst.rounds.close(tx, round, RefusalCode.UNKNOWN_AGREEMENT.value)
+                inst.rounds.close(tx, round, code.value)
             self._masked_file(round).unlink(missing_ok=True)
 
     def accept_order(self, agreement: Digest, number: int, plan: Digest) -> None:
@@ -161,6 +175,8 @@ class Vault:
         terms = signature.agreement
         if agreement != self._agreement.digest:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected the agreement that is at work")
+        if self.witnesses.is_caught:
+            raise Refusal(RefusalCode.RESTORED, "expected the newest ledger of this vault")
         check_expiry(terms, inst.clock().date())
         inst.policy.check(terms)
         if not 1 <= number <= terms.schedule.attempts:
@@ -184,15 +200,20 @@ class Vault:
         Raises:
             Unreachable: the operator is away; nothing is lost, call again.
         """
+        if self.witnesses.is_caught:
+            self._stop_for_good()
+            return False
+        self.witnesses.introduce()
         for round in reversed(self._inst.rounds.open(self._agreement.digest)):
-            if round.phase is Phase.ORDERED:
-                self._take_part(round)
-                return True
-            if round.phase is Phase.MASKED:
-                if self._slots.wait():
-                    return False
-                self._upload(round)
-                return True
+            match round.phase:
+                case Phase.ORDERED:
+                    self._take_part(round)
+                    return True
+                case Phase.JOINED:
+                    return self._is_witnessed(round.reserve_size) and self._make(round)
+                case Phase.MASKED:
+                    is_free = self._is_witnessed(round.egress_size) and not self._slots.wait()
+                    return is_free and self._upload(round)
         return False
 
     def wait_s(self) -> float:
@@ -266,11 +287,12 @@ class Vault:
     def upload_until(self) -> int | None:
         """Return until when the operator waits for the upload at hand, in seconds since 1970."""
         for round in self._inst.rounds.open(self._agreement.digest):
-            if round.phase in (Phase.ORDERED, Phase.JOINED, Phase.MASKED) and round.until:
+            if round.phase in (Phase.ORDERED, *UNMADE, Phase.MASKED) and round.until:
                 return round.until
         return None
 
     def _take_part(self, round: Round) -> None:
+        """Accept a plan, reserve what it costs, and wait for witnesses; or decline it."""
         inst = self._inst
         try:
             signed = self._uplink.fetch_plan(round.agreement, round.plan_digest)
@@ -286,22 +308,44 @@ class Vault:
                         plan=round.plan_digest,
                     ),
                 )
-                inst.ledger.append(tx, reserve)
+                size = inst.ledger.append(tx, reserve).sequence + 1
                 named = bytes.fromhex(round.plan_digest)
                 keys = inst.epochs.use(tx, round.agreement, plan.epoch, plan.round, named)
-                inst.rounds.join(tx, round, plan, reserve.nonce)
+                inst.rounds.join(tx, round, plan, reserve.nonce, size)
         except (Refusal, PeerError) as error:
             code = error.code if isinstance(error, Refusal) else RefusalCode.PLAN
             log.warning("refused", round=round.number, code=code.value, why=str(error))
             self._decline(round, Refusal(code, str(error)))
             return
+        self._keys = {round.number: keys}
         self._slots.begin()
-        joined = self._reread(round)
+        self.rest("waiting for witnesses")
         self._on_phase("joined", round.number)
-        dealt = self._train(joined, plan, keys)
-        if dealt is None:
-            return
+
+    def _is_witnessed(self, size: int | None) -> bool:
+        """Tell whether enough others know of the ledger up to an entry; ask them if not."""
+        if size is None:
+            raise LocalError("expected a round that was reserved")
+        if self.witnesses.are_enough(size):
+            return True
+        self.witnesses.ask(size)
+        return self.witnesses.are_enough(size)
+
+    def _make(self, round: Round) -> bool:
+        """Train and mask a round that is reserved and witnessed, and say what will leave."""
+        inst, plan = self._inst, round.plan
+        keys = self._keys.pop(round.number, None)
+        if keys is None or plan is None or round.reserve is None:
+            raise LocalError("expected the keys of the round that was joined")
+        self._on_phase("witnessed", round.number)
+        with inst.store.transaction() as tx:
+            inst.rounds.start(tx, round)
+        started = self._reread(round)
+        self._on_phase("started", round.number)
+        dealt = self._train(started, plan, keys)
         del keys
+        if dealt is None:
+            return True
         sign = inst.keys.signing.sign
         header, upload = encode(dealt.header), encode(dealt.upload)
         stored = StoredUpload(
@@ -313,30 +357,30 @@ class Vault:
             leaves=dealt.leaves,
         )
         size, digest = upload_size(stored)
-        released = Digest(dealt.header.root.hex())
+        charge = BudgetCharge(
+            nonce=round.reserve,
+            outcome=Outcome.RELEASED,
+            released=Digest(dealt.header.root.hex()),
+        )
+        egress = Egress(
+            purpose=FEDERATED_TRAINING,
+            receiver=self._agreement.operator.id,
+            jurisdiction=self._agreement.operator.jurisdiction,
+            traffic=Traffic.MECHANISM,
+            message="upload",
+            size_bytes=size,
+            digest=digest,
+            round=round.number,
+            nonce=round.reserve,
+        )
         with inst.store.transaction() as tx:
-            inst.rounds.mask(tx, joined, stored, dealt.held)
-            inst.ledger.append(
-                tx,
-                BudgetCharge(nonce=reserve.nonce, outcome=Outcome.RELEASED, released=released),
-            )
-            inst.ledger.append(
-                tx,
-                Egress(
-                    purpose=FEDERATED_TRAINING,
-                    receiver=self._agreement.operator.id,
-                    jurisdiction=self._agreement.operator.jurisdiction,
-                    traffic=Traffic.MECHANISM,
-                    message="upload",
-                    size_bytes=size,
-                    digest=digest,
-                    round=round.number,
-                    nonce=reserve.nonce,
-                ),
-            )
+            inst.ledger.append(tx, charge)
+            length = inst.ledger.append(tx, egress).sequence + 1
+            inst.rounds.mask(tx, started, stored, dealt.held, length)
         self._slots.choose()
         self.rest("waiting for its slot to upload" if self._slots.wait() else "masked")
         self._on_phase("masked", round.number)
+        return True
 
     def _train(self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]) -> Dealt | None:
         """Train a delta and write it masked; None if that failed, and is spent.
@@ -370,7 +414,7 @@ class Vault:
         inst.models.save_moments(round.agreement, after)
         return dealt
 
-    def _upload(self, round: Round) -> None:
+    def _upload(self, round: Round) -> bool:
         inst = self._inst
         if round.upload is None:
             raise LocalError("expected a stored upload of a masked round")
@@ -391,6 +435,7 @@ class Vault:
             self.doing = "uploaded"
             self._on_phase("uploaded", round.number)
         self._masked_file(round).unlink(missing_ok=True)
+        return True
 
     def _checked_plan(self, round: Round, signed: Signed) -> Plan:
         terms, inst = self._agreement, self._inst
@@ -489,6 +534,13 @@ class Vault:
     def _stop(self) -> None:
         stop_until_a_new_epoch(self._inst, self._agreement.digest)
         self.rest("restored; waiting for a new key epoch")
+
+    def _stop_for_good(self) -> None:
+        """Let nothing leave any more: others have witnessed a newer ledger of this vault."""
+        if self.doing != OUTDATED:
+            self._give_up(RefusalCode.RESTORED)
+            stop_until_a_new_epoch(self._inst, self._agreement.digest)
+            self.rest(OUTDATED)
 
     def _round_of(self, plan: Digest) -> Round | None:
         for round in self._inst.rounds.open(self._agreement.digest):

@@ -29,6 +29,7 @@ from comity_server.metrics import Metrics
 from comity_server.models import Models
 from comity_server.orders import Orders
 from comity_server.registry import Registry
+from comity_server.relay import Relay
 from comity_server.status import StatusReport
 from comity_server.store import Store
 from comity_server.transfer import TransferService, transfer_server
@@ -90,7 +91,9 @@ class Daemon:
         )
         extending = Extending(self._desk, self._mailbox, keys, time.time)
         self._transfer, self.port = transfer_server(
-            TransferService(registry, self._mailbox, self._desk),
+            TransferService(
+                registry, self._mailbox, self._desk, Relay(self._store, agreements, self._mailbox)
+            ),
             settings.transfer,
             authority=home.authority.read_bytes(),
             key=home.tls_key.read_bytes(),

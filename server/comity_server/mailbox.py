@@ -1,4 +1,5 @@
-"""Every institution's mailbox: parcels in order, kept for ever, read from any place on.
+"""Every institution's mailbox: parcels in order, read from any place on, and kept for ever but for
+those that a newer one on the same topic replaces.
 
 The operator never calls an institution; it posts, and the institution's open stream carries it
 away. The stream is also how the operator knows who is connected, and ready for which agreement: an
@@ -8,7 +9,7 @@ institution has one, and a newer one ends the older.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from comity.v1 import transfer_pb2 as pb
 from comity_common.ids import Digest, InstitutionId
@@ -34,8 +35,14 @@ class Mailbox:
         self._last_stream = 0
         self._closed = False
 
-    def post(self, tx: Connection, institution: InstitutionId, parcel: pb.Parcel) -> None:
-        """Put a parcel into a mailbox; call `announce` after the transaction."""
+    def post(
+        self, tx: Connection, institution: InstitutionId, parcel: pb.Parcel, topic: str = ""
+    ) -> None:
+        """Put a parcel into a mailbox; call `announce` after the transaction.
+
+        Args:
+            topic: an earlier parcel on the same topic is taken out, read or not.
+        """
         place = select(func.max(mailbox.c.sequence)).where(mailbox.c.institution == institution)
         numbered = pb.Parcel()
         numbered.CopyFrom(parcel)
@@ -45,8 +52,17 @@ class Mailbox:
                 institution=institution,
                 sequence=numbered.sequence,
                 parcel=numbered.SerializeToString(),
+                topic=topic,
             )
         )
+        if topic:  # after the new one is in, so that no place in the order is ever used twice
+            tx.execute(
+                delete(mailbox).where(
+                    mailbox.c.institution == institution,
+                    mailbox.c.topic == topic,
+                    mailbox.c.sequence < numbered.sequence,
+                )
+            )
 
     def announce(self) -> None:
         """Wake the readers."""

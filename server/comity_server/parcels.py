@@ -1,8 +1,8 @@
 """What the operator puts into mailboxes: the closed list of what an institution is ever sent.
 
 An invitation to a key epoch, the members' messages of each of its steps, a survivor list with the
-receiver's own boxes, how long uploads are waited for, and how a round ended. Who was dropped is
-never sent.
+receiver's own boxes, how long uploads are waited for, how a round ended, and what witnesses say to
+each other. Who was dropped is never sent.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from comity.v1 import transfer_pb2 as pb
 from comity_common.crypto.sign import Signed
 from comity_common.ids import Digest
-from comity_common.wire import parcel
+from comity_common.wire import ParcelKind, parcel
 
 
 def epoch_open(agreement: Digest, opened: Signed) -> pb.Parcel:
@@ -64,3 +64,8 @@ def certificate(
 def agreement_moved(agreement: Digest) -> pb.Parcel:
     """Say that something about an agreement moved, and no more."""
     return parcel(agreement, pb.PARCEL_KIND_AGREEMENT_MOVED, [])
+
+
+def from_witness(agreement: Digest, kind: ParcelKind, message: Signed) -> pb.Parcel:
+    """Relay a head to cosign, a cosignature, or an objection."""
+    return parcel(agreement, kind, [message])

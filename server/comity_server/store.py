@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from comity_common.errors import LocalError
 
-VERSION = 3
+VERSION = 4
 CONNECTIONS = 16
 BUSY_TIMEOUT_MS = 30_000
 
@@ -41,6 +41,10 @@ STEPS = {  # from a version to the next
         "alter table rounds add column survivors_signature blob",
         "alter table rounds add column until float",
         "alter table uploads drop column committed",
+    ),
+    3: (
+        "alter table mailbox add column topic varchar not null default ''",
+        "create index ix_mailbox_topic on mailbox (topic)",
     ),
 }
 
@@ -119,7 +123,13 @@ epoch_messages = _table(
     _blob("body"),
     _blob("signature"),
 )
-mailbox = _table("mailbox", _key("institution"), _key("sequence", Integer), _blob("parcel"))
+mailbox = _table(
+    "mailbox",
+    _key("institution"),
+    _key("sequence", Integer),
+    _blob("parcel"),
+    Column("topic", String, nullable=False, server_default="", index=True),
+)
 rounds = _table(
     "rounds",
     _key("agreement"),

@@ -36,6 +36,8 @@ from comity_server.epochs import EpochStep
 from comity_server.errors import Busy, Foreign, Overtaken, Stranger, WrongTime
 from comity_server.mailbox import Mailbox
 from comity_server.registry import Registry
+from comity_server.relay import KINDS as RELAYED
+from comity_server.relay import Relay
 from comity_server.uploads import Declared
 
 CALLS_PER_INSTITUTION = 32  # 16 streams of an upload, and as many whose end was not noticed yet
@@ -77,8 +79,9 @@ log = structlog.get_logger()
 class TransferService(TransferServicer):
     """Answers the vaults; `admitted` stands before every method."""
 
-    def __init__(self, registry: Registry, mailbox: Mailbox, desk: Desk) -> None:
+    def __init__(self, registry: Registry, mailbox: Mailbox, desk: Desk, relay: Relay) -> None:
         self._registry = registry
+        self._relay = relay
         self._mailbox = mailbox
         self._desk = desk
         self._lock = threading.Lock()
@@ -103,6 +106,8 @@ class TransferService(TransferServicer):
         if request.kind in EPOCH_STEPS:
             step = EPOCH_STEPS[request.kind]
             self._desk.take_epoch_message(sender, agreement, step, message)
+        elif request.kind in RELAYED:
+            self._relay.carry(sender, agreement, request.kind, message)
         elif request.kind == pb.PARCEL_KIND_REVEAL:
             self._desk.take_reveal(sender, agreement, message)
         elif request.kind == pb.PARCEL_KIND_DECLINE:

@@ -51,6 +51,7 @@ from comity_server.flower import gate as gate_module
 from comity_server.flower.gate import FLEET_CALLS, Gate
 from comity_server.home import Home
 from comity_server.registry import Registry
+from comity_server.relay import Relay
 from comity_server.rounds import Round
 from comity_server.status import StatusReport
 from comity_server.transfer import TransferService
@@ -272,7 +273,12 @@ class Desk:
         operator.open()
         self._operator = operator
         registry = Registry(operator.store)
-        self.transfer = TransferService(registry, operator.mailbox, operator.desk)
+        self.transfer = TransferService(
+            registry,
+            operator.mailbox,
+            operator.desk,
+            Relay(operator.store, operator.agreements, operator.mailbox),
+        )
         self.enrolment = EnrolmentService(operator.home, registry, operator.keys, lambda: NOW)
         report = StatusReport(
             registry, operator.agreements, operator.history, operator.mailbox, operator.uploads,

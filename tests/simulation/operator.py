@@ -6,6 +6,7 @@ hand in is kept, so that a test can look for what must never have left.
 
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.witness import Cosignature, Objection
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.masking import CANARIES, q_bytes, sections
@@ -33,6 +35,11 @@ STEPS = {
     pb.PARCEL_KIND_EPOCH_KEYS,
     pb.PARCEL_KIND_EPOCH_HALVES,
     pb.PARCEL_KIND_EPOCH_VIEWS,
+}
+WITNESSES = {
+    pb.PARCEL_KIND_HEAD,
+    pb.PARCEL_KIND_COSIGNATURE,
+    pb.PARCEL_KIND_OBJECTION,
 }
 
 
@@ -55,6 +62,8 @@ class Operator:
         self.totals: dict[int, bytes] = {}
         self.collector: Collector | None = None
         self.plan: Plan | None = None
+        # Who hears at once what witnesses say, as a vault's mailbox thread does; others by post.
+        self.ears: dict[InstitutionId, Callable[[Delivery], None]] = {}
 
     def post(self, who: InstitutionId, kind: int, messages: list[Signed], boxes=()) -> None:
         """Put a parcel into a mailbox."""
@@ -62,6 +71,20 @@ class Operator:
         box.append(
             Delivery(len(box) + 1, self.agreement.digest, kind, tuple(messages), tuple(boxes))
         )
+
+    def relay(self, sender: InstitutionId, kind: int, message: Signed) -> None:
+        """Carry what witnesses say to each other."""
+        if kind == pb.PARCEL_KIND_HEAD:
+            receivers = [who for who in self.agreement.roster if who != sender]
+        elif kind == pb.PARCEL_KIND_COSIGNATURE:
+            receivers = [decode(Cosignature, message.body).head.institution]
+        else:
+            receivers = [decode(Objection, message.body).institution]
+        for who in receivers:
+            if who in self.ears:
+                self.ears[who](Delivery(0, self.agreement.digest, kind, (message,), ()))
+            else:
+                self.post(who, kind, [message])
 
     def open_epoch(self, epoch: int) -> None:
         """Invite all to a key epoch."""
@@ -171,7 +194,9 @@ class Line:
         """Take a small message."""
         self._check()
         operator = self.operator
-        if kind in STEPS:
+        if kind in WITNESSES:
+            operator.relay(self.me, kind, message)
+        elif kind in STEPS:
             answers = operator.steps[kind]
             answers[self.me] = message
             if len(answers) == len(operator.agreement.roster):

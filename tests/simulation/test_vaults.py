@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comity.v1 import transfer_pb2 as pb
 from comity_client.config import VaultConfig
 from comity_client.correspondence import Correspondence
+from comity_client.cosigning import Cosigner
 from comity_client.institution import Institution
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Mailroom
@@ -92,7 +94,19 @@ class Seat:
         self.mailroom = Mailroom(
             self.inst, self.agreement, self.vault, self.line, letters, self.bench
         )
+        self.cosigner = Cosigner(self.inst, self.line.send)
+        self.operator.ears[self.inst.me] = self.hear
         self.vault.recover()
+
+    def hear(self, delivery: Delivery) -> None:
+        """Hear what witnesses say, as the mailbox's own thread does."""
+        match delivery.kind:
+            case pb.PARCEL_KIND_HEAD:
+                self.cosigner.answer(self.agreement.digest, delivery.messages)
+            case pb.PARCEL_KIND_COSIGNATURE:
+                self.vault.witnesses.take_cosignature(delivery.messages)
+            case _:
+                self.vault.witnesses.take_objection(delivery.messages)
 
     def deliver(self, delivery: Delivery) -> None:
         """Take one parcel out of the mailbox."""
@@ -287,7 +301,8 @@ def test_a_masked_vector_waits_for_its_slot_and_a_restarted_vault_for_none(tmp_p
         plan = federation.operator.begin_round(roster)
         federation.order(plan, roster)
         began = time.monotonic()
-        assert seat.vault.go_on()
+        assert seat.vault.go_on()  # joins
+        assert seat.vault.go_on()  # trains
         assert 0 < seat.vault.wait_s() <= length
         assert not seat.vault.go_on()
         assert seat.vault.doing == "waiting for its slot to upload"
@@ -305,8 +320,8 @@ def test_a_masked_vector_waits_for_its_slot_and_a_restarted_vault_for_none(tmp_p
     federation.check()
 
 
-BOUNDARIES = ["joined", "training", "masked", "before-upload", "uploaded", "before-reveal",
-              "revealed"]  # fmt: skip
+BOUNDARIES = ["joined", "witnessed", "started", "training", "masked", "before-upload",
+              "uploaded", "before-reveal", "revealed"]  # fmt: skip
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -325,7 +340,7 @@ def test_one_crash_at_any_boundary_costs_at_most_that_vaults_part(tmp_path, boun
         federation.finish(roster)
         for seat in federation.seats.values():
             seat.work()
-        lost = round == 1 and boundary in ("joined", "training")
+        lost = round == 1 and boundary in ("joined", "witnessed", "started", "training")
         survivors = [id for id in roster if not (lost and id == victim.inst.me)]
         assert federation.operator.collector.stage is Stage.CERTIFIED
         assert list(federation.operator.collector.survivors.survivors) == survivors

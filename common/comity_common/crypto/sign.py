@@ -44,6 +44,9 @@ class Purpose(StrEnum):
     APPROVAL = "approval"
     WITHDRAWAL = "withdrawal"
     DEADLINE = "deadline"
+    HEAD = "head"
+    COSIGNATURE = "cosignature"
+    OBJECTION = "objection"
 
 
 HYBRID = frozenset(

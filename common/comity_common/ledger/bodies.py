@@ -327,19 +327,24 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """The vault found its own state older than what it had said before.
+    """The vault found its own state older than what it had said before, or goes on from a backup.
 
     Attributes:
         epoch, round: of the message that gave it away.
+        generation: 16 random bytes if a person declared that the ledger goes on from here, after
+            all that may have been forgotten was counted as spent; else empty.
     """
 
     agreement: Digest
     epoch: int
     round: int
+    generation: bytes = b""
 
     def __post_init__(self) -> None:
         _check_digest(self.agreement)
         _check_counters(self.epoch, self.round)
+        if self.generation:
+            _check_nonce(self.generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

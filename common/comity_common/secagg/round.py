@@ -16,6 +16,7 @@ class Phase(StrEnum):
 
     ORDERED = "ordered"  # Flower said so; nothing is decided
     JOINED = "joined"  # the plan is accepted, the budget reserved, older rounds are closed
+    STARTED = "started"  # others have witnessed the reserve; noise may have been drawn
     MASKED = "masked"  # masked file, header and boxes are durable
     UPLOADED = "uploaded"  # the operator gave a receipt
     REVEALED = "revealed"  # one survivor list is answered, no other will be
@@ -26,6 +27,7 @@ class Step(StrEnum):
     """What moves an institution on."""
 
     JOIN = "join"
+    START = "start"
     MASK = "mask"
     RECEIPT = "receipt"
     REVEAL = "reveal"
@@ -35,8 +37,10 @@ class Step(StrEnum):
 INSTITUTION: Mapping[tuple[Phase, Step], Phase] = {
     (Phase.ORDERED, Step.JOIN): Phase.JOINED,
     (Phase.ORDERED, Step.CLOSE): Phase.CLOSED,
-    (Phase.JOINED, Step.MASK): Phase.MASKED,
+    (Phase.JOINED, Step.START): Phase.STARTED,
     (Phase.JOINED, Step.CLOSE): Phase.CLOSED,
+    (Phase.STARTED, Step.MASK): Phase.MASKED,
+    (Phase.STARTED, Step.CLOSE): Phase.CLOSED,
     (Phase.MASKED, Step.RECEIPT): Phase.UPLOADED,
     (Phase.MASKED, Step.REVEAL): Phase.REVEALED,  # the receipt was lost on the way
     (Phase.MASKED, Step.CLOSE): Phase.CLOSED,

@@ -60,6 +60,12 @@ class _ParcelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParcelKind
     """Institution to operator: [Withdrawal]."""
     PARCEL_KIND_DEADLINE: _ParcelKind.ValueType  # 13
     """Operator to participant whose upload is not there yet: [Deadline]."""
+    PARCEL_KIND_HEAD: _ParcelKind.ValueType  # 14
+    """Institution to operator, and on to every other institution: [HeadRequest]."""
+    PARCEL_KIND_COSIGNATURE: _ParcelKind.ValueType  # 15
+    """Institution to operator, and on to the institution whose head it is: [Cosignature]."""
+    PARCEL_KIND_OBJECTION: _ParcelKind.ValueType  # 16
+    """Institution to operator, and on to the institution that it is for: [Objection]."""
 
 class ParcelKind(_ParcelKind, metaclass=_ParcelKindEnumTypeWrapper): ...
 
@@ -94,6 +100,12 @@ PARCEL_KIND_WITHDRAWAL: ParcelKind.ValueType  # 12
 """Institution to operator: [Withdrawal]."""
 PARCEL_KIND_DEADLINE: ParcelKind.ValueType  # 13
 """Operator to participant whose upload is not there yet: [Deadline]."""
+PARCEL_KIND_HEAD: ParcelKind.ValueType  # 14
+"""Institution to operator, and on to every other institution: [HeadRequest]."""
+PARCEL_KIND_COSIGNATURE: ParcelKind.ValueType  # 15
+"""Institution to operator, and on to the institution whose head it is: [Cosignature]."""
+PARCEL_KIND_OBJECTION: ParcelKind.ValueType  # 16
+"""Institution to operator, and on to the institution that it is for: [Objection]."""
 Global___ParcelKind: _TypeAlias = ParcelKind  # noqa: Y015
 
 @_typing.final

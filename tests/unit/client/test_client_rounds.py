@@ -61,13 +61,15 @@ def rounds(store: Store) -> Rounds:
 
 Take = Callable[[Rounds, Any, Round, Plan], None]
 STEPS: dict[Step, Take] = {
-    Step.JOIN: lambda rounds, tx, round, plan: rounds.join(tx, round, plan, NONCE),
-    Step.MASK: lambda rounds, tx, round, plan: rounds.mask(tx, round, UPLOAD, HELD),
+    Step.JOIN: lambda rounds, tx, round, plan: rounds.join(tx, round, plan, NONCE, 7),
+    Step.START: lambda rounds, tx, round, plan: rounds.start(tx, round),
+    Step.MASK: lambda rounds, tx, round, plan: rounds.mask(tx, round, UPLOAD, HELD, 9),
     Step.RECEIPT: lambda rounds, tx, round, plan: rounds.receipt(tx, round),
     Step.REVEAL: lambda rounds, tx, round, plan: rounds.reveal(tx, round, LISTED, REVEAL),
     Step.CLOSE: lambda rounds, tx, round, plan: rounds.close(tx, round, "void"),
 }
-WAY = (Step.JOIN, Step.MASK, Step.RECEIPT, Step.REVEAL, Step.CLOSE)
+WAY = (Step.JOIN, Step.START, Step.MASK, Step.RECEIPT, Step.REVEAL, Step.CLOSE)
+LEGAL = {Step.JOIN: Phase.ORDERED, Step.START: Phase.JOINED, Step.MASK: Phase.STARTED}
 TO = {phase: WAY[:k] for k, phase in enumerate(Phase)}  # the steps that lead to each phase
 
 
@@ -120,7 +122,7 @@ def test_a_step_moves_as_the_table_says_or_raises_and_changes_nothing(
 def test_a_step_from_a_phase_that_was_left_meanwhile_changes_nothing(
     store: Store, rounds: Rounds, plan: Plan, step: Step
 ) -> None:
-    legal = {Step.JOIN: Phase.ORDERED, Step.MASK: Phase.JOINED}.get(step, Phase.MASKED)
+    legal = LEGAL.get(step, Phase.MASKED)
     bring_to(store, rounds, 1, legal, plan)
     seen = get(rounds, 1)
     take(store, rounds, 1, Step.CLOSE, plan)
@@ -136,7 +138,7 @@ def test_a_round_that_was_never_ordered_cannot_be_joined(
     bring_to(store, rounds, 1, Phase.ORDERED, plan)
     stranger = replace(get(rounds, 1), number=9)
     with pytest.raises(PeerError), store.transaction() as tx:
-        rounds.join(tx, stranger, plan, NONCE)
+        rounds.join(tx, stranger, plan, NONCE, 7)
     assert get(rounds, 1).phase is Phase.ORDERED
     assert rounds.get(AGREEMENT, 9) is None
 
@@ -145,6 +147,7 @@ def test_what_is_stored_comes_back(store: Store, rounds: Rounds, plan: Plan) -> 
     bring_to(store, rounds, 1, Phase.REVEALED, plan)
     round = get(rounds, 1)
     assert (round.plan, round.plan_digest, round.reserve) == (plan, PLANNED, NONCE)
+    assert (round.reserve_size, round.egress_size) == (7, 9)
     assert (round.upload, round.held, round.survivors) == (UPLOAD, HELD, LISTED)
 
 
@@ -193,7 +196,7 @@ def test_a_join_that_fails_closes_no_earlier_round(
     stale = get(rounds, 2)
     take(store, rounds, 2, Step.CLOSE, plan)
     with pytest.raises(PeerError), store.transaction() as tx:
-        rounds.join(tx, stale, plan, NONCE)
+        rounds.join(tx, stale, plan, NONCE, 7)
     assert get(rounds, 1).phase is Phase.MASKED
     assert get(rounds, 1).held == HELD
 

@@ -742,7 +742,7 @@ def test_a_disk_that_is_full_when_a_vector_is_written_is_told_and_the_round_is_g
     file.with_name(file.name + ".draft").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         bench.go()
-    assert bench.phase() is Phase.JOINED
+    assert bench.phase() is Phase.STARTED
     assert list(inst.home.outbox.iterdir()) == []
     vault.recover()
     (reserve,) = bench.bodies(BudgetReserve)

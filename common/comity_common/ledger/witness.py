@@ -1,0 +1,168 @@
+"""Witnesses: other institutions that cosign the head of a ledger only if it extends the last one.
+
+A ledger lies on one institution's disk, and a disk can be put back. What was reserved after the
+copy was made would be forgotten, and spent twice. So before noise is drawn and before a masked
+vector leaves, a quorum of the other institutions has cosigned a head that holds the entry, and each
+of them remembers it. A vault whose disk is older than that, or that runs twice, has another head at
+the same size or a smaller one; no honest witness cosigns both, and shows it instead what it signed
+itself.
+
+With n institutions of whom c stand with a malicious operator, ⌈(n + c) / 2⌉ witnesses are one less
+than the shares that unmask (`secagg.thresholds`): any two quorums of the others then have an honest
+one in common. With fewer an operator that may count on c could show two copies of one vault to
+different witnesses. Where the agreement lets rounds go on with fewer institutions than that, the
+quorum is all others of the smallest round, and never below c + 1.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from comity_common.agreement import Agreement
+from comity_common.errors import LocalError, PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.tree import HASH_BYTES, Tree, check_consistency
+
+GENERATION_BYTES = 16
+MAX_GROWTHS = 255  # sizes of which one request shows that it extends them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeHead:
+    """A ledger as it is now.
+
+    Attributes:
+        institution: whose it is.
+        generation: 16 random bytes of its genesis, or of the entry with which a person declared
+            that it goes on from a backup.
+        size: number of entries, at least 1.
+        root: of the Merkle tree over them, 32 bytes.
+    """
+
+    institution: InstitutionId
+    generation: bytes
+    size: int
+    root: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.generation) != GENERATION_BYTES or len(self.root) != HASH_BYTES:
+            raise LocalError("expected a generation of 16 bytes and a root of 32")
+        if self.size < 1:
+            raise LocalError("expected a ledger with a genesis")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """A consistency proof from an older size to the head's."""
+
+    size: int
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRequest:
+    """Institution → witnesses: cosign this head.
+
+    Attributes:
+        agreement: under which they know each other.
+        growths: from the sizes that witnesses are known to have cosigned.
+    """
+
+    agreement: Digest
+    head: TreeHead
+    growths: tuple[Growth, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.growths) > MAX_GROWTHS:
+            raise LocalError(f"expected at most {MAX_GROWTHS} older sizes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cosignature:
+    """Witness → institution: this head extends every head of this ledger that I cosigned."""
+
+    agreement: Digest
+    witness: InstitutionId
+    head: TreeHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """Witness → institution: this is the last head that you asked me to cosign, and I did.
+
+    It proves itself: what it shows has the institution's own signature.
+
+    Attributes:
+        institution: to whom it goes.
+        body, signature: the `HeadRequest` that the institution signed.
+    """
+
+    agreement: Digest
+    witness: InstitutionId
+    institution: InstitutionId
+    body: bytes
+    signature: bytes
+
+
+def quorum(agreement: Agreement) -> int:
+    """Return how many other institutions must have cosigned: at least c + 1."""
+    n, c = len(agreement.institutions), agreement.aggregation.collusion
+    others = agreement.aggregation.min_participants - 1
+    return max(c + 1, min(-(-(n + c) // 2), others))
+
+
+def request_head(
+    agreement: Digest,
+    institution: InstitutionId,
+    generation: bytes,
+    tree: Tree,
+    known: Collection[int],
+) -> HeadRequest:
+    """Ask for the head of a ledger as it is now.
+
+    Args:
+        known: sizes that witnesses have cosigned, as far as the institution knows.
+    """
+    size = len(tree)
+    head = TreeHead(institution=institution, generation=generation, size=size, root=tree.root(size))
+    older = sorted({old for old in known if 0 < old < size})[-MAX_GROWTHS:]
+    growths = tuple(Growth(size=old, path=tree.consistency(old, size)) for old in older)
+    return HeadRequest(agreement=agreement, head=head, growths=growths)
+
+
+def extends(request: HeadRequest, last: TreeHead | None, generations: Collection[bytes]) -> bool:
+    """Tell whether a witness may cosign a head: it takes back nothing that it cosigned before.
+
+    Args:
+        last: the head of this institution that the witness cosigned last; None for the first.
+        generations: all that the witness has ever seen of this institution.
+    """
+    head = request.head
+    if last is None:
+        return True
+    if head.generation != last.generation:  # a person declared a restore; never back to an old one
+        return head.generation not in generations
+    if head.size == last.size:
+        return head.root == last.root
+    for growth in request.growths:
+        if growth.size == last.size:
+            try:
+                check_consistency(last.size, last.root, head.size, head.root, growth.path)
+            except PeerError:
+                return False
+            return True
+    return False
+
+
+def is_past_of(tree: Tree, generations: Collection[bytes], head: TreeHead) -> bool:
+    """Tell whether a head that this ledger's owner signed is in this ledger's own past.
+
+    If it is not, this ledger was put back, or it runs twice.
+
+    Args:
+        generations: of this ledger, the present one last.
+    """
+    if head.generation not in generations:
+        return False
+    if head.generation != list(generations)[-1]:  # before a restore that a person declared
+        return True
+    return head.size <= len(tree) and tree.root(head.size) == head.root
