@@ -41,6 +41,8 @@ class AgreementState(StrEnum):
 
 
 OVER = (AgreementState.REFUSED, AgreementState.RETIRED)
+MAX_OFFERS = 32  # that wait for a decision; more are no offers but a flood
+MAX_KNOWN = 1000  # in the life of a vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class Agreements:
             return keys.signing.sign(Purpose.AGREEMENT, raw)
         if me not in agreement.roster or agreement.party(me).identity != keys.identity:
             raise PeerError("expected an agreement that names this institution's own keys")
-        policy.check(agreement)
+        policy.check(agreement, me, self._ledger.day())
         whole = schedule_event(agreement, agreement.schedule.attempts)
         self._ledger.budget().check_reserve(dataset, whole)
         claimed = Guarantee(epsilon=agreement.privacy.epsilon, delta=agreement.privacy.delta)
@@ -140,7 +142,8 @@ class Agreements:
             operator: the one that this institution joined.
 
         Raises:
-            PeerError: the bytes are no agreement of that operator, or not for people to read.
+            PeerError: the bytes are no agreement of that operator, or not for people to read, or
+                there are too many already.
         """
         agreement = decode(Agreement, raw)
         if agreement.operator != operator:
@@ -150,6 +153,7 @@ class Agreements:
         verify(keys.ed25519, keys.mldsa44, Purpose.AGREEMENT, signed)
         check_readable(agreement)
         with self._store.transaction() as tx:
+            self._check_room(tx, agreement.digest)
             tx.execute(
                 "insert or ignore into agreements values (?, ?, ?, null)",
                 (agreement.digest, raw, AgreementState.OFFERED),
@@ -244,6 +248,23 @@ class Agreements:
             "select institution from withdrawals where agreement = ?", (digest,)
         )
         return frozenset(InstitutionId(row["institution"]) for row in rows)
+
+    @staticmethod
+    def _check_room(tx: sqlite3.Connection, digest: Digest) -> None:
+        """Bound what an operator can have kept here; one that is kept already needs no room.
+
+        Raises:
+            PeerError: there is none.
+        """
+        known = tx.execute("select 1 from agreements where digest = ?", (digest,)).fetchone()
+        waiting, every = tx.execute(
+            "select count(*) filter (where state = ?), count(*) from agreements",
+            (AgreementState.OFFERED,),
+        ).fetchone()
+        if known is None and (waiting >= MAX_OFFERS or every >= MAX_KNOWN):
+            raise PeerError(
+                f"expected at most {MAX_OFFERS} offers at a time and {MAX_KNOWN} agreements in all"
+            )
 
     @staticmethod
     def _end(tx: sqlite3.Connection, digest: Digest, state: AgreementState) -> None:

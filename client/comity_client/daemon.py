@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
+from comity_client import limits
 from comity_client.agreements import AgreementState, Standing
 from comity_client.correspondence import Correspondence
 from comity_client.failures import Unreachable
@@ -307,6 +308,8 @@ class Daemon:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected a vault that is ready")
         try:
             self._vault.accept_order(agreement, number, plan)
+        except Refusal as refusal:
+            raise limits.told(self._inst.ledger, refusal) from None
         except (LocalError, sqlite3.OperationalError) as error:
             # A policy that cannot be read permits nothing, and neither does a full disk.
             log.error("order not judged", why=str(error))
@@ -320,7 +323,8 @@ class Daemon:
             contextlib.suppress(sqlite3.OperationalError),  # a full disk
             self._inst.store.transaction() as tx,
         ):
-            self._inst.note_refusal(tx, refusal, Digest(""), None)
+            if limits.may_note_refused_order(self._inst.ledger):
+                self._inst.note_refusal(tx, refusal, Digest(""), None)
 
     def _status(self, question: dict[str, object]) -> dict[str, object]:
         vault = self._vault

@@ -2,9 +2,9 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from comity_client.store import Store
 from comity_common.canonical import decode, encode
@@ -12,7 +12,7 @@ from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import Body
-from comity_common.ledger.entries import Entry, append, verify_chain
+from comity_common.ledger.entries import Entry, append, read, verify_chain
 
 Clock = Callable[[], datetime]
 
@@ -61,6 +61,20 @@ class Ledger:
         """Read all entries, in order."""
         rows = self._store.reading().execute("select raw from entries order by sequence")
         return [decode(Entry, row["raw"]) for row in rows]
+
+    def day(self) -> date:
+        """Return the day that it is, in UTC."""
+        return self._clock().astimezone(UTC).date()
+
+    def today(self) -> Iterator[Body]:
+        """Read what was written today or, by a clock that was put back, later; newest first."""
+        day = self.day().isoformat()
+        rows = self._store.reading().execute("select raw from entries order by sequence desc")
+        for row in rows:
+            entry = decode(Entry, row["raw"])
+            if entry.time < day:
+                return
+            yield read(entry)
 
     def budget(self) -> Budget:
         """Compute the budget from the entries.

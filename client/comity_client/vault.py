@@ -162,7 +162,7 @@ class Vault:
         if agreement != self._agreement.digest:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected the agreement that is at work")
         check_expiry(terms, inst.clock().date())
-        inst.policy.check(terms)
+        inst.check_policy(terms)
         if not 1 <= number <= terms.schedule.attempts:
             raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
         known = inst.rounds.get(agreement, number)
@@ -395,7 +395,7 @@ class Vault:
     def _checked_plan(self, round: Round, signed: Signed) -> Plan:
         terms, inst = self._agreement, self._inst
         check_expiry(terms, inst.clock().date())
-        inst.policy.check(terms)
+        inst.check_policy(terms)
         operator = terms.operator.identity
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.PLAN, signed)
         plan = decode(Plan, raw)
