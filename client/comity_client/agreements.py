@@ -85,7 +85,7 @@ class Agreements:
             Refusal: POLICY or BUDGET.
         """
         agreement = decode(Agreement, raw)
-        known = {one.agreement.digest: one for one in self.known()}.get(agreement.digest)
+        known = next(iter(self._where("digest = ?", agreement.digest)), None)
         if known is not None and known.state in OVER:
             raise LocalError(f"expected an agreement that is open, this one is {known.state}")
         if known is not None and known.dataset is not None:
@@ -166,16 +166,7 @@ class Agreements:
         Raises:
             Problem: one is not stored as it came.
         """
-        rows = self._store.reading().execute("select * from agreements order by rowid")
-        return [
-            Known(
-                agreement=stored_agreement(row["raw"], Digest(row["digest"])),
-                raw=row["raw"],
-                state=AgreementState(row["state"]),
-                dataset=None if row["dataset"] is None else DatasetId(row["dataset"]),
-            )
-            for row in rows
-        ]
+        return self._where("true")
 
     def find(self, name: str) -> Known:
         """Look up an agreement by its digest, the beginning of it, or its federation's name.
@@ -183,9 +174,8 @@ class Agreements:
         Raises:
             Problem: there is none, or several.
         """
-        known = self.known()
-        found = [one for one in known if name and one.agreement.digest.startswith(name)]
-        found = found or [one for one in known if one.agreement.federation == name]
+        found = self._where("substr(digest, 1, ?) = ?", len(name), name) if name else []
+        found = found or [one for one in self.known() if one.agreement.federation == name]
         if len(found) > 1:
             found = [one for one in found if one.state not in OVER]
         if len(found) != 1:
@@ -196,8 +186,8 @@ class Agreements:
         """List the agreements in force."""
         return [
             Standing(agreement=known.agreement, dataset=known.dataset)
-            for known in self.known()
-            if known.state is AgreementState.IN_FORCE and known.dataset is not None
+            for known in self._where("state = ?", AgreementState.IN_FORCE)
+            if known.dataset is not None
         ]
 
     def get(self, digest: Digest) -> Standing:
@@ -248,6 +238,22 @@ class Agreements:
             "select institution from withdrawals where agreement = ?", (digest,)
         )
         return frozenset(InstitutionId(row["institution"]) for row in rows)
+
+    def _where(self, condition: str, *values: str | int) -> list[Known]:
+        """Read the agreements of which a condition holds, and no others: orders cannot wait."""
+        rows = self._store.reading().execute(
+            f"select * from agreements where {condition} order by rowid",  # noqa: S608
+            values,
+        )
+        return [
+            Known(
+                agreement=stored_agreement(row["raw"], Digest(row["digest"])),
+                raw=row["raw"],
+                state=AgreementState(row["state"]),
+                dataset=None if row["dataset"] is None else DatasetId(row["dataset"]),
+            )
+            for row in rows
+        ]
 
     @staticmethod
     def _check_room(tx: sqlite3.Connection, digest: Digest) -> None:

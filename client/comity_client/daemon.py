@@ -18,12 +18,12 @@ from typing import Protocol
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client import limits
 from comity_client.agreements import AgreementState, Standing
 from comity_client.correspondence import Correspondence
 from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
+from comity_client.limits import RefusedOrders
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Looks, Mailroom
 from comity_client.releases import first_model, is_over
@@ -107,6 +107,7 @@ class Daemon:
         self._pending: Delivery | None = None
         self._tries = 0
         self._vault: Vault | None = None
+        self._refusals = RefusedOrders(institution.ledger)
         self._stage = "starting"
         self._away = NOT_YET
         self._counted = (0, 0)
@@ -309,7 +310,7 @@ class Daemon:
         try:
             self._vault.accept_order(agreement, number, plan)
         except Refusal as refusal:
-            raise limits.told(self._inst.ledger, refusal) from None
+            raise self._refusals.told(refusal) from None
         except (LocalError, sqlite3.OperationalError) as error:
             # A policy that cannot be read permits nothing, and neither does a full disk.
             log.error("order not judged", why=str(error))
@@ -319,12 +320,13 @@ class Daemon:
 
     def _refused(self, refusal: Refusal) -> None:
         log.warning("order refused", code=refusal.code.value, why=str(refusal))
+        if not self._refusals.count():
+            return
         with (
             contextlib.suppress(sqlite3.OperationalError),  # a full disk
             self._inst.store.transaction() as tx,
         ):
-            if limits.may_note_refused_order(self._inst.ledger):
-                self._inst.note_refusal(tx, refusal, Digest(""), None)
+            self._inst.note_refusal(tx, refusal, Digest(""), None)
 
     def _status(self, question: dict[str, object]) -> dict[str, object]:
         vault = self._vault

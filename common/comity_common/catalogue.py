@@ -451,6 +451,11 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="nothing was changed; call again with such a value",
         exit_code=USAGE,
     ),
+    "COM-POLICY-003": Explanation(
+        cause="the policy lapsed after {day}; nothing is signed or trained any more",
+        fix="read it (comity client policy show) and let it hold longer: comity client policy set "
+        "--expires DAY",
+    ),
     # Backups
     "COM-KEYS-001": Explanation(
         cause="{file} holds no passphrase; expected one line of text in UTF-8",

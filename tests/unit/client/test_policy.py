@@ -1,5 +1,6 @@
 """The institution's own rules: default-deny, one code for all, and never a guess at a file."""
 
+import re
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -7,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.blocks import blocks
 from tests.simulation.federation import make_agreement
 
+from comity_client.agreements import MAX_KNOWN, MAX_OFFERS
+from comity_client.limits import JUDGED_A_DAY, REFUSED_ORDERS_A_DAY
 from comity_client.policy import EXPECTED, Policy, load, save
 from comity_common.agreement import Agreement, Gate, Noise, TaskKind, Unit
 from comity_common.crypto.sign import SigningKeys
@@ -196,6 +200,28 @@ def test_a_file_with_every_rule_is_written_and_read_back(
     assert load(tmp_path / "policy.toml") == Policy(
         until=date(2027, 12, 31), expires=date(2027, 1, 31)
     )
+
+
+def test_the_example_in_the_document_has_every_rule_and_the_table_explains_it(
+    tmp_path: Path,
+) -> None:
+    page = Path(__file__).parents[3] / "docs" / "policy.md"
+    (example,) = (one for one in blocks(page) if one.how == "policy.toml")
+    (tmp_path / "policy.toml").write_text(example.text)
+    assert load(tmp_path / "policy.toml").model_fields_set == set(Policy.model_fields)
+    rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
+    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert explained == list(Policy.model_fields)
+
+
+def test_the_limits_in_the_document_are_those_that_hold() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text("utf-8")
+    for sentence in (
+        f"- {JUDGED_A_DAY} agreements are judged in a day.",
+        f"- {MAX_OFFERS} offers wait for a decision at a time, and {MAX_KNOWN} agreements are kept",
+        f"- {REFUSED_ORDERS_A_DAY} refused orders are answered",
+    ):
+        assert sentence in page
 
 
 @pytest.mark.parametrize(
