@@ -212,6 +212,8 @@ def test_refused_orders_lose_their_reason_and_a_good_one_is_accepted_all_the_sam
         assert set(codes) == {"policy"}
         entries = alone.length()
         assert alone.order(plan) == alone.order(plan, agreement=plan.model) == "unavailable"
+        alone.restart()  # begins nothing anew
+        assert alone.order(plan) == "unavailable"
         assert alone.length() == entries  # nobody fills the disk
     alone.honest_round()
     alone.tomorrow()
