@@ -581,6 +581,11 @@ PLANS = (
         _signed(lambda m, raw: Signed(body=raw, signature=b"")),
     ),
     Case(
+        "a plan that a stranger signed",
+        "plan",
+        _signed(lambda m, raw: SigningKeys.generate().sign(Purpose.PLAN, raw)),
+    ),
+    Case(
         "a plan that another institution signed",
         "plan",
         _signed(lambda m, raw: m.federation.seats[IDS[1]].inst.keys.signing.sign(
