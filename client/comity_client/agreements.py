@@ -41,6 +41,8 @@ class AgreementState(StrEnum):
 
 
 OVER = (AgreementState.REFUSED, AgreementState.RETIRED)
+MAX_OFFERS = 32  # that wait for a decision; more are no offers but a flood
+MAX_KNOWN = 1000  # in the life of a vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ class Agreements:
             Refusal: POLICY or BUDGET.
         """
         agreement = decode(Agreement, raw)
-        known = {one.agreement.digest: one for one in self.known()}.get(agreement.digest)
+        known = next(iter(self._where("digest = ?", agreement.digest)), None)
         if known is not None and known.state in OVER:
             raise LocalError(f"expected an agreement that is open, this one is {known.state}")
         if known is not None and known.dataset is not None:
@@ -92,7 +94,7 @@ class Agreements:
             return keys.signing.sign(Purpose.AGREEMENT, raw)
         if me not in agreement.roster or agreement.party(me).identity != keys.identity:
             raise PeerError("expected an agreement that names this institution's own keys")
-        policy.check(agreement)
+        policy.check(agreement, me, self._ledger.day())
         whole = schedule_event(agreement, agreement.schedule.attempts)
         self._ledger.budget().check_reserve(dataset, whole)
         claimed = Guarantee(epsilon=agreement.privacy.epsilon, delta=agreement.privacy.delta)
@@ -140,7 +142,8 @@ class Agreements:
             operator: the one that this institution joined.
 
         Raises:
-            PeerError: the bytes are no agreement of that operator, or not for people to read.
+            PeerError: the bytes are no agreement of that operator, or not for people to read, or
+                there are too many already.
         """
         agreement = decode(Agreement, raw)
         if agreement.operator != operator:
@@ -150,6 +153,7 @@ class Agreements:
         verify(keys.ed25519, keys.mldsa44, Purpose.AGREEMENT, signed)
         check_readable(agreement)
         with self._store.transaction() as tx:
+            self._check_room(tx, agreement.digest)
             tx.execute(
                 "insert or ignore into agreements values (?, ?, ?, null)",
                 (agreement.digest, raw, AgreementState.OFFERED),
@@ -162,16 +166,7 @@ class Agreements:
         Raises:
             Problem: one is not stored as it came.
         """
-        rows = self._store.reading().execute("select * from agreements order by rowid")
-        return [
-            Known(
-                agreement=stored_agreement(row["raw"], Digest(row["digest"])),
-                raw=row["raw"],
-                state=AgreementState(row["state"]),
-                dataset=None if row["dataset"] is None else DatasetId(row["dataset"]),
-            )
-            for row in rows
-        ]
+        return self._where("true")
 
     def find(self, name: str) -> Known:
         """Look up an agreement by its digest, the beginning of it, or its federation's name.
@@ -179,9 +174,8 @@ class Agreements:
         Raises:
             Problem: there is none, or several.
         """
-        known = self.known()
-        found = [one for one in known if name and one.agreement.digest.startswith(name)]
-        found = found or [one for one in known if one.agreement.federation == name]
+        found = self._where("substr(digest, 1, ?) = ?", len(name), name) if name else []
+        found = found or [one for one in self.known() if one.agreement.federation == name]
         if len(found) > 1:
             found = [one for one in found if one.state not in OVER]
         if len(found) != 1:
@@ -192,8 +186,8 @@ class Agreements:
         """List the agreements in force."""
         return [
             Standing(agreement=known.agreement, dataset=known.dataset)
-            for known in self.known()
-            if known.state is AgreementState.IN_FORCE and known.dataset is not None
+            for known in self._where("state = ?", AgreementState.IN_FORCE)
+            if known.dataset is not None
         ]
 
     def get(self, digest: Digest) -> Standing:
@@ -244,6 +238,39 @@ class Agreements:
             "select institution from withdrawals where agreement = ?", (digest,)
         )
         return frozenset(InstitutionId(row["institution"]) for row in rows)
+
+    def _where(self, condition: str, *values: str | int) -> list[Known]:
+        """Read the agreements of which a condition holds, and no others: orders cannot wait."""
+        rows = self._store.reading().execute(
+            f"select * from agreements where {condition} order by rowid",  # noqa: S608
+            values,
+        )
+        return [
+            Known(
+                agreement=stored_agreement(row["raw"], Digest(row["digest"])),
+                raw=row["raw"],
+                state=AgreementState(row["state"]),
+                dataset=None if row["dataset"] is None else DatasetId(row["dataset"]),
+            )
+            for row in rows
+        ]
+
+    @staticmethod
+    def _check_room(tx: sqlite3.Connection, digest: Digest) -> None:
+        """Bound what an operator can have kept here; one that is kept already needs no room.
+
+        Raises:
+            PeerError: there is none.
+        """
+        known = tx.execute("select 1 from agreements where digest = ?", (digest,)).fetchone()
+        waiting, every = tx.execute(
+            "select count(*) filter (where state = ?), count(*) from agreements",
+            (AgreementState.OFFERED,),
+        ).fetchone()
+        if known is None and (waiting >= MAX_OFFERS or every >= MAX_KNOWN):
+            raise PeerError(
+                f"expected at most {MAX_OFFERS} offers at a time and {MAX_KNOWN} agreements in all"
+            )
 
     @staticmethod
     def _end(tx: sqlite3.Connection, digest: Digest, state: AgreementState) -> None:

@@ -12,6 +12,7 @@ from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Known
 from comity_client.datasets import read_rows
 from comity_client.institution import Institution
+from comity_client.limits import JUDGED_A_DAY, judged_today
 from comity_client.model.base import check_base
 from comity_client.releases import check_continuation
 from comity_client.uplink import AgreementState as Told
@@ -19,7 +20,7 @@ from comity_client.uplink import Uplink
 from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.errors import ComityError, PeerError, Problem
+from comity_common.errors import ComityError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import DatasetId, Restore
 from comity_common.membership import Withdrawal
@@ -92,22 +93,39 @@ class Correspondence:
 def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
     """Sign an agreement, and leave the signature for the operator in the outbox.
 
+    What keeps it from being signed stands on the ledger, as a code, once a day.
+
     Raises:
         Refusal: the policy or the budget does not allow it.
-        Problem: it is over, its model is not here or not as computed here, or a row of the data set
-            does not fit its task.
+        Problem: it is over, its model is not here or not as computed here, a row of the data set
+            does not fit its task, or too many were judged today.
     """
-    inst = institution
+    inst, agreement = institution, known.agreement
     if known.state not in (AgreementState.OFFERED, AgreementState.SIGNED):
-        raise Problem("COM-AGREE-002", agreement=known.agreement.federation, state=known.state)
-    check_base(known.agreement.model)
-    check_continuation(inst.progress, known.agreement)
-    inst.policy.check(known.agreement)  # before the operator's order is fixed for the data
-    read_rows(inst.data.file(dataset), known.agreement.task.labels)
-    inst.data.grant(dataset, known.agreement.privacy.order)
-    signed = inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
+        raise Problem("COM-AGREE-002", agreement=agreement.federation, state=known.state)
+    judged = judged_today(inst.ledger)
+    if agreement.digest not in judged and len(judged) >= JUDGED_A_DAY:
+        raise Problem("COM-AGREE-009", limit=JUDGED_A_DAY)
+    try:
+        signed = _signed(inst, known, dataset)
+    except ComityError as error:
+        why = error if isinstance(error, Refusal) else Refusal(RefusalCode.UNAVAILABLE, str(error))
+        if agreement.digest not in judged:
+            with inst.store.transaction() as tx:
+                inst.note_refusal(tx, why, agreement.digest, None)
+        raise
     with inst.store.transaction() as tx:
-        inst.outbox.put(tx, known.agreement.digest, pb.PARCEL_KIND_SIGNATURE, signed)
+        inst.outbox.put(tx, agreement.digest, pb.PARCEL_KIND_SIGNATURE, signed)
+
+
+def _signed(inst: Institution, known: Known, dataset: DatasetId) -> Signed:
+    agreement = known.agreement
+    inst.check_policy(agreement)  # before the operator's order is fixed for the data
+    check_base(agreement.model)
+    check_continuation(inst.progress, agreement)
+    read_rows(inst.data.file(dataset), agreement.task.labels)
+    inst.data.grant(dataset, agreement.privacy.order)
+    return inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
 
 
 def refuse(institution: Institution, tx: sqlite3.Connection, digest: Digest) -> None:

@@ -24,6 +24,7 @@ from comity_client.cosigning import Cosigner
 from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
+from comity_client.limits import RefusedOrders
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Looks, Mailroom
 from comity_client.releases import first_model, is_over
@@ -108,6 +109,7 @@ class Daemon:
         self._pending: Delivery | None = None
         self._tries = 0
         self._vault: Vault | None = None
+        self._refusals = RefusedOrders(institution.ledger)
         self._stage = "starting"
         self._away = NOT_YET
         self._counted = (0, 0)
@@ -319,6 +321,8 @@ class Daemon:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected a vault that is ready")
         try:
             self._vault.accept_order(agreement, number, plan)
+        except Refusal as refusal:
+            raise self._refusals.told(refusal) from None
         except (LocalError, sqlite3.OperationalError) as error:
             # A policy that cannot be read permits nothing, and neither does a full disk.
             log.error("order not judged", why=str(error))
@@ -328,6 +332,8 @@ class Daemon:
 
     def _refused(self, refusal: Refusal) -> None:
         log.warning("order refused", code=refusal.code.value, why=str(refusal))
+        if not self._refusals.count():
+            return
         with (
             contextlib.suppress(sqlite3.OperationalError),  # a full disk
             self._inst.store.transaction() as tx,

@@ -22,6 +22,7 @@ from comity_client.registrations import Registrations
 from comity_client.rounds import Rounds
 from comity_client.store import Store
 from comity_client.uplink import Uplink
+from comity_common.agreement import Agreement
 from comity_common.crypto.sign import Signed
 from comity_common.errors import LocalError, Problem, Refusal
 from comity_common.ids import Digest, InstitutionId
@@ -114,6 +115,15 @@ class Institution:
     def policy(self) -> Policy:
         """The institution's own rules, as they are on disk now."""
         return policy.load(self.home.policy)
+
+    def check_policy(self, agreement: Agreement) -> None:
+        """Ask the rules, as they are now, about an agreement.
+
+        Raises:
+            Refusal: POLICY.
+            Problem: they cannot be read, and so permit nothing.
+        """
+        self.policy.check(agreement, self.me, self.ledger.day())
 
     def recorder(
         self, receiver: InstitutionId, jurisdiction: str

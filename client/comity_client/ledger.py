@@ -2,9 +2,9 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from comity_client.store import Store
 from comity_common.canonical import decode, encode
@@ -87,6 +87,20 @@ class Ledger:
         """Return what the ledger was known by since its genesis, the present one last."""
         self.tree()
         return tuple(self._generations)
+
+    def day(self) -> date:
+        """Return the day that it is, in UTC."""
+        return self._clock().astimezone(UTC).date()
+
+    def today(self) -> Iterator[Body]:
+        """Read what was written today or, by a clock that was put back, later; newest first."""
+        day = self.day().isoformat()
+        rows = self._store.reading().execute("select raw from entries order by sequence desc")
+        for row in rows:
+            entry = decode(Entry, row["raw"])
+            if entry.time < day:
+                return
+            yield read(entry)
 
     def budget(self) -> Budget:
         """Compute the budget from the entries.

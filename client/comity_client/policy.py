@@ -1,43 +1,66 @@
 """The institution's own rules. They are never sent, and the operator cannot overrule them.
 
 Default-deny: an agreement that a rule does not allow is refused with one code for all rules, so
-that nobody can search them by asking.
+that nobody can search them by asking. They are asked when an agreement is signed, at every order
+and once more when its plan has come; what they say is about the agreement alone, never about a
+plan, whose terms an operator could vary (see `limits` for how often it is told no).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, StrictBool, ValidationError
 
-from comity_common.agreement import Agreement
+from comity_common.agreement import DIGEST_PATTERN, Agreement, Model, TaskKind, Unit
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
 from comity_common.errors import Problem, Refusal, RefusalCode
-from comity_common.ids import Digest
+from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg.masking import vector_bytes
 from comity_common.tuning import Tune
 from comity_host import settings
 from comity_host.files import written_durably
-from comity_host.settings import Settings, like
+from comity_host.modelterms import Line
+from comity_host.settings import Settings, expected, like
+
+MOST = 2**53 - 1  # of a whole number that has a canonical form
+
+
+def _of_this_century(day: date) -> date:
+    if day.year < 2000:  # a bare number would be read as seconds since 1970
+        raise expected("a day as YYYY-MM-DD")
+    return day
+
 
 Country = Annotated[str, like(r"[A-Z]{2}", "two capital letters of ISO 3166-1, as in DE")]
+Day = Annotated[date, AfterValidator(_of_this_century)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
 
-PARTS = {
-    Tune.HEAD: "the classifier",
-    Tune.LORA: "LoRA (small updates inside the BERT)",
-    Tune.LORA_PLAIN: "both factors of LoRA",
-    Tune.BITFIT: "the biases of the BERT",
-    Tune.FULL: "the whole BERT",
-}
 EXPECTED = {
     "epsilon": "a number above 0",
     "delta": "a number above 0 and below 1",
+    "without_privacy": "yes or no",
+    "unit": "record or person",
     "min_participants": "a whole number of at least 3",
+    "tasks": "sequence-classification or token-classification",
+    "purposes": "lines of visible characters, or any alone",
+    "models": "names or digests of base models, or any alone",
     "tune": "head, lora, lora-plain, bitfit or full",
     "operators": "countries as two letters each, such as DE, or any alone",
+    "institutions": "countries as two letters each, such as DE, or any alone",
+    "rounds": "a whole number of at least 1, or any",
+    "days": "a whole number of at least 1, or any",
+    "until": "a day as YYYY-MM-DD, or any",
+    "upload_bytes": "a whole number of at least 1, or any",
+    "expires": "a day as YYYY-MM-DD, or never",
 }
+
+Asked = tuple[bool, str, object, object]
+"""Whether a rule holds, its name, what it permits, and what the agreement has."""
 
 
 class Policy(Settings):
@@ -45,42 +68,101 @@ class Policy(Settings):
 
     Attributes:
         epsilon, delta: the most that one agreement may claim.
+        without_privacy: whether an agreement may promise no privacy at all, ε = ∞.
+        unit: the least that must be protected; a person is more than a record.
         min_participants: fewer institutions in a round are refused.
-        tune: the parts of the model that may be trained.
+        tasks: what a model may be trained for; empty means nothing.
+        purposes: the very lines that an agreement may have as its purpose; empty means any.
+        models: base models by name or, 64 hexadecimal digits, by digest; empty means any.
+        tune: the parts of the model that may be trained; empty means none.
         operators: jurisdictions in which the operator may sit; empty means any.
+        institutions: jurisdictions in which every other institution may sit; empty means any.
+        rounds: the most rounds of one agreement, spare ones in; None for any.
+        days: the most days that an agreement may still run; None for any.
+        until: the latest day that may be an agreement's last; None for any.
+        upload_bytes: the most that leaves in a round, as one masked vector; None for any.
+        expires: the last day of these rules, after which nothing is permitted; None for never.
     """
 
     epsilon: Decimal = Field(default=Decimal(8), gt=0)
     delta: Decimal = Field(default=Decimal("0.00001"), gt=0, lt=1)
+    without_privacy: StrictBool = False
+    unit: Unit = Unit.RECORD
     min_participants: int = Field(default=3, ge=3)
+    tasks: tuple[TaskKind, ...] = tuple(TaskKind)
+    purposes: tuple[Line, ...] = ()
+    models: tuple[Line, ...] = ()
     tune: tuple[Tune, ...] = tuple(Tune)
     operators: tuple[Country, ...] = ()
+    institutions: tuple[Country, ...] = ()
+    rounds: Count | None = None
+    days: Count | None = None
+    until: Day | None = None
+    upload_bytes: Count | None = None
+    expires: Day | None = None
 
-    def check(self, agreement: Agreement) -> None:
+    def check(self, agreement: Agreement, me: InstitutionId, today: date) -> None:
         """Allow an agreement or refuse it.
+
+        Args:
+            me: whose rules these are.
+            today: in UTC.
 
         Raises:
             Refusal: POLICY. Its sentence names the rule, for the institution's own eyes; what
                 leaves is the code alone.
         """
-        privacy, tune = agreement.privacy, agreement.model.tune
-        fewest, country = agreement.aggregation.min_participants, agreement.operator.jurisdiction
-        rules = (
-            (privacy.epsilon <= self.epsilon, "ε", self.epsilon, privacy.epsilon),
-            (privacy.delta <= self.delta, "δ", self.delta, privacy.delta),
-            (fewest >= self.min_participants, "min_participants", self.min_participants, fewest),
-            (tune in self.tune, "tune", ", ".join(self.tune), tune),
-            (
-                not self.operators or country in self.operators,
-                *("operators", ", ".join(self.operators), country),
-            ),
-        )
-        for holds, rule, permitted, asked in rules:
-            if not holds:
-                raise Refusal(
-                    RefusalCode.POLICY,
-                    f"expected {rule} within the policy's {permitted}, the agreement has {asked}",
-                )
+        if self.expires is not None and today > self.expires:
+            raise Refusal(
+                RefusalCode.POLICY,
+                f"expected a policy that has not lapsed, this one was good until {self.expires}",
+            )
+        for rules in (
+            self._promised(agreement),
+            self._who(agreement, me),
+            self._what(agreement),
+            self._how_long(agreement, today),
+        ):
+            for holds, rule, permitted, asked in rules:
+                if not holds:
+                    raise Refusal(
+                        RefusalCode.POLICY,
+                        f"expected {rule} within the policy's {permitted}, "
+                        f"the agreement has {asked}",
+                    )
+
+    def _promised(self, agreement: Agreement) -> Iterator[Asked]:
+        privacy = agreement.privacy
+        yield privacy.is_private or self.without_privacy, "without_privacy", "no", "yes"
+        yield privacy.epsilon <= self.epsilon, "ε", self.epsilon, privacy.epsilon
+        yield privacy.delta <= self.delta, "δ", self.delta, privacy.delta
+        yield self.unit in (Unit.RECORD, privacy.unit), "unit", self.unit, privacy.unit
+
+    def _who(self, agreement: Agreement, me: InstitutionId) -> Iterator[Asked]:
+        fewest, operator = agreement.aggregation.min_participants, agreement.operator.jurisdiction
+        others = {one.jurisdiction for one in agreement.institutions if one.id != me}
+        outside = others - set(self.institutions) if self.institutions else set()
+        yield fewest >= self.min_participants, "min_participants", self.min_participants, fewest
+        yield _among(operator, self.operators), "operators", _listed(self.operators), operator
+        yield not outside, "institutions", _listed(self.institutions), _listed(sorted(outside))
+
+    def _what(self, agreement: Agreement) -> Iterator[Asked]:
+        task, purpose, model = agreement.task.kind, agreement.purpose, agreement.model
+        size = vector_bytes(model.parameters, agreement.aggregation.ring_width)
+        is_base = not self.models or any(_names(entry, model) for entry in self.models)
+        base = f"{model.name} ({model.base})"
+        yield task in self.tasks, "tasks", _listed(self.tasks), task
+        yield _among(purpose, self.purposes), "purposes", _listed(self.purposes), purpose
+        yield is_base, "models", _listed(self.models), base
+        yield model.tune in self.tune, "tune", _listed(self.tune), model.tune
+        yield _at_most(size, self.upload_bytes), "upload_bytes", self.upload_bytes, size
+
+    def _how_long(self, agreement: Agreement, today: date) -> Iterator[Asked]:
+        rounds, last = agreement.schedule.attempts, date.fromisoformat(agreement.schedule.expires)
+        days = (last - today).days + 1  # today and the last day are days on which it runs
+        yield _at_most(rounds, self.rounds), "rounds", self.rounds, rounds
+        yield _at_most(days, self.days), "days", self.days, days
+        yield self.until is None or last <= self.until, "until", self.until, last
 
     def changed(self, rules: Mapping[str, object]) -> "Policy":
         """Return the policy with some rules changed.
@@ -101,7 +183,8 @@ class Policy(Settings):
     @property
     def digest(self) -> Digest:
         """What the ledger names these rules by."""
-        return Digest(digest("policy", encode(_Rules(**dict(self)))).hex())
+        days = {"until": _day(self.until), "expires": _day(self.expires)}
+        return Digest(digest("policy/2", encode(_Rules(**(dict(self) | days)))).hex())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +193,20 @@ class _Rules:
 
     epsilon: Decimal
     delta: Decimal
+    without_privacy: bool
+    unit: Unit
     min_participants: int
+    tasks: tuple[TaskKind, ...]
+    purposes: tuple[str, ...]
+    models: tuple[str, ...]
     tune: tuple[Tune, ...]
     operators: tuple[str, ...]
+    institutions: tuple[str, ...]
+    rounds: int | None
+    days: int | None
+    until: str | None
+    upload_bytes: int | None
+    expires: str | None
 
 
 def load(path: Path) -> Policy:
@@ -130,32 +224,22 @@ def save(path: Path, policy: Policy) -> None:
         settings.write(Path(draft.name), policy)
 
 
-def in_words(policy: Policy) -> list[str]:
-    """Say what a policy permits, a sentence each."""
-    return [
-        f"One agreement may claim at most ε = {_plain(policy.epsilon)} "
-        f"at δ = {_plain(policy.delta)} for any record.",
-        f"There must be at least {policy.min_participants} institutions in every round.",
-        _trainable(policy.tune),
-        f"The operator may sit in {_either(policy.operators) or 'any country'}.",
-    ]
+def _names(entry: str, model: Model) -> bool:
+    """Tell whether an entry of `models` names a base: a digest is never compared with a name."""
+    return entry == (model.base if DIGEST_PATTERN.fullmatch(entry) else model.name)
 
 
-def _trainable(tune: tuple[Tune, ...]) -> str:
-    allowed = [words for part, words in PARTS.items() if part in tune]
-    barred = [words for part, words in PARTS.items() if part not in tune]
-    if not allowed:
-        return "Nothing may be trained."
-    if not barred:
-        return f"Any part of the model may be trained: {_either(allowed)}."
-    neither = " nor ".join(barred)
-    return f"Only {_either(allowed)} may be trained, not {neither}."
+def _among(asked: str, permitted: tuple[str, ...]) -> bool:
+    return not permitted or asked in permitted
 
 
-def _either(names: tuple[str, ...] | list[str]) -> str:
-    """Join names: "a", "a or b", "a, b or c"; nothing for none."""
-    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+def _at_most(asked: int, bound: int | None) -> bool:
+    return bound is None or asked <= bound
 
 
-def _plain(number: Decimal) -> str:
-    return format(number.normalize(), "f")
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names) or "nothing"
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()

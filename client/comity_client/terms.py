@@ -58,12 +58,18 @@ def _who(agreement: Agreement, me: InstitutionId) -> str:
 
 def _privacy(agreement: Agreement) -> str:
     privacy, training = agreement.privacy, agreement.training
+    if not privacy.is_private:
+        return (
+            "Privacy: none at all, ε = ∞. No noise is added: whoever has the models may find out "
+            "what is in single rows of yours. This is for baselines on public rows."
+        )
     return (
-        f"Privacy: at most ε = {privacy.epsilon:f} at δ = {privacy.delta:f} for each single record,"
-        " all rounds and spare rounds together, whoever looks.\n"
-        f"  In each of {training.local_steps} steps a round, a record takes part with probability "
-        f"{training.sampling_probability:f}; its influence is clipped to {training.clip_norm:f}; "
-        f"your vault adds noise {training.noise_multiplier:f} times as large."
+        f"Privacy: at most ε = {privacy.epsilon:f} at δ = {privacy.delta:f} for each single "
+        f"{privacy.unit}, all rounds and spare rounds together, whoever looks.\n"
+        f"  In each of {training.local_steps} steps a round, a {privacy.unit} takes part with "
+        f"probability {training.sampling_probability:f}; its influence is clipped to "
+        f"{training.clip_norm:f}; your vault adds noise {training.noise_multiplier:f} times as "
+        "large."
     )
 
 

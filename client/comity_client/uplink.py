@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import grpc
+import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferStub
@@ -36,6 +37,10 @@ CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
 POLL_S = 0.3  # a little more than gRPC's own pause
 STREAM_TIMEOUT_S = 3600.0
+MAX_TOLD = 1000  # agreements of an operator that are heard
+MAX_TOLD_BYTES = 256 << 20  # of all of them; one among five institutions has 25 kB
+
+log = structlog.get_logger()
 
 TLS_NAME = "localhost"  # in every operator's certificate; whose it is, the pin decides
 OPTIONS = (
@@ -289,13 +294,20 @@ class Uplink:
         return whole
 
     def fetch_agreements(self) -> list[AgreementState]:
-        """Receive every agreement that names this institution."""
+        """Receive every agreement that names this institution, as far as is bounded."""
         request = pb.FetchAgreementsRequest()
         stub = self._leave("fetch-agreements", request.SerializeToString())
-        states = []
+        states: list[AgreementState] = []
+        room = MAX_TOLD_BYTES
         try:
-            for item in stub.FetchAgreements(request, timeout=CALL_TIMEOUT_S):
+            told = stub.FetchAgreements(request, timeout=CALL_TIMEOUT_S)
+            for item in told:
                 self.received += item.ByteSize()
+                room -= item.ByteSize()
+                if room < 0 or len(states) >= MAX_TOLD:
+                    log.warning("more agreements than are heard", heard=len(states))
+                    told.cancel()
+                    break
                 states.append(
                     AgreementState(
                         raw=item.agreement,

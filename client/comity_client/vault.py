@@ -178,7 +178,7 @@ class Vault:
         if self.witnesses.is_caught:
             raise Refusal(RefusalCode.RESTORED, "expected the newest ledger of this vault")
         check_expiry(terms, inst.clock().date())
-        inst.policy.check(terms)
+        inst.check_policy(terms)
         if not 1 <= number <= terms.schedule.attempts:
             raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
         known = inst.rounds.get(agreement, number)
@@ -440,7 +440,7 @@ class Vault:
     def _checked_plan(self, round: Round, signed: Signed) -> Plan:
         terms, inst = self._agreement, self._inst
         check_expiry(terms, inst.clock().date())
-        inst.policy.check(terms)
+        inst.check_policy(terms)
         operator = terms.operator.identity
         raw = verify(operator.ed25519, operator.mldsa44, Purpose.PLAN, signed)
         plan = decode(Plan, raw)

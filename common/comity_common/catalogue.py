@@ -371,6 +371,11 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="let the vault run until it is up to date (comity client status), and sign then; if it "
         "is, ask the operator which round the agreement goes on from",
     ),
+    "COM-AGREE-009": Explanation(
+        cause="expected at most {limit} agreements to be judged in a day, another one is too many",
+        fix="sign it tomorrow; until then, look at what was proposed (comity client agreement "
+        "list) and ask the operator why it is so much: who may try terms finds out your policy",
+    ),
     # Terms of an agreement
     "COM-TERMS-001": Explanation(
         cause="{file}: no approved institution is called {names}",
@@ -445,6 +450,11 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{option}: expected {expected}",
         fix="nothing was changed; call again with such a value",
         exit_code=USAGE,
+    ),
+    "COM-POLICY-003": Explanation(
+        cause="the policy lapsed after {day}; nothing is signed or trained any more",
+        fix="read it (comity client policy show) and let it hold longer: comity client policy set "
+        "--expires DAY",
     ),
     # Backups
     "COM-KEYS-001": Explanation(

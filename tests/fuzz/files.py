@@ -96,7 +96,11 @@ def _server_toml() -> bytes:
 
 
 def _policy_toml() -> bytes:
-    return b'epsilon = "8"\ndelta = "0.00001"\nmin_participants = 3\ntune = ["head"]\n'
+    return (
+        b'epsilon = "8"\ndelta = "0.00001"\nmin_participants = 3\ntune = ["head"]\n'
+        b'purposes = ["a"]\nmodels = ["minilm"]\nrounds = 9\nuntil = 2027-12-31\n'
+        b"without_privacy = false\n"
+    )
 
 
 # data

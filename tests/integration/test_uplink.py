@@ -155,3 +155,17 @@ def test_an_operator_of_another_protocol_is_not_refused_for_good_and_is_named(
     assert opened == []
     assert uplink.probe(9).version == 1
     uplink.close()
+
+
+def test_no_more_agreements_are_heard_than_are_bounded(
+    operator: tuple[Federation, Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation, daemon = operator
+    uplink = uplink_of(federation, federation.identities[FOURTH], daemon.port)
+    assert [len(told.raw) > 0 for told in uplink.fetch_agreements()] == [True]
+    for bound in ("MAX_TOLD", "MAX_TOLD_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(comity_client.uplink, bound, 0)
+            assert uplink.fetch_agreements() == []
+    assert len(uplink.fetch_agreements()) == 1  # the way is as open as before
+    uplink.close()

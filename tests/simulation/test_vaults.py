@@ -141,7 +141,14 @@ class Federation:
     """An operator and its seats, with an agreement that all have signed."""
 
     def __init__(
-        self, path: Path, n: int = 5, rounds: int = 3, spare: int = 2, *, ring_width: int = 32
+        self,
+        path: Path,
+        n: int = 5,
+        rounds: int = 3,
+        spare: int = 2,
+        *,
+        minimum: int | None = None,
+        ring_width: int = 32,
     ) -> None:
         parts = {}
         for k in range(n):
@@ -160,6 +167,7 @@ class Federation:
             {id: inst.keys.signing for id, inst in parts.items()},
             keys,
             lanes=LANES,
+            minimum=minimum,
             rounds=rounds,
             spare_rounds=spare,
             ring_width=ring_width,
@@ -173,7 +181,7 @@ class Federation:
         ceiling = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
         for id, inst in parts.items():
             rows = path / id / "rows.jsonl"
-            rows.write_text(f"rows of {id}")
+            rows.write_text(f'{{"text": "a row of {id}", "label": "a"}}\n')
             dataset = inst.data.register(
                 rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
             )

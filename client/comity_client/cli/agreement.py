@@ -13,6 +13,7 @@ from comity_host.options import JsonOption, YesOption
 if TYPE_CHECKING:
     from comity_client.agreements import Known
     from comity_client.institution import Institution
+    from comity_common.agreement import Agreement
 
 app = typer.Typer(help="Read, sign or refuse what the operator proposes.", no_args_is_help=True)
 
@@ -28,7 +29,7 @@ def list_(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
     known = institution.agreements.known()
     lines = [
         f"{one.state.value:<10} {one.agreement.federation:<24} {one.agreement.digest[:16]}  "
-        f"{one.agreement.schedule.rounds} rounds, ε = {one.agreement.privacy.epsilon:f}"
+        f"{one.agreement.schedule.rounds} rounds, ε = {_epsilon(one.agreement)}"
         for one in known
     ]
     if warning and not json_:
@@ -176,6 +177,10 @@ def _dataset(institution: "Institution", name: str) -> Any:
     return here[0].id
 
 
+def _epsilon(agreement: "Agreement") -> str:
+    return f"{agreement.privacy.epsilon:f}" if agreement.privacy.is_private else "inf"
+
+
 def _summary(known: "Known") -> dict[str, Any]:
     from comity_common.words import agreement_words
 
@@ -185,7 +190,7 @@ def _summary(known: "Known") -> dict[str, Any]:
         "digest": agreement.digest,
         "words": agreement_words(agreement.digest),
         "state": known.state.value,
-        "epsilon": f"{agreement.privacy.epsilon:f}",
+        "epsilon": _epsilon(agreement),
         "delta": f"{agreement.privacy.delta:f}",
         "rounds": agreement.schedule.rounds,
         "institutions": list(agreement.roster),

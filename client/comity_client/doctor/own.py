@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from comity_client import control, policy
+from comity_client import control, policy, policywords
 from comity_client.agreements import OVER
 from comity_client.home import Home
 from comity_client.institution import Institution
@@ -49,8 +49,11 @@ def ledger_file(home: Home) -> Finding:
 
 
 def rules(home: Home) -> Finding:
-    """Say in words what the policy permits."""
-    words = " ".join(policy.in_words(policy.load(home.policy)))
+    """Say in words what the policy permits, if it has not lapsed."""
+    found = policy.load(home.policy)
+    if found.expires is not None and datetime.now(UTC).date() > found.expires:
+        raise Problem("COM-POLICY-003", day=found.expires)
+    words = " ".join(policywords.in_words(found))
     return ok("policy", words if home.policy.exists() else f"{words} (the defaults)")
 
 

@@ -219,6 +219,15 @@ def test_an_unreadable_policy_is_named(alone: Institution) -> None:
     assert "the nearest that exists is epsilon" in finding.detail
 
 
+def test_a_policy_that_has_lapsed_is_named(alone: Institution) -> None:
+    alone.home.policy.write_text("expires = 2020-01-01\n")
+    finding = found(alone)["policy"]
+    assert finding.level is Level.PROBLEM
+    assert "lapsed after 2020-01-01" in finding.detail
+    alone.home.policy.write_text("expires = 2999-01-01\n")
+    assert found(alone)["policy"].level is Level.OK
+
+
 def test_the_policy_is_said_in_words(alone: Institution) -> None:
     finding = found(alone)["policy"]
     assert "at most ε = 8" in finding.detail

@@ -1,5 +1,6 @@
 """`comity client policy`: only what is named changes, the ledger knows, and words say it."""
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tests.commands import comity
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_client.policy import Policy, load
+from comity_common.agreement import TaskKind, Unit
 from comity_common.ledger.bodies import PolicySet
 from comity_common.ledger.entries import read
 from comity_common.tuning import Tune
@@ -50,6 +52,55 @@ def test_a_repeated_option_adds_up_and_any_clears(home: Path) -> None:
     assert load(name) == Policy(tune=(Tune.LORA, Tune.HEAD))
 
 
+def test_every_rule_can_be_set_and_let_go(home: Path) -> None:
+    words = {
+        "--without-privacy": "yes",
+        "--unit": "person",
+        "--tasks": "token-classification",
+        "--purposes": "sort messages, of customers",
+        "--models": "0" * 64,
+        "--tune": "head",
+        "--institutions": "de",
+        "--rounds": "20",
+        "--days": "90",
+        "--until": "2027-12-31",
+        "--upload-bytes": "1000000",
+        "--expires": "2027-06-30",
+    }
+    told = comity("client", "policy", "set", *sum(words.items(), ()), "--home", home, "--json").data
+    assert load(home / "policy.toml") == Policy(
+        without_privacy=True,
+        unit=Unit.PERSON,
+        tasks=(TaskKind.TOKEN_CLASSIFICATION,),
+        purposes=("sort messages, of customers",),
+        models=("0" * 64,),
+        tune=(Tune.HEAD,),
+        institutions=("DE",),
+        rounds=20,
+        days=90,
+        until=date(2027, 12, 31),
+        upload_bytes=1_000_000,
+        expires=date(2027, 6, 30),
+    )
+    for sentence in (
+        "for any person, not only for any record.",
+        "An agreement may also promise no privacy at all (ε = ∞).",
+        "A model may learn to mark words in texts.",
+        "The purpose may be 'sort messages, of customers'.",
+        f"The base model may be {'0' * 64}.",
+        "The other institutions may sit in DE.",
+        "An agreement may run for at most 20 rounds, spare ones in, over at most 90 more days, "
+        "until 2027-12-31.",
+        "In a round, at most 1,000,000 bytes may leave, masked.",
+        "These rules lapse after 2027-06-30; from then on nothing is permitted.",
+    ):
+        assert any(line.endswith(sentence) for line in told["words"]), sentence
+    back = dict.fromkeys(words, "any") | {"--without-privacy": "no", "--unit": "record"}
+    back["--expires"] = "never"
+    comity("client", "policy", "set", *sum(back.items(), ()), "--home", home)
+    assert load(home / "policy.toml") == Policy()
+
+
 def test_the_ledger_names_the_rules_by_their_digest_and_nothing_else(home: Path) -> None:
     assert policies_on_the_ledger(home) == []
     comity("client", "policy", "set", "--epsilon", "2", "--home", home)
@@ -75,6 +126,19 @@ def test_two_spellings_of_one_number_are_one_policy() -> None:
         (("--min-participants", "3.5"), "--min-participants: expected a whole number"),
         (("--operators", "Germany"), "--operators: expected countries as two letters"),
         (("--operators", "DE", "--operators", "any"), "--operators: expected countries"),
+        (("--without-privacy", "maybe"), "--without-privacy: expected yes or no"),
+        (("--unit", "household"), "--unit: expected record or person"),
+        (("--tasks", "sorting"), "--tasks: expected sequence-classification or"),
+        (("--purposes", " "), "--purposes: expected lines of visible characters"),
+        (("--models", "a\nb"), "--models: expected names or digests of base models"),
+        (("--institutions", "Europe"), "--institutions: expected countries as two letters"),
+        (("--rounds", "0"), "--rounds: expected a whole number of at least 1, or any"),
+        (("--rounds", str(2**53)), "--rounds: expected a whole number"),
+        (("--days", "soon"), "--days: expected a whole number"),
+        (("--until", "2027-02-30"), "--until: expected a day as YYYY-MM-DD, or any"),
+        (("--until", "12"), "--until: expected a day as YYYY-MM-DD, or any"),
+        (("--upload-bytes", "1.5"), "--upload-bytes: expected a whole number"),
+        (("--expires", "2027"), "--expires: expected a day as YYYY-MM-DD, or never"),
         (("--tune", "everything"), "--tune: expected head, lora, lora-plain, bitfit or full"),
         ((), "no rule is named"),
     ],

@@ -1,0 +1,39 @@
+"""What a person reads before signing says what is promised, and also that nothing is."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from tests.simulation.federation import make_agreement
+
+from comity_client.terms import in_words
+from comity_common.agreement import Agreement, Gate, Noise, Unit
+from comity_common.crypto.sign import SigningKeys
+from comity_common.ids import InstitutionId
+
+IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def agreement() -> Agreement:
+    return make_agreement({id: SigningKeys.generate() for id in IDS}, SigningKeys.generate())
+
+
+@pytest.mark.parametrize("unit", list(Unit))
+def test_the_guarantee_is_said_of_what_is_protected(agreement: Agreement, unit: Unit) -> None:
+    words = in_words(replace(agreement, privacy=replace(agreement.privacy, unit=unit)), IDS[0])
+    assert f"at most ε = 8 at δ = 0.00001 for each single {unit}, all rounds" in words
+    assert f"a {unit} takes part with probability 0.1;" in words
+
+
+def test_an_agreement_without_privacy_does_not_read_like_one_of_perfect_privacy(
+    agreement: Agreement,
+) -> None:
+    none = Decimal(0)
+    privacy = replace(
+        agreement.privacy, noise=Noise.NONE, gate=Gate.NONE, order=0, epsilon=none, delta=none
+    )
+    training = replace(agreement.training, noise_multiplier=none)
+    words = in_words(replace(agreement, privacy=privacy, training=training), IDS[0])
+    assert "Privacy: none at all, ε = ∞." in words
+    assert "ε = 0" not in words
