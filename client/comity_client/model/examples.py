@@ -49,6 +49,10 @@ class Examples(Protocol):
         """Cut any choice of records into physical batches; no record is left out."""
         ...
 
+    def targets(self, labels: Indices) -> torch.Tensor:
+        """Put the classes of the rows into the form that `record_losses` takes: int64."""
+        ...
+
 
 class TokenisedTexts:
     """Texts as token ids, for a module that begins with the embeddings.
@@ -75,6 +79,10 @@ class TokenisedTexts:
             rows = max(1, TOKENS_PER_BATCH // length)
             for start in range(0, len(alike), rows):
                 yield self._batch(alike[start : start + rows], rows, length)
+
+    def targets(self, labels: Indices) -> torch.Tensor:
+        """Copy one class for each text: shape (n,), int64."""
+        return torch.tensor(labels)
 
     def _batch(self, records: Indices, rows: int, length: int) -> Batch:
         ids = np.zeros((rows, length), dtype=np.int64)
@@ -113,3 +121,7 @@ class Features:
             rows = self._vectors.new_zeros(FEATURE_ROWS, self._vectors.shape[1])
             rows[: len(chosen)] = self._vectors[torch.from_numpy(chosen)]
             yield Batch(inputs=(rows,), records=chosen)
+
+    def targets(self, labels: Indices) -> torch.Tensor:
+        """Copy one class for each text: shape (n,), int64."""
+        return torch.tensor(labels)

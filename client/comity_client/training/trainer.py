@@ -49,7 +49,7 @@ class Trainer:
         self._classifier = classifier
         self._training = training
         self._examples = examples or classifier.prepare(rows.texts)
-        self._targets = torch.tensor(rows.labels)
+        self._targets = self._examples.targets(rows.labels)
         self._sampler = PoissonSampler(len(rows), training.sampling_probability)
         self._noise = GaussianNoise(float(training.noise_multiplier * training.clip_norm))
 
