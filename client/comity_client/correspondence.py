@@ -10,7 +10,7 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Known
-from comity_client.datasets import read_rows
+from comity_client.datasets import read_for
 from comity_client.institution import Institution
 from comity_client.model.base import check_base
 from comity_client.releases import check_continuation
@@ -103,7 +103,7 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
     check_base(known.agreement.model)
     check_continuation(inst.progress, known.agreement)
     inst.policy.check(known.agreement)  # before the operator's order is fixed for the data
-    read_rows(inst.data.file(dataset), known.agreement.task.labels)
+    read_for(inst.data.file(dataset), known.agreement.task)
     inst.data.grant(dataset, known.agreement.privacy.order)
     signed = inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
     with inst.store.transaction() as tx:

@@ -53,7 +53,7 @@ def build(
     means = task.kind is TaskKind.SEQUENCE_CLASSIFICATION and pooling is Pooling.MEAN
     _configure(config, family, task, extra_layers=int(means))
     network, missing = _load(base, family.networks[task.kind], config)
-    tokenizer = _tokenizer(base, task)
+    tokenizer = load_tokenizer(base, words=task.kind is TaskKind.TOKEN_CLASSIFICATION)
     if len(tokenizer) > config.vocab_size:
         raise LocalError(f"expected at most {config.vocab_size} tokens, got {len(tokenizer)}")
 
@@ -121,16 +121,22 @@ def _load(base: Path, kind: Any, config: Any) -> tuple[Any, set[str]]:
     return network, set(report["missing_keys"])
 
 
-def _tokenizer(base: Path, task: Task) -> Any:
-    """Load the tokenizer; one for words must know which piece is of which word."""
-    words = task.kind is TaskKind.TOKEN_CLASSIFICATION
+def load_tokenizer(base: Path, *, words: bool) -> Any:
+    """Load the tokenizer of a base; runs no code of the base's.
+
+    Args:
+        words: whether it gets words, and must know which piece is of which.
+
+    Raises:
+        LocalError: there is none, or none for words.
+    """
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 base,
                 local_files_only=True,
                 trust_remote_code=False,
-                **({"add_prefix_space": True} if words else {}),
+                **({"add_prefix_space": True} if words else {}),  # a byte-level one needs it
             )
     except Exception:  # the tokenizers of a broken file raise anything
         raise LocalError(f"expected a tokenizer in {base.name}") from None

@@ -206,7 +206,9 @@ def read_config(base: Path) -> tuple[Family, Any]:
         kind = json.loads((base / "config.json").read_text("utf-8")).get("model_type")
         family = FAMILIES.get(kind)
         if family is None:
-            raise LocalError(f"expected a base model of type {', '.join(FAMILIES)}, got {kind}")
+            *others, last = FAMILIES
+            known = f"{', '.join(others)} or {last}"
+            raise LocalError(f"expected a base model of type {known}, got {kind}")
         config = transformers.AutoConfig.from_pretrained(
             base, local_files_only=True, trust_remote_code=False
         )

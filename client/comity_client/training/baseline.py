@@ -7,7 +7,7 @@ and no noise: what it returns says whatever the rows say. No part of the vault i
 
 import torch
 
-from comity_client.datasets import Rows
+from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Examples
 from comity_client.model.losses import record_losses
@@ -24,7 +24,7 @@ class TrainerWithoutPrivacy:
     def __init__(
         self,
         classifier: Classifier,
-        rows: Rows,
+        rows: Rows | WordRows,
         training: Training,
         *,
         threads: int,

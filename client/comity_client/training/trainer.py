@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from comity_client.datasets import Rows
+from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
@@ -39,7 +39,7 @@ class Trainer:
     def __init__(
         self,
         classifier: Classifier,
-        rows: Rows,
+        rows: Rows | WordRows,
         training: Training,
         *,
         threads: int,

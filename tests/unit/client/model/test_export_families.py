@@ -1,11 +1,13 @@
 """An export of every family is what plain transformers and plain PEFT load again."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from tests.commands import comity
 from tests.unit.client.model.test_export import PROVENANCE
 from transformers import AutoConfig, AutoTokenizer
 
@@ -17,13 +19,14 @@ from comity_client.model.words import NO_PLACE
 from comity_common.agreement import Pooling, TaskKind
 from comity_common.tuning import Tune
 
-PHRASES = ["my card was lost", "please", "the bank the bank was stolen please help"]
+PHRASES = ["my card was lost", "please", "the bank was stolen"]
+WORDS = [tuple(phrase.split()) for phrase in PHRASES]
 CELLS = [
     (family, kind, tune, pooling)
     for family in FAMILIES
     for kind in TaskKind
-    for tune in (Tune.HEAD, Tune.LORA, Tune.LORA_PLAIN, Tune.FULL)
-    for pooling in (Pooling if kind is TEXTS else (Pooling.MEAN,))
+    for tune in (Tune.LORA, Tune.LORA_PLAIN, Tune.FULL)
+    for pooling in (Pooling if kind is TEXTS and tune is not Tune.LORA_PLAIN else (Pooling.MEAN,))
 ]
 
 
@@ -65,11 +68,11 @@ def guessed_by(model, directory: Path, kind: TaskKind) -> list[list[int]]:  # ty
 def guessed_here(classifier: Classifier) -> list[list[int]]:
     if classifier.task.kind is TEXTS:
         return [[int(one)] for one in classifier.guess(classifier.prepare(PHRASES))]
-    examples = classifier.prepare([tuple(phrase.split()) for phrase in PHRASES])
+    examples = classifier.prepare(WORDS)
     return [row[row != NO_PLACE].tolist() for row in classifier.guess(examples)]
 
 
-def test_plain_transformers_guesses_the_same(exported) -> None:  # type: ignore[no-untyped-def]
+def test_plain_transformers_and_plain_peft_guess_the_same(exported, tiny_bases) -> None:  # type: ignore[no-untyped-def]
     classifier, family, directory = exported
     kind = PLAIN_MODELS[classifier.task.kind]
     model, report = kind.from_pretrained(directory, output_loading_info=True)
@@ -83,13 +86,53 @@ def test_plain_transformers_guesses_the_same(exported) -> None:  # type: ignore[
         directory / "README.md"
     ).read_text("utf-8")
 
+    _check_adapter(classifier, directory, tiny_bases[family])
 
-def test_plain_peft_guesses_the_same(exported, tiny_bases) -> None:  # type: ignore[no-untyped-def]
-    classifier, family, directory = exported
+
+def _check_adapter(classifier: Classifier, directory: Path, tiny_base: Path) -> None:
+    """Plain PEFT, with the adapter alone, guesses the same."""
     assert (directory / "adapter").exists() == (classifier.tune in LOW_RANK)
     if classifier.tune not in LOW_RANK:
         return
     config = AutoConfig.from_pretrained(directory)
-    base = PLAIN_MODELS[classifier.task.kind].from_pretrained(tiny_bases[family], config=config)
+    base = PLAIN_MODELS[classifier.task.kind].from_pretrained(tiny_base, config=config)
     model = PeftModel.from_pretrained(base, directory / "adapter")
     assert guessed_by(model, directory, classifier.task.kind) == guessed_here(classifier)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_exported_classifier_of_words_is_tried_and_scored(  # type: ignore[no-untyped-def]
+    family: str, build_family, tmp_path: Path
+) -> None:
+    classifier = build_family(family, TaskKind.TOKEN_CLASSIFICATION, Tune.FULL)
+    step = np.random.default_rng().standard_normal(classifier.layout.size) * 0.3
+    classifier.load((classifier.vector() + step).astype(np.float32))
+    export(classifier, PROVENANCE, tmp_path / "out")
+    guessed = [[classifier.task.labels[k] for k in row] for row in guessed_here(classifier)]
+
+    tried = comity("model", "predict", tmp_path / "out", PHRASES[0], "--json")
+    assert tried.data == {"words": list(WORDS[0]), "labels": guessed[0]}
+    lines = comity("model", "predict", tmp_path / "out", PHRASES[0]).output.splitlines()
+    assert [line.split() for line in lines] == [
+        [*pair] for pair in zip(WORDS[0], guessed[0], strict=True)
+    ]
+    assert comity("model", "predict", tmp_path / "out", " ").exit_code == 1
+
+    wrong = next(label for label in classifier.task.labels if label != guessed[0][0])
+    guessed[0][0] = wrong
+    data = tmp_path / "data.jsonl"
+    rows = [{"tokens": w, "tags": t} for w, t in zip(WORDS, guessed, strict=True)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scored = comity("model", "evaluate", tmp_path / "out", "--data", data, "--json").data
+    words = sum(map(len, WORDS))
+    assert scored["accuracy"] == pytest.approx((words - 1) / words)
+    assert 0 <= scored["span_f1"] <= 1
+    assert "F1 of spans" in comity("model", "evaluate", tmp_path / "out", "--data", data).output
+
+
+def test_a_text_longer_than_the_positions_is_cut(build_family, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """RoBERTa's positions end before `max_position_embeddings`."""
+    classifier = build_family("roberta", TEXTS, Tune.HEAD)
+    export(classifier, PROVENANCE, tmp_path / "out")
+    outcome = comity("model", "predict", tmp_path / "out", "help " * 100, "--json")
+    assert outcome.exit_code == 0, outcome.error
