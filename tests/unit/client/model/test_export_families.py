@@ -22,15 +22,19 @@ from comity_common.tuning import Tune
 PHRASES = ["my card was lost", "please", "the bank was stolen"]
 WORDS = [tuple(phrase.split()) for phrase in PHRASES]
 CELLS = [
-    (family, kind, tune, pooling)
+    pytest.param(
+        (family, kind, tune, pooling),
+        marks=[pytest.mark.slow] if family == "xlm-roberta" else [],  # RoBERTa by another name
+        id="-".join((family, kind, tune, pooling)),
+    )
     for family in FAMILIES
     for kind in TaskKind
-    for tune in (Tune.LORA, Tune.LORA_PLAIN, Tune.FULL)
-    for pooling in (Pooling if kind is TEXTS and tune is not Tune.LORA_PLAIN else (Pooling.MEAN,))
+    for tune in ((Tune.LORA, Tune.LORA_PLAIN, Tune.FULL) if family == "bert" else (Tune.LORA,))
+    for pooling in (Pooling if kind is TEXTS else (Pooling.MEAN,))
 ]
 
 
-@pytest.fixture(params=CELLS, ids=lambda cell: "-".join(cell))
+@pytest.fixture(params=CELLS)
 def exported(request, build_family, tmp_path: Path):  # type: ignore[no-untyped-def]
     family, kind, tune, pooling = request.param
     classifier = build_family(family, kind, tune, pooling=pooling)
