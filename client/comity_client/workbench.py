@@ -7,11 +7,9 @@ Imports torch.
 
 from pathlib import Path
 
-import numpy as np
-
-from comity_client.datasets import Rows, read_rows
+from comity_client.datasets import read_for
 from comity_client.model.build import build_agreed
-from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.model.evaluate import score_rows
 from comity_client.training.adam import AdamMoments
 from comity_client.training.trainer import OnStep, Trainer
 from comity_common.agreement import Agreement
@@ -42,9 +40,9 @@ class Workbench:
             )
         if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
-        rows = read_rows(data, agreement.task.labels)
+        rows = read_for(data, agreement.task)
         self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)
-        self._own = Rows(texts=rows.texts[:OWN_EYES_ROWS], labels=rows.labels[:OWN_EYES_ROWS])
+        self._own = rows.first(OWN_EYES_ROWS)
         self._own_examples = self._classifier.prepare(self._own.texts)
 
     def train(self, start: Vector, moments: bytes | None, on_step: OnStep) -> tuple[Vector, bytes]:
@@ -64,6 +62,6 @@ class Workbench:
             accuracy and macro F1, 0 to 1; never sent.
         """
         self._classifier.load(parameters)
-        guessed = self._classifier.probabilities(self._own_examples).argmax(axis=1)
-        guessed = guessed.astype(np.int64)
-        return accuracy(self._own.labels, guessed), macro_f1(self._own.labels, guessed)
+        guessed = self._classifier.guess(self._own_examples)
+        scores = score_rows(self._own, guessed, self._classifier.task.labels)
+        return scores.accuracy, scores.macro_f1

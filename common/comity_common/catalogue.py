@@ -265,7 +265,7 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     "COM-DATA-007": Explanation(
         cause="{file} line {line}: expected the column {column}",
-        fix="name the columns text and label",
+        fix="name the columns text and label; for token-classification, tokens and labels",
     ),
     "COM-DATA-008": Explanation(
         cause="{file} line {line}: expected the column {column} with a string",
@@ -333,6 +333,19 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="give --model a BERT that is on this machine: minilm, a directory, or a name on the "
         "Hugging Face hub that was fetched before",
     ),
+    "COM-DATA-030": Explanation(
+        cause="{file}: expected a name that ends in .jsonl, as every word has a label",
+        fix="write the rows as JSON Lines, with tokens and labels, and name the file so",
+    ),
+    "COM-DATA-031": Explanation(
+        cause="{file} line {line}: expected the column {column} with a list of strings",
+        fix='write each word and each label by itself, as in "tokens": ["a", "word"]',
+    ),
+    "COM-DATA-032": Explanation(
+        cause="{file} line {line}: expected at least one word, and as many in tokens as in "
+        "{column}",
+        fix="give every word one label",
+    ),
     # Agreements
     "COM-AGREE-001": Explanation(
         cause="expected one agreement that is {which}, there are {count}",
@@ -399,8 +412,8 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     "COM-TERMS-006": Explanation(
         cause="cannot use the evaluation set {file}: {why}",
-        fix="name a file of JSON Lines with text and label in evaluation_set, relative to the "
-        "terms file",
+        fix="name a file of JSON Lines in evaluation_set, relative to the terms file, with text "
+        "and label; for token-classification, with tokens and labels",
     ),
     "COM-TERMS-007": Explanation(
         cause="the terms cannot go on with the model of {name}: {why}",
@@ -409,8 +422,8 @@ ENGLISH: Mapping[str, Explanation] = {
     # The first model of an agreement
     "COM-MODEL-001": Explanation(
         cause="{model} cannot be trained: {why}",
-        fix="under [model], name a BERT with weights in safetensors: minilm, a directory, or a "
-        "name on the Hugging Face hub",
+        fix="under [model], name a BERT, RoBERTa, DistilBERT or XLM-RoBERTa with weights in "
+        "safetensors: minilm, a directory, or a name on the Hugging Face hub",
     ),
     "COM-MODEL-002": Explanation(
         cause="the first model cannot be built here: PyTorch is not installed",

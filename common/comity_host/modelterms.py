@@ -46,8 +46,13 @@ HexDigits = Annotated[
 
 
 class TaskTerms(Settings):
-    """What the model learns to do: put a text into one of several classes."""
+    """What the model learns: to put a text, or each of its words, into one of several classes."""
 
+    kind: TaskKind = Field(
+        default=TaskKind.SEQUENCE_CLASSIFICATION,
+        description="What gets a class: sequence-classification (a whole text) or "
+        "token-classification (every word of it, for names and the like).",
+    )
     labels: Labels = Field(
         description="The classes, at least two, each once. Their order is part of the agreement."
     )
@@ -60,9 +65,7 @@ class TaskTerms(Settings):
 
     def task(self) -> Task:
         """Return the task as the agreement has it."""
-        return Task(
-            kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=self.labels, max_tokens=self.max_tokens
-        )
+        return Task(kind=self.kind, labels=self.labels, max_tokens=self.max_tokens)
 
 
 class ModelTerms(Settings):
@@ -70,30 +73,34 @@ class ModelTerms(Settings):
 
     name: Line = Field(
         default="minilm",
-        description="The base model: minilm, a directory with a BERT, or a name on the Hugging "
-        "Face hub. Every institution needs the same files under the same name.",
+        description="The base model: minilm, a directory, or a name on the Hugging Face hub; a "
+        "BERT, RoBERTa, DistilBERT or XLM-RoBERTa. Every institution needs the same files under "
+        "the same name.",
     )
     tune: Tune = Field(
         default=Tune.HEAD,
         description="What is trained: head (the classifier alone, the quickest), lora (small "
-        "updates inside the BERT as well), or full (the whole BERT).",
+        "updates inside the model as well, one factor of each fixed so that they can be averaged), "
+        "lora-plain (both factors), bitfit (every bias of the model), or full (the whole model).",
     )
     pooling: Pooling = Field(
         default=Pooling.MEAN,
         description="How a text becomes one vector: mean (of all its word pieces) or cls (the "
-        "first one, through the base model's own pooler).",
+        "first one, in a BERT through its own pooler); for sequence-classification alone.",
     )
     lora_rank: int = Field(
         default=4,
         ge=1,
         le=256,
-        description="Rank of the updates, 1 to 256; for lora alone. More trains more parameters.",
+        description="Rank of the updates, 1 to 256; for lora and lora-plain alone. More trains "
+        "more parameters.",
     )
     lora_alpha: int = Field(
         default=16,
         ge=1,
         le=1024,
-        description="The updates are scaled by this over lora_rank, 1 to 1024; for lora alone.",
+        description="The updates are scaled by this over lora_rank, 1 to 1024; for lora and "
+        "lora-plain alone.",
     )
     seed: HexDigits | None = Field(
         default=None,
@@ -110,6 +117,7 @@ class ModelStart(Settings):
     pooling: Pooling
     lora_rank: int
     lora_alpha: int
+    kind: TaskKind
     labels: tuple[str, ...]
     max_tokens: int
     optimizer: ModelOptimizer
@@ -127,6 +135,7 @@ def decisive(task: TaskTerms, model: ModelTerms, optimizer: ModelOptimizer) -> M
         "pooling": model.pooling,
         "lora_rank": model.lora_rank,
         "lora_alpha": model.lora_alpha,
+        "kind": task.kind,
         "labels": task.labels,
         "max_tokens": task.max_tokens,
         "optimizer": optimizer,

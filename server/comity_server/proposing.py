@@ -76,7 +76,7 @@ def prepare_continuation(
             parameters=model.parameters,
             initial_state=state_digest(earlier.state),
         ),
-        digest_of_file(terms_file.parent / terms.evaluation_set, terms.task.labels),
+        digest_of_file(terms_file.parent / terms.evaluation_set, terms.task.task()),
         nonce=os.urandom(16),
         seed=model.seed,
         continued=earlier,
@@ -104,7 +104,7 @@ def prepare(
     """
     terms, institutions = _read_terms(terms_file, parties, today)
     noise_of(terms)  # before anything that takes long
-    evaluation_set = digest_of_file(terms_file.parent / terms.evaluation_set, terms.task.labels)
+    evaluation_set = digest_of_file(terms_file.parent / terms.evaluation_set, terms.task.task())
     with _started(terms_file, start_dir) as directory:
         record, parameters = _read(directory, terms, terms_file)
     agreement = write_agreement(

@@ -183,7 +183,7 @@ class Terms(Settings):
     )
     evaluation_set: Path = Field(
         description="A public file on which every model is scored, relative to this file: one JSON "
-        "object a line, with text and label."
+        "object a line, with text and label, or for token-classification with tokens and labels."
     )
     task: TaskTerms
     model: ModelTerms = ModelTerms()

@@ -25,12 +25,20 @@ from comity_client import tls
 from comity_client.backup import Backup, Passphrase, open_backup, restore, write_backup
 from comity_client.config import VaultConfig
 from comity_client.control import ask
-from comity_client.datasets import read_labelled, read_rows
+from comity_client.datasets import (
+    evaluation_set_digest,
+    read_for,
+    read_labelled,
+    read_labelled_words,
+    read_rows,
+    read_word_rows,
+)
 from comity_client.flower_app import ask_vault, read_order
 from comity_client.institution import Institution
 from comity_client.policy import Policy
 from comity_client.whatleft import Totals, departures
 from comity_common import modelfile
+from comity_common.agreement import Task, TaskKind
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.optimizer import ModelState
@@ -123,19 +131,38 @@ def _data(ending: str, seed: bytes) -> Callable[[Path], Harness]:
     return make
 
 
-def _evaluation(directory: Path) -> Harness:
+def _word_data(directory: Path) -> Harness:
     file = directory / "rows.jsonl"
 
     def read(raw: bytes) -> None:
         file.write_bytes(raw)
-        digest = digest_of_file(file, ("a", "b"))
-        rows = read_rows(file, ("a", "b"))
-        from comity_client.datasets import evaluation_set_digest
+        found = read_labelled_words(file)
+        labels = sorted({label for row in found.labels for label in row})
+        rows = read_word_rows(file, labels)
+        assert rows.texts == found.texts
+        for words, classes in zip(found.texts, rows.labels, strict=True):
+            assert len(words) == len(classes) > 0
+            assert all(word.strip() for word in words)
+            "".join(words).encode()
 
-        assert evaluation_set_digest(rows) == digest
-
-    seed = b'{"text":"one","label":"a"}\n{"text":"two","label":"b"}\n'
+    seed = b'{"tokens":["one","two"],"labels":["a","b"]}\n{"tokens":["x"],"tags":["b"],"id":"x"}\n'
     return Harness(seeds=(seed,), read=read, mutate=_in_lines)
+
+
+def _evaluation(kind: TaskKind, seed: bytes) -> Callable[[Path], Harness]:
+    task = Task(kind=kind, labels=("a", "b"), max_tokens=16)
+
+    def make(directory: Path) -> Harness:
+        file = directory / "rows.jsonl"
+
+        def read(raw: bytes) -> None:
+            file.write_bytes(raw)
+            digest = digest_of_file(file, task)
+            assert evaluation_set_digest(read_for(file, task)) == digest
+
+        return Harness(seeds=(seed,), read=read, mutate=_in_lines)
+
+    return make
 
 
 def _in_lines(raw: bytes, chance: random.Random) -> bytes:
@@ -546,7 +573,15 @@ TARGETS: list[Target] = [
         ("data-csv", "comity_client.datasets.read_labelled", PARTNER, ERRORS,
          _data(".csv", b'id,text,label\n1,one,a\n2,"two, ""2""\n",b\n'),
          ("client/comity_client/datasets.py:reader",)),
-        ("evaluation-set", "comity_server.evaluation.digest_of_file", PARTNER, ERRORS, _evaluation,
+        ("data-words", "comity_client.datasets.read_labelled_words", PARTNER, ERRORS, _word_data,
+         ("client/comity_client/datasets.py:loads",)),
+        ("evaluation-set", "comity_server.evaluation.digest_of_file", PARTNER, ERRORS,
+         _evaluation(TaskKind.SEQUENCE_CLASSIFICATION,
+                     b'{"text":"one","label":"a"}\n{"text":"two","label":"b"}\n'),
+         ("server/comity_server/evaluation.py:loads",)),
+        ("evaluation-set-words", "comity_server.evaluation.digest_of_file", PARTNER, ERRORS,
+         _evaluation(TaskKind.TOKEN_CLASSIFICATION,
+                     b'{"tokens":["one","x"],"labels":["a","b"]}\n{"tokens":["y"],"tags":["b"]}\n'),
          ("server/comity_server/evaluation.py:loads",)),
         ("backup", "comity_client.backup.open_backup", OWN, ERRORS, _backup_file,
          ("client/comity_client/backup.py:ZipFile",)),

@@ -21,7 +21,7 @@ from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_client.joining import accept
 from comity_client.whatleft import departures
-from comity_common.agreement import Agreement
+from comity_common.agreement import Agreement, Task, TaskKind
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import LocalError, PeerError, Problem
@@ -224,8 +224,9 @@ def test_a_backup_with_half_a_store_is_told_and_leaves_nothing(home, tmp_path):
 
 
 def test_an_evaluation_set_with_a_name_that_no_file_has_is_told():
+    task = Task(kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=("a", "b"), max_tokens=16)
     with pytest.raises(Problem) as caught:
-        digest_of_file(Path("rows\0.jsonl"), ("a", "b"))
+        digest_of_file(Path("rows\0.jsonl"), task)
     assert caught.value.code == "COM-TERMS-006"
 
 

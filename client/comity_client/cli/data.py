@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from comity_client.institution import Institution
     from comity_client.policy import Policy
     from comity_client.registrations import Dataset
+    from comity_common.agreement import TaskKind
     from comity_common.dp.budget import Budget
     from comity_common.dp.terms import Guarantee
 
 app = typer.Typer(help="Which files may be trained on; nothing is sent.", no_args_is_help=True)
 
-TASKS = ("sequence-classification",)
+TASKS = ("sequence-classification", "token-classification")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="How you call the data set.")]
 
@@ -34,7 +35,12 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="How you call the data
 def add(
     name: Name,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="JSON Lines or CSV with text and label.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON Lines or CSV with text and label; for token-classification JSON Lines with "
+            "tokens and labels.",
+        ),
     ],
     task: Annotated[
         str, typer.Option(click_type=click.Choice(TASKS), help="What is to be learnt.")
@@ -66,11 +72,11 @@ def add(
     from comity_client.institution import Institution
     from comity_common.agreement import TaskKind
 
-    institution = Institution(home)
+    institution, kind = Institution(home), TaskKind(task)
     ceiling = _ceiling(institution.policy, ceiling_epsilon, ceiling_delta)
     institution.data.check_may_be(file, name=name, ceiling=ceiling)
-    report = _look(file, model)
-    dataset = institution.data.register(file, name=name, task=TaskKind(task), ceiling=ceiling)
+    report = _look(file, kind, model)
+    dataset = institution.data.register(file, name=name, task=kind, ceiling=ceiling)
     (known,) = (one for one in institution.data.all() if one.id == dataset)
     row = _row(institution, institution.ledger.budget(), known)
     data = row | {"report": asdict(report) | {"warnings": report.warnings()}}
@@ -122,14 +128,14 @@ def _number(option: str, text: str, below: int | None = None) -> "Decimal":
     return number
 
 
-def _look(file: Path, model: str) -> "Report":
+def _look(file: Path, task: "TaskKind", model: str) -> "Report":
     """Read the rows and count what is in them, before anything is registered."""
     from comity_client.datareport import Report, count_tokens, default_model
-    from comity_client.datasets import read_labelled
+    from comity_client.datasets import read_labelled_for
 
     model = model or default_model()
     with _progress() as begin:
-        rows = read_labelled(file, begin("reading the rows"))
+        rows = read_labelled_for(file, task, begin("reading the rows"))
         tokens = count_tokens(rows.texts, model, begin("counting tokens")) if model else None
     return Report.of(rows, tokens)
 

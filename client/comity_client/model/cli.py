@@ -14,10 +14,9 @@ from comity_common.errors import LocalError
 from comity_host.cli import succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    import numpy as np
-    import numpy.typing as npt
+    from comity_client.model.exported import Exported
 
 if find_spec("torch") is None:  # the root command then leaves this part out
     raise ModuleNotFoundError("expected comity[client] to be installed")
@@ -25,8 +24,6 @@ if find_spec("torch") is None:  # the root command then leaves this part out
 app = typer.Typer(
     help="Build the model that training starts from, or try an exported one.", no_args_is_help=True
 )
-
-TEXTS_AT_ONCE = 32
 
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="Exported model.", exists=True, file_okay=False)
@@ -69,10 +66,16 @@ def predict(
     text: Annotated[str, typer.Argument(help="Text to classify.")],
     as_json: AsJson = False,
 ) -> None:
-    """Classify one text."""
-    labels, probabilities = _classify(directory, [text])
-    best = int(probabilities[0].argmax())
-    label, probability = labels[best], float(probabilities[0, best])
+    """Classify one text, or each of its words."""
+    from comity_client.model.exported import Exported
+
+    model = Exported(directory)
+    if model.words:
+        _show_words(model, text, as_json)
+        return
+    (probabilities,) = model.probabilities([text])
+    best = int(probabilities.argmax())
+    label, probability = model.labels[best], float(probabilities[best])
     succeed(
         {"label": label, "probability": probability},
         as_json=as_json,
@@ -80,23 +83,51 @@ def predict(
     )
 
 
+def _show_words(model: "Exported", text: str, as_json: bool) -> None:
+    words = tuple(text.split())
+    if not words:
+        raise LocalError("expected at least one word")
+    (guessed,) = model.guess([words])
+    labels = [model.labels[best] if best >= 0 else None for best in guessed.tolist()]
+    width = max(map(len, words))
+    succeed(
+        {"words": words, "labels": labels},
+        as_json=as_json,
+        text="\n".join(
+            f"{word:<{width}}  {label or 'not read'}"
+            for word, label in zip(words, labels, strict=True)
+        ),
+    )
+
+
 @app.command()
 def evaluate(
     directory: Directory,
-    data: Annotated[Path, typer.Option(help="JSON Lines with text and label.", dir_okay=False)],
+    data: Annotated[
+        Path,
+        typer.Option(help="JSON Lines with text and label, or tokens and labels.", dir_okay=False),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Score a model on labelled texts."""
-    from comity_client.datasets import read_rows
-    from comity_client.model.evaluate import score
+    from comity_client.datasets import read_rows, read_word_rows
+    from comity_client.model.evaluate import score_rows
+    from comity_client.model.exported import Exported
 
-    rows = read_rows(data, _labels(directory))
-    _, probabilities = _classify(directory, rows.texts)
-    scores = score(rows.labels, probabilities.argmax(axis=1))
+    model = Exported(directory)
+    rows = (read_word_rows if model.words else read_rows)(data, model.labels)
+    scores = score_rows(rows, model.guess(rows.texts), model.labels)
+    spans = "" if scores.span_f1 is None else f", F1 of spans {scores.span_f1:.3f}"
     succeed(
-        {"rows": len(rows), "accuracy": scores.accuracy, "macro_f1": scores.macro_f1},
+        {
+            "rows": len(rows),
+            "accuracy": scores.accuracy,
+            "macro_f1": scores.macro_f1,
+            "span_f1": scores.span_f1,
+        },
         as_json=as_json,
-        text=f"{len(rows)} texts: accuracy {scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}",
+        text=f"{len(rows)} texts: accuracy {scores.accuracy:.3f}, "
+        f"macro F1 {scores.macro_f1:.3f}{spans}",
     )
 
 
@@ -112,49 +143,3 @@ def _shown(doing: str) -> "Iterator[None]":
         return
     with console.status(doing):
         yield
-
-
-def _labels(directory: Path) -> list[str]:
-    """Read the labels in the order of the classes."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError):
-        raise LocalError(f"expected an exported model in {directory}") from None
-    return [config.id2label[index] for index in range(config.num_labels)]
-
-
-def _classify(
-    directory: Path, texts: "Sequence[str]"
-) -> "tuple[list[str], npt.NDArray[np.float32]]":
-    """Return the labels, and the probability of each for each text."""
-    import numpy as np
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    labels = _labels(directory)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            directory, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError):
-        raise LocalError(f"expected an exported model in {directory}") from None
-    longest = model.config.max_position_embeddings
-    by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    probabilities = np.empty((len(texts), len(labels)), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            chosen = by_length[start : start + TEXTS_AT_ONCE]
-            inputs = tokenizer(
-                [texts[index] for index in chosen],
-                padding=True,
-                truncation=True,
-                max_length=longest,
-                return_tensors="pt",
-            )
-            probabilities[chosen] = torch.softmax(model(**inputs).logits, dim=1).numpy()
-    return labels, probabilities

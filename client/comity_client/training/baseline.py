@@ -7,9 +7,10 @@ and no noise: what it returns says whatever the rows say. No part of the vault i
 
 import torch
 
-from comity_client.datasets import Rows
+from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Examples
+from comity_client.model.losses import record_losses
 from comity_client.training.adam import AdamMoments
 from comity_client.training.sampler import PoissonSampler
 from comity_client.training.trainer import OnStep
@@ -23,7 +24,7 @@ class TrainerWithoutPrivacy:
     def __init__(
         self,
         classifier: Classifier,
-        rows: Rows,
+        rows: Rows | WordRows,
         training: Training,
         *,
         threads: int,
@@ -33,7 +34,7 @@ class TrainerWithoutPrivacy:
         self._classifier = classifier
         self._training = training
         self._examples = examples or classifier.prepare(rows.texts)
-        self._targets = torch.tensor(rows.labels)
+        self._targets = self._examples.targets(rows.labels)
         self._sampler = PoissonSampler(len(rows), training.sampling_probability)
 
     def train(
@@ -60,8 +61,8 @@ class TrainerWithoutPrivacy:
             count = len(batch.records)
             output = logits(module, batch.inputs)[:count]
             targets = self._targets[torch.from_numpy(batch.records)]
-            loss = torch.nn.functional.cross_entropy(output, targets, reduction="sum")
-            (loss / len(records)).backward()  # type: ignore[no-untyped-call]
+            loss = record_losses(output, targets).sum() / len(records)
+            loss.backward()  # type: ignore[no-untyped-call]
         gradients = {n: p.grad.numpy() for n, p in trained.items() if p.grad is not None}
         for parameter in trained.values():
             parameter.grad = None

@@ -27,6 +27,7 @@ from opacus import GradSampleModule
 
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Batch, Examples, Indices
+from comity_client.model.losses import record_losses
 from comity_common.errors import LocalError
 
 CLIP_MARGIN = 1e-5
@@ -48,7 +49,8 @@ class ClippedSum:
         """Sum the clipped gradients of the chosen records at the current parameters.
 
         Args:
-            targets: shape (n,), int64, the class of every example.
+            targets: of every example, as `examples.targets` returns them: int64, shape (n,), or
+                (n, length) with a class for each token.
             records: which of them make up the logical batch, possibly none.
 
         Returns:
@@ -74,8 +76,7 @@ class ClippedSum:
         count = len(batch.records)
         output = logits(self._hooked, batch.inputs)[:count]  # what is after them is filler
         chosen = targets[torch.from_numpy(batch.records)]
-        loss = torch.nn.functional.cross_entropy(output, chosen, reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]
+        record_losses(output, chosen).sum().backward()  # type: ignore[no-untyped-call]
         rows = len(batch.inputs[0])
         return [self._take_sample(p, rows)[:count].flatten(1) for p in self._parameters]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from comity_client.datasets import Rows
+from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
@@ -39,7 +39,7 @@ class Trainer:
     def __init__(
         self,
         classifier: Classifier,
-        rows: Rows,
+        rows: Rows | WordRows,
         training: Training,
         *,
         threads: int,
@@ -49,7 +49,7 @@ class Trainer:
         self._classifier = classifier
         self._training = training
         self._examples = examples or classifier.prepare(rows.texts)
-        self._targets = torch.tensor(rows.labels)
+        self._targets = self._examples.targets(rows.labels)
         self._sampler = PoissonSampler(len(rows), training.sampling_probability)
         self._noise = GaussianNoise(float(training.noise_multiplier * training.clip_norm))
 

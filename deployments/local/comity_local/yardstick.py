@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comity_client.datasets import Rows, evaluation_set_digest, read_rows
+from comity_client.datasets import Rows, WordRows, evaluation_set_digest, read_for
 from comity_client.model.base import base_digest, base_path
 from comity_client.model.build import build
 from comity_client.model.classifier import Classifier
-from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.model.evaluate import score_rows
 from comity_client.model.examples import Examples
 from comity_client.model.export import Provenance, export
 from comity_client.training.adam import AdamMoments
@@ -45,7 +45,7 @@ class Yardstick:
     def __init__(self, terms: Terms, seed: bytes) -> None:
         torch.set_num_threads(THREADS_BESIDE)
         self._terms = terms
-        self._known: dict[Path, tuple[Rows, Examples]] = {}
+        self._known: dict[Path, tuple[Rows | WordRows, Examples]] = {}
         self._base = base_path(terms.model.name)
         self.classifier: Classifier = build(
             self._base,
@@ -57,7 +57,7 @@ class Yardstick:
             seed=seed,
         )
         self._initial = self.classifier.initial_vector()
-        self._rows = read_rows(terms.evaluation_set, terms.task.labels)
+        self._rows = read_for(terms.evaluation_set, terms.task.task())
         self._examples = self.classifier.prepare(self._rows.texts)
 
     @property
@@ -86,9 +86,9 @@ class Yardstick:
     def score(self, parameters: Vector) -> Score:
         """Score a model on the public evaluation set."""
         self.classifier.load(parameters)
-        guessed = self.classifier.probabilities(self._examples).argmax(axis=1).astype(np.int64)
-        truth = self._rows.labels
-        return Score(accuracy=accuracy(truth, guessed), macro_f1=macro_f1(truth, guessed))
+        guessed = self.classifier.guess(self._examples)
+        scores = score_rows(self._rows, guessed, self.classifier.task.labels)
+        return Score(accuracy=scores.accuracy, macro_f1=scores.macro_f1)
 
     def alone(self, agreement: Agreement, data: Path) -> Score:
         """Train one region by itself, under the same DP terms and for as many steps."""
@@ -126,11 +126,11 @@ class Yardstick:
             parameters = parameters + np.mean(deltas, axis=0, dtype=np.float32)
         return self.score(parameters)
 
-    def _prepared(self, data: Path) -> tuple[Rows, Examples]:
+    def _prepared(self, data: Path) -> tuple[Rows | WordRows, Examples]:
         """Read and prepare a file once: with a frozen encoder that is most of the work."""
         if data not in self._known:
             torch.set_num_threads(THREADS_ALONE)
-            rows = read_rows(data, self._terms.task.labels)
+            rows = read_for(data, self._terms.task.task())
             self._known[data] = rows, self.classifier.prepare(rows.texts)
         return self._known[data]
 

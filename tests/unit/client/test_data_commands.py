@@ -94,6 +94,35 @@ def test_every_task_of_an_agreement_can_be_named() -> None:
     assert tuple(kind.value for kind in TaskKind) == TASKS
 
 
+def test_words_with_labels_are_registered_and_counted_by_word(add: Add, tmp_path: Path) -> None:
+    file = tmp_path / "words.jsonl"
+    row = {"tokens": ["my", "card", SECRET], "tags": ["O", "B-Thing", "I-Thing"]}
+    file.write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    words = ("--task", "token-classification")
+    added = add(*words, "--json", file=file)
+    assert added.exit_code == 0
+    assert added.data["task"] == "token-classification"
+    report = added.data["report"]
+    assert (report["rows"], report["labelled"], report["duplicates"]) == (2, "words", 1.0)
+    assert report["labels"] == {"O": 2, "B-Thing": 2, "I-Thing": 2}
+    assert report["tokens"]["unknown"] > 0.1
+    assert any("fewer than 10 words here" in warning for warning in report["warnings"])
+    assert SECRET not in added.output + added.error
+
+
+def test_words_without_a_label_each_are_not_registered(
+    add: Add, rows: Path, home: Path, tmp_path: Path
+) -> None:
+    words = ("--task", "token-classification", "--json")
+    assert add(*words, file=rows).envelope["error"]["code"] == "COM-DATA-007"
+    uneven = tmp_path / "uneven.jsonl"
+    uneven.write_text(json.dumps({"tokens": [SECRET, "x"], "labels": ["O"]}))
+    refused = add(*words, file=uneven)
+    assert refused.envelope["error"]["code"] == "COM-DATA-032"
+    assert SECRET not in refused.output + refused.error
+    assert listed(home) == []
+
+
 def test_the_institution_is_told_what_is_in_its_rows(add: Add, rows: Path) -> None:
     report = add("--json").data["report"]
     assert report["rows"] == 28
@@ -166,7 +195,7 @@ def test_a_missing_file_and_a_directory_are_told_alike(add: Add, tmp_path: Path)
         (("--ceiling-delta", "1"), "COM-DATA-022"),
         (("--ceiling-delta", "-0"), "COM-DATA-022"),
         (("--ceiling-epsilon", "1e-9"), "COM-DATA-020"),
-        (("--task", "token-classification"), "COM-ANY-004"),
+        (("--task", "regression"), "COM-ANY-004"),
         (("--model", "no-such-model"), "COM-DATA-023"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,20 @@ import pytest
 from comity_client.datasets import (
     MAX_LINE_BYTES,
     Rows,
+    WordRows,
     evaluation_set_digest,
+    read_for,
     read_labelled,
+    read_labelled_words,
     read_rows,
+    read_word_rows,
 )
+from comity_common.agreement import Task, TaskKind
 from comity_common.errors import LocalError, Problem
 
 LABELS = ("card", "loan")
 SECRET = "account 4711 of Ada Lovelace"
+MEDICAL = Path(__file__).parents[4] / "shared" / "data" / "med_bc5cdr"
 
 
 def _write(path: Path, *lines: str | bytes) -> Path:
@@ -227,3 +234,115 @@ def test_the_evaluation_set_digest_depends_on_texts_labels_and_order() -> None:
     assert len({of(*each) for each in sets}) == len(sets)
     assert of(*sets[0]) == of(*sets[0])
     assert len(of(*sets[0])) == 64
+
+
+WORD_LABELS = ("O", "B-Drug", "I-Drug")
+
+
+def _words(**columns: object) -> str:
+    return json.dumps({"tokens": ["take", "aspirin"], "labels": ["O", "B-Drug"]} | columns)
+
+
+def test_words_are_read_with_the_class_of_each(tmp_path: Path) -> None:
+    tags = json.dumps({"id": 7, "tokens": ["x"], "tags": ["I-Drug"]})
+    rows = read_word_rows(_write(tmp_path / "d.jsonl", _words(), tags, ""), WORD_LABELS)
+    assert rows.texts == (("take", "aspirin"), ("x",))
+    assert [classes.tolist() for classes in rows.labels] == [[0, 1], [2]]
+    assert all(classes.dtype == np.int64 for classes in rows.labels)
+    assert len(rows) == 2
+    assert rows.first(1).texts == rows.texts[:1]
+    with pytest.raises(ValueError, match="read-only"):
+        rows.labels[0][0] = 2
+
+
+def test_labels_of_words_are_read_as_they_stand_before_they_are_declared(tmp_path: Path) -> None:
+    rows = read_labelled_words(_write(tmp_path / "d.jsonl", _words(labels=["a", "new"])))
+    assert (rows.texts, rows.labels, len(rows)) == ((("take", "aspirin"),), (("a", "new"),), 1)
+
+
+def test_words_do_not_show_when_they_are_printed(tmp_path: Path) -> None:
+    path = _write(tmp_path / "d.jsonl", _words(), _words())
+    assert repr(read_word_rows(path, WORD_LABELS)) == "WordRows(words and labels)"
+    assert repr(read_labelled_words(path)) == "LabelledWords(words and labels)"
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"tokens": f"{SECRET}"}, "the column tokens with a list of strings"),
+        ({"tokens": ["a", 4711]}, "the column tokens with a list of strings"),
+        ({"labels": "OO"}, "the column labels with a list of strings"),
+        ({"labels": None}, "the column labels with a list of strings"),
+        ({"tokens": [SECRET]}, "at least one word, and as many in tokens as in labels"),
+        ({"tokens": [], "labels": []}, "at least one word, and as many in tokens as in labels"),
+        ({"tokens": [SECRET, " "]}, "a token that is not blank"),
+        ({"labels": ["O", ""]}, "a label that is not blank"),
+        ({"labels": ["O", f"B-{SECRET}"]}, "one of the 3 declared labels"),
+        ({"tokens": ["a", "\ud800"]}, "UTF-8"),
+    ],
+)
+def test_a_bad_row_of_words_is_named_and_not_shown(
+    columns: dict[str, object], expected: str, tmp_path: Path
+) -> None:
+    path = _write(tmp_path / "rows.jsonl", _words(), _words(**columns))
+    with pytest.raises(Problem) as caught:
+        read_word_rows(path, WORD_LABELS)
+    assert str(caught.value).startswith("rows.jsonl line 2: expected")
+    assert expected in str(caught.value)
+    _check_nothing_is_shown(caught.value)
+
+
+def test_words_without_their_columns_are_refused(tmp_path: Path) -> None:
+    for row, column in (({"labels": ["O"]}, "tokens"), ({"tokens": ["a"]}, "labels")):
+        with pytest.raises(Problem, match=f"rows.jsonl line 1: expected the column {column}"):
+            read_word_rows(_write(tmp_path / "rows.jsonl", json.dumps(row)), WORD_LABELS)
+
+
+def test_words_do_not_come_in_a_table(tmp_path: Path) -> None:
+    path = _write(tmp_path / "rows.csv", "tokens,labels", "a,O")
+    with pytest.raises(Problem, match=r"ends in \.jsonl, as every word has a label"):
+        read_word_rows(path, WORD_LABELS)
+
+
+def test_a_task_decides_which_columns_are_read(tmp_path: Path) -> None:
+    both = json.dumps({"text": "a", "label": "O", "tokens": ["a"], "labels": ["O"]})
+    path = _write(tmp_path / "rows.jsonl", both)
+    texts = Task(kind=TaskKind.SEQUENCE_CLASSIFICATION, labels=WORD_LABELS, max_tokens=16)
+    assert read_for(path, texts).texts == ("a",)
+    assert read_for(path, replace(texts, kind=TaskKind.TOKEN_CLASSIFICATION)).texts == (("a",),)
+
+
+def test_the_digest_of_an_evaluation_set_of_words_depends_on_words_labels_and_order() -> None:
+    def digest(texts: tuple[tuple[str, ...], ...], labels: list[list[int]]) -> str:
+        arrays = tuple(np.array(row, dtype=np.int64) for row in labels)
+        return evaluation_set_digest(WordRows(texts=texts, labels=arrays))
+
+    digests = [
+        digest((("a", "b"), ("c",)), [[0, 1], [0]]),
+        digest((("a",), ("b", "c")), [[0], [1, 0]]),
+        digest((("a", "b"), ("c",)), [[1, 0], [0]]),
+        digest((("c",), ("a", "b")), [[0], [0, 1]]),
+        digest((("ab",), ("c",)), [[0], [0]]),
+        evaluation_set_digest(Rows(texts=("a", "c"), labels=np.array([0, 0], dtype=np.int64))),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert digest((("a", "b"), ("c",)), [[0, 1], [0]]) == digests[0]
+
+
+def test_words_and_labels_of_another_number_are_no_rows() -> None:
+    with pytest.raises(LocalError, match="one int64 label for each word"):
+        WordRows(texts=(("a", "b"),), labels=(np.array([0]),))
+    with pytest.raises(LocalError, match="one int64 label for each word"):
+        WordRows(texts=(("a",),), labels=(np.array([0], dtype=np.int32),))
+
+
+def test_medical_entities_are_read() -> None:
+    file = MEDICAL / "test.jsonl"
+    if not file.is_file():
+        pytest.skip("the data set med_bc5cdr is not here")
+    found = read_labelled_words(file)
+    assert len(found) == 4788
+    labels = sorted({label for row in found.labels for label in row})
+    assert labels == ["B-Chemical", "B-Disease", "I-Chemical", "I-Disease", "O"]
+    rows = read_word_rows(file, labels)
+    assert [labels[k] for k in rows.labels[0]] == list(found.labels[0])

@@ -38,12 +38,17 @@ class Place:
     keys: dict[InstitutionId, SigningKeys]
     operator: SigningKeys
 
-    def write(self, tune: Tune = Tune.HEAD, name: str = "northern-banks") -> Agreement:
+    def write(
+        self,
+        tune: Tune = Tune.HEAD,
+        name: str = "northern-banks",
+        kind: TaskKind = TaskKind.SEQUENCE_CLASSIFICATION,
+    ) -> Agreement:
         from comity_client.model.base import base_digest
         from comity_client.model.build import build
 
         draft = make_agreement(self.keys, self.operator)
-        task = replace(draft.task, labels=LABELS, max_tokens=24)
+        task = replace(draft.task, kind=kind, labels=LABELS, max_tokens=24)
         model = replace(
             draft.model, name=str(self.base), base=base_digest(self.base), tune=tune,
             lora_rank=2, lora_alpha=4,
@@ -91,6 +96,26 @@ def contents(home: Path) -> dict[str, bytes]:
     with sqlite3.connect(home / "vault.db") as connection:
         found["vault.db"] = "\n".join(connection.iterdump()).encode()
     return found
+
+
+@pytest.mark.parametrize("tune", [Tune.HEAD, Tune.LORA])
+def test_words_are_trained_on_as_texts_are(place: Place, tune: Tune) -> None:
+    agreement = place.write(tune, kind=TaskKind.TOKEN_CLASSIFICATION)
+    words = [text.split() for text in TEXTS * 3]
+    rows = [{"tokens": w, "tags": [LABELS[len(x) % 3] for x in w]} for w in words]
+    with pytest.raises(Problem, match="expected the column tokens"):
+        rehearse(place.inst, agreement, place.rows, lambda _: None)
+    place.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    measured = rehearse(place.inst, agreement, place.rows, lambda _: None)
+    assert measured.parameters == agreement.model.parameters
+
+    from comity_client.workbench import Workbench
+
+    workbench = Workbench(agreement, place.rows, threads=1)
+    accuracy, macro_f1 = workbench.look(workbench.first_state.parameters)
+    first = sum(len(word) % 3 == 0 for row in words for word in row)
+    assert accuracy <= first / sum(map(len, words)) + 1e-9  # all zeros name the first label
+    assert 0 <= macro_f1 <= 1
 
 
 @pytest.mark.parametrize("tune", Tune)

@@ -84,7 +84,7 @@ def test_terms_become_an_agreement_with_the_model_that_was_built_elsewhere(
     assert agreement.party(InstitutionId("paris")) == PARTIES[InstitutionId("paris")]
     assert agreement.model.seed.hex() == record["seed"]
     assert agreement.model.base == record["base"]
-    assert agreement.evaluation_set == digest_of_file(tmp_path / "evaluation.jsonl", LABELS)
+    assert agreement.evaluation_set == digest_of_file(tmp_path / "evaluation.jsonl", agreement.task)
     (tmp_path / "models").mkdir()
     Models(tmp_path / "models").begin(agreement, found.parameters)
 

@@ -8,6 +8,7 @@ import pytest
 from tests.commands import Outcome, comity
 
 from comity_client.model.base import base_digest
+from comity_common.agreement import TaskKind
 from comity_common.modelfile import read_state
 from comity_common.optimizer import state_digest
 from comity_common.tuning import Tune
@@ -20,11 +21,12 @@ SEED = "5e" * 32
 def terms_file(tiny_base: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     """Write a terms file: `terms_file(tune="lora")`; keys of [model], and more text behind."""
 
-    def of(more: str = "", **model: object) -> Path:
+    def of(more: str = "", kind: str = "sequence-classification", **model: object) -> Path:
         keys = {"name": str(tiny_base), "tune": "head", "lora_rank": 2, "seed": SEED} | model
         lines = [
             'federation = "not read here"',
             "[task]",
+            f"kind = {json.dumps(kind)}",
             'labels = ["card", "loan", "fraud"]',
             "max_tokens = 48",
             "[model]",
@@ -57,6 +59,18 @@ def test_the_state_is_that_of_the_classifier_that_every_vault_builds(
     assert data["seed"] == SEED
     assert json.loads((tmp_path / "out" / "start.json").read_text()) == data
     assert ModelStart.model_validate(data).tune is tune
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm-roberta"])
+def test_every_family_starts_with_every_kind_of_task(
+    family: str, terms_file, tiny_bases, build_family, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    for kind in TaskKind:
+        terms = terms_file(kind=kind, name=str(tiny_bases[family]), tune="full")
+        terms.write_text(terms.read_text().replace("48", "24"))
+        data = start(terms, tmp_path / kind).data
+        assert data["kind"] == kind
+        assert data["parameters"] == build_family(family, kind, Tune.FULL).layout.size
 
 
 def test_a_model_that_moves_with_momentum_starts_with_some(terms_file, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -101,7 +115,7 @@ def test_a_base_that_is_no_bert_is_refused_and_nothing_is_written(
     told = start(terms_file(name=str(other)), tmp_path / "out")
     error = told.envelope["error"]
     assert (told.exit_code, error["code"]) == (1, "COM-MODEL-001")
-    assert error["message"].endswith("expected a base model of type bert, got gpt2")
+    assert error["message"].endswith("roberta or xlm-roberta, got gpt2")
     assert not (tmp_path / "out").exists()
 
 

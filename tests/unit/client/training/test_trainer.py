@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import comity_client
-from comity_client.datasets import Rows
+from comity_client.datasets import Rows, WordRows
+from comity_client.model.evaluate import score_rows
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.step import clipping
 from comity_client.training.trainer import Trainer
-from comity_common.agreement import Training
+from comity_common.agreement import TaskKind, Training
 from comity_common.tuning import Tune
 
 TEXTS = ("my card was lost", "please help", "the loan", "money was stolen") * 5
@@ -129,6 +130,29 @@ def test_with_little_noise_a_delta_fits_the_rows(classifier, rows_of) -> None:  
     classifier.load(classifier.initial_vector() + delta)
     guessed = classifier.probabilities(classifier.prepare(rows.texts)).argmax(axis=1)
     assert guessed.tolist() == rows.labels.tolist()
+
+
+@pytest.mark.parametrize("tune", list(Tune))
+def test_with_little_noise_a_delta_fits_the_words(tune: Tune, build_family) -> None:  # type: ignore[no-untyped-def]
+    classifier = build_family("distilbert", TaskKind.TOKEN_CLASSIFICATION, tune)
+    texts = (("my", "card", "was", "lost"), ("please",), ("the", "loan", "was", "lost", "please"))
+    places = {"card": 1, "loan": 1, "lost": 2}
+    labels = tuple(np.array([places.get(word, 0) for word in words]) for words in texts)
+    rows = WordRows(texts=texts, labels=labels)
+    rate = Decimal("0.01") if tune in (Tune.FULL, Tune.LORA_PLAIN) else TERMS.learning_rate
+    terms = replace(TERMS, noise_multiplier=Decimal("0.01"), local_steps=30, learning_rate=rate)
+    delta, _ = Trainer(classifier, rows, terms, threads=1).train(
+        classifier.initial_vector(), None, no_matter
+    )
+    classifier.load(classifier.initial_vector() + delta)
+    guessed = classifier.guess(classifier.prepare(rows.texts))
+    scores = score_rows(rows, guessed, classifier.task.labels)
+    assert scores.accuracy >= 0.9
+    plain = TrainerWithoutPrivacy(classifier, rows, terms, threads=1)
+    delta, _ = plain.train(classifier.initial_vector(), None, no_matter)
+    classifier.load(classifier.initial_vector() + delta)
+    guessed = classifier.guess(classifier.prepare(rows.texts))
+    assert score_rows(rows, guessed, classifier.task.labels).accuracy >= 0.9
 
 
 def test_the_baseline_takes_the_mean_gradient_without_clipping_or_noise(  # type: ignore[no-untyped-def]
