@@ -14,10 +14,14 @@ from comity_common.ids import Digest
 MINILM = "minilm"  # all-MiniLM-L6-v2 from a Python package: 22.7 M parameters, English, no network
 
 VOCABULARY_FILES = (
+    "added_tokens.json",
     "config.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
     "vocab.txt",
 )
 

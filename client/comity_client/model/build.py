@@ -7,7 +7,6 @@ and a weight that is missing in the base is an error, never a random value.
 Only weights in safetensors are read, and no code that comes with a model is run.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from comity_client.model.base import check_base
 from comity_client.model.classifier import Classifier
-from comity_client.model.lowrank import add_low_rank_updates
-from comity_client.model.pooling import write_mean_pooling
-from comity_common.agreement import Agreement, Pooling, Task
+from comity_client.model.families import Family, read_config
+from comity_client.model.lowrank import LOW_RANK, add_low_rank_updates
+from comity_client.model.pooling import write_mean_layer, write_pooler
+from comity_common.agreement import Agreement, Pooling, Task, TaskKind
 from comity_common.errors import LocalError
 from comity_common.tuning import Tune
 
@@ -39,61 +38,76 @@ def build(
     """Build the classifier in its initial state.
 
     Args:
-        base: directory of a BERT.
-        lora_rank, lora_alpha, seed: 32 bytes; used by `lora` alone.
+        base: directory of a BERT, RoBERTa, DistilBERT or XLM-RoBERTa.
+        pooling: used by classifiers of texts alone; for tokens nothing is pooled.
+        lora_rank, lora_alpha, seed: 32 bytes; used by `lora` and `lora-plain` alone.
 
     Raises:
-        LocalError: the base is not a complete BERT, or its vocabulary or positions do not fit.
+        LocalError: the base is none of these or not complete, or its vocabulary or positions do
+            not fit.
     """
-    if tune is Tune.LORA and (lora_rank < 1 or lora_alpha < 1):
+    if tune in LOW_RANK and (lora_rank < 1 or lora_alpha < 1):
         raise LocalError(f"expected rank and alpha of at least 1, got {lora_rank} and {lora_alpha}")
-    config = _config(base, task, pooling)
-    network, missing, tokenizer = _load(base, config)
+    family, config = read_config(base)
+    base_layers = config.num_hidden_layers
+    means = task.kind is TaskKind.SEQUENCE_CLASSIFICATION and pooling is Pooling.MEAN
+    _configure(config, family, task, extra_layers=int(means))
+    network, missing = _load(base, family.networks[task.kind], config)
+    tokenizer = _tokenizer(base, task)
     if len(tokenizer) > config.vocab_size:
         raise LocalError(f"expected at most {config.vocab_size} tokens, got {len(tokenizer)}")
-    base_layers = config.num_hidden_layers - (pooling is Pooling.MEAN)
-    _check_complete(missing, base_layers, pooling)
-    torch.nn.init.zeros_(network.classifier.weight)
-    torch.nn.init.zeros_(network.classifier.bias)
-    if pooling is Pooling.MEAN:
-        write_mean_pooling(network)
-    if tune is Tune.LORA:
+
+    head = family.classifiers[task.kind]
+    mean_layer, pooler = f"{family.layers}.{base_layers}", family.pooler
+    written = [head]
+    if means:
+        written += [mean_layer, pooler]
+    elif task.kind is TaskKind.SEQUENCE_CLASSIFICATION and not family.pretrained_pooler:
+        written += [pooler]
+    _check_complete(missing, written, family)
+    torch.nn.init.zeros_(network.get_submodule(head).weight)
+    torch.nn.init.zeros_(network.get_submodule(head).bias)
+    if means:
+        write_mean_layer(network, family)
+    if pooler in written:
+        write_pooler(network, family)
+    if tune in LOW_RANK:
         add_low_rank_updates(
-            network, rank=lora_rank, alpha=lora_alpha, layers=base_layers, seed=seed
+            network, family, rank=lora_rank, alpha=lora_alpha, layers=base_layers, seed=seed
         )
+    fixed = (f"{mean_layer}.", f"{pooler}.") if means else ()
     for name, parameter in network.named_parameters():
-        parameter.requires_grad = _is_trained(name, tune, base_layers)
-    return Classifier(network, tokenizer, task, tune, base_layers)
+        trained = name.startswith(f"{head}.") or (
+            _is_tuned(name, tune) and not name.startswith(fixed)
+        )
+        parameter.requires_grad = trained
+    return Classifier(network, tokenizer, task, tune, family, base_layers)
 
 
-def _config(base: Path, task: Task, pooling: Pooling) -> Any:
-    try:
-        kind = json.loads((base / "config.json").read_text()).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        raise LocalError(f"expected a readable config.json in {base.name}") from None
-    if kind != "bert":
-        raise LocalError(f"expected a base model of type bert, got {kind}")
-    config = transformers.BertConfig.from_pretrained(base, local_files_only=True)
-    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
-        raise LocalError("expected a BERT with absolute positions")
-    if task.max_tokens > config.max_position_embeddings:
-        raise LocalError(f"expected max_tokens of at most {config.max_position_embeddings}")
-    config.num_hidden_layers += pooling is Pooling.MEAN
+def _configure(config: Any, family: Family, task: Task, extra_layers: int) -> None:
+    """Set what the task decides.
+
+    Raises:
+        LocalError: the base has too few positions.
+    """
+    longest = family.longest_text(config)
+    if task.max_tokens > longest:
+        raise LocalError(f"expected max_tokens of at most {longest}")
+    config.num_hidden_layers += extra_layers
     config.id2label = dict(enumerate(task.labels))
     config.label2id = {label: index for index, label in enumerate(task.labels)}
-    config.problem_type = "single_label_classification"
-    config.is_decoder = False
+    if task.kind is TaskKind.SEQUENCE_CLASSIFICATION:
+        config.problem_type = "single_label_classification"
     # Dropout adds nothing under DP noise, and would make two runs over one record differ.
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-    config.classifier_dropout = 0.0
-    return config
+    for dropout in family.dropouts:
+        setattr(config, dropout, 0.0)
 
 
-def _load(base: Path, config: Any) -> tuple[Any, set[str], Any]:
-    """Load network and tokenizer, and name the weights that the base had not."""
+def _load(base: Path, kind: Any, config: Any) -> tuple[Any, set[str]]:
+    """Load the network, and name the weights that the base had not."""
     try:
         with quiet():
-            network, report = transformers.BertForSequenceClassification.from_pretrained(
+            network, report = kind.from_pretrained(
                 base,
                 config=config,
                 dtype=torch.float32,
@@ -102,36 +116,53 @@ def _load(base: Path, config: Any) -> tuple[Any, set[str], Any]:
                 local_files_only=True,
                 use_safetensors=True,
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError):
+    except Exception:  # a broken file of weights raises anything
+        raise LocalError(f"expected weights that fit config.json in {base.name}") from None
+    return network, set(report["missing_keys"])
+
+
+def _tokenizer(base: Path, task: Task) -> Any:
+    """Load the tokenizer; one for words must know which piece is of which word."""
+    words = task.kind is TaskKind.TOKEN_CLASSIFICATION
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                base,
+                local_files_only=True,
+                trust_remote_code=False,
+                **({"add_prefix_space": True} if words else {}),
+            )
+    except Exception:  # the tokenizers of a broken file raise anything
+        raise LocalError(f"expected a tokenizer in {base.name}") from None
+    if words and not tokenizer.is_fast:
         raise LocalError(
-            f"expected a tokenizer and weights that fit config.json in {base.name}"
-        ) from None
-    return network, set(report["missing_keys"]), tokenizer
+            f"expected a tokenizer.json in {base.name}, as no other says which piece is of which "
+            "word"
+        )
+    return tokenizer
 
 
-def _check_complete(missing: set[str], base_layers: int, pooling: Pooling) -> None:
+def _check_complete(missing: set[str], written: list[str], family: Family) -> None:
     """Refuse a base that leaves to chance any weight that is not written afterwards."""
-    written = ["classifier."]
-    if pooling is Pooling.MEAN:
-        written += [_pooling_layer(base_layers), "bert.pooler."]
-    absent = [name for name in sorted(missing) if not name.startswith(tuple(written))]
+    parts = tuple(f"{part}." for part in written)
+    absent = [name for name in sorted(missing) if not name.startswith(parts)]
     if absent:
-        raise LocalError(f"expected a complete BERT, {absent[0]} is missing")
+        raise LocalError(f"expected a complete {family.name}, {absent[0]} is missing")
 
 
-def _is_trained(name: str, tune: Tune, base_layers: int) -> bool:
-    if name.startswith("classifier."):
-        return True
-    if tune is Tune.LORA:
-        return ".lora_B." in name
-    frozen = ("bert.pooler.", _pooling_layer(base_layers))
-    return tune is Tune.FULL and not name.startswith(frozen)
-
-
-def _pooling_layer(base_layers: int) -> str:
-    """Name the layer after the base's last one, which exists only with mean pooling."""
-    return f"bert.encoder.layer.{base_layers}."
+def _is_tuned(name: str, tune: Tune) -> bool:
+    """Tell whether a parameter outside the classifier is trained."""
+    match tune:
+        case Tune.HEAD:
+            return False
+        case Tune.LORA:
+            return ".lora_B." in name
+        case Tune.LORA_PLAIN:
+            return ".lora_" in name
+        case Tune.BITFIT:
+            return name.endswith(".bias")
+        case Tune.FULL:
+            return True
 
 
 @contextmanager

@@ -14,7 +14,7 @@ A logical batch of any size becomes as many physical batches as it takes; none i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +49,30 @@ class Examples(Protocol):
         """Cut any choice of records into physical batches; no record is left out."""
         ...
 
-    def targets(self, labels: Indices) -> torch.Tensor:
-        """Put the classes of the rows into the form that `record_losses` takes: int64."""
+    def targets(self, labels: Any) -> torch.Tensor:
+        """Put the rows' labels into the form that `record_losses` takes: int64."""
         ...
+
+
+def buckets_of(lengths: Sequence[int]) -> Indices:
+    """Return the bucket of each length, at most 512: shape (n,), int64."""
+    return np.asarray(BUCKETS)[np.searchsorted(BUCKETS, lengths)]
+
+
+def alike(records: Indices, buckets: Indices) -> Iterator[tuple[Indices, int, int]]:
+    """Cut records by bucket, short ones first, and each bucket into batches of its own shape.
+
+    Args:
+        buckets: of every record that there is.
+
+    Yields:
+        the records of a batch, how many rows it has, filler in, and its length.
+    """
+    for length in BUCKETS:
+        of_bucket = records[buckets[records] == length]
+        rows = max(1, TOKENS_PER_BATCH // length)
+        for start in range(0, len(of_bucket), rows):
+            yield of_bucket[start : start + rows], rows, length
 
 
 class TokenisedTexts:
@@ -59,12 +80,17 @@ class TokenisedTexts:
 
     Args:
         tokens: token ids of each text, special tokens included.
+        first_position: of the first token of each text.
+        padding: the id of the token that fills up.
     """
 
-    def __init__(self, tokens: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, tokens: Sequence[Sequence[int]], *, first_position: int = 0, padding: int = 0
+    ) -> None:
         self._tokens = [np.asarray(ids, dtype=np.int64) for ids in tokens]
-        lengths = [len(ids) for ids in self._tokens]
-        self._buckets = np.asarray(BUCKETS)[np.searchsorted(BUCKETS, lengths)]
+        self._first_position = first_position
+        self._padding = padding
+        self._buckets = buckets_of([len(ids) for ids in self._tokens])
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -74,18 +100,19 @@ class TokenisedTexts:
 
     def batches(self, records: Indices) -> Iterator[Batch]:
         """Cut by bucket, short texts first."""
-        for length in BUCKETS:
-            alike = records[self._buckets[records] == length]
-            rows = max(1, TOKENS_PER_BATCH // length)
-            for start in range(0, len(alike), rows):
-                yield self._batch(alike[start : start + rows], rows, length)
+        for chosen, rows, length in alike(records, self._buckets):
+            yield self._batch(chosen, rows, length)
 
-    def targets(self, labels: Indices) -> torch.Tensor:
-        """Copy one class for each text: shape (n,), int64."""
+    def targets(self, labels: Any) -> torch.Tensor:
+        """Copy the class of each text: shape (n,), int64.
+
+        Args:
+            labels: the same.
+        """
         return torch.tensor(labels)
 
     def _batch(self, records: Indices, rows: int, length: int) -> Batch:
-        ids = np.zeros((rows, length), dtype=np.int64)
+        ids = np.full((rows, length), self._padding)
         visible = np.zeros((rows, 1, 1, length), dtype=np.bool_)
         visible[:, :, :, 0] = True  # a filler row sees one token: no softmax over nothing
         for row, record in enumerate(records):
@@ -93,7 +120,7 @@ class TokenisedTexts:
             ids[row, : len(tokens)] = tokens
             visible[row, :, :, : len(tokens)] = True
         # Written out for every row: Opacus needs one position gradient for each record.
-        positions = torch.arange(length).repeat(rows, 1)
+        positions = (self._first_position + torch.arange(length)).repeat(rows, 1)
         inputs = (torch.from_numpy(ids), torch.from_numpy(visible), torch.zeros_like(positions))
         return Batch(inputs=(*inputs, positions), records=records)
 
@@ -122,6 +149,10 @@ class Features:
             rows[: len(chosen)] = self._vectors[torch.from_numpy(chosen)]
             yield Batch(inputs=(rows,), records=chosen)
 
-    def targets(self, labels: Indices) -> torch.Tensor:
-        """Copy one class for each text: shape (n,), int64."""
+    def targets(self, labels: Any) -> torch.Tensor:
+        """Copy the class of each text: shape (n,), int64.
+
+        Args:
+            labels: the same.
+        """
         return torch.tensor(labels)

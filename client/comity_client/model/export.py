@@ -8,22 +8,35 @@ and what was guaranteed to whose rows.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from comity_client.model.build import build_agreed, quiet
 from comity_client.model.classifier import Classifier
-from comity_client.model.lowrank import ADAPTER, lora_config, low_rank_layers
+from comity_client.model.lowrank import (
+    ADAPTER,
+    LOW_RANK,
+    PEFT_TASKS,
+    lora_config,
+    low_rank_layers,
+)
 from comity_client.releases import Release
+from comity_common.agreement import TaskKind
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
-from comity_common.tuning import Tune
 
 ADAPTER_DIRECTORY = "adapter"
+PLAIN_MODELS = {
+    TaskKind.SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
+    TaskKind.TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
+}
+PIPELINES = {
+    TaskKind.SEQUENCE_CLASSIFICATION: "text-classification",
+    TaskKind.TOKEN_CLASSIFICATION: "token-classification",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +69,12 @@ def export(classifier: Classifier, provenance: Provenance, directory: Path) -> N
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise LocalError(f"expected a new or empty directory, {directory.name} has files")
-    model = BertForSequenceClassification(classifier.network.config)
+    model = PLAIN_MODELS[classifier.task.kind].from_config(classifier.network.config)
     model.load_state_dict(_merged(classifier))
     with quiet():
         model.save_pretrained(directory)
         classifier.tokenizer.save_pretrained(directory)
-    if classifier.tune is Tune.LORA:
+    if classifier.tune in LOW_RANK:
         _write_adapter(classifier, provenance.base, directory / ADAPTER_DIRECTORY)
     (directory / "README.md").write_text(_card(classifier, provenance), encoding="utf-8")
 
@@ -87,7 +100,7 @@ def export_release(release: Release, directory: Path) -> None:
 
 
 def _merged(classifier: Classifier) -> dict[str, torch.Tensor]:
-    """Name every weight as a plain BERT does, with W + B·A where there is an update."""
+    """Name every weight as the plain model does, with W + B·A where there is an update."""
     weights = {
         name.replace(".base_layer.", "."): value
         for name, value in classifier.network.state_dict().items()
@@ -104,21 +117,43 @@ def _write_adapter(classifier: Classifier, base: str, directory: Path) -> None:
 
     The names of the weights are those under which PEFT saves them.
     """
-    layers = classifier.base_layers
-    saved = ["classifier", "pooler", f"encoder.layer.{layers}"]
-    saved = saved[: 2 + classifier.network.config.num_hidden_layers - layers]
-    network: Any = classifier.network
+    family, network = classifier.family, classifier.network
+    saved = _saved_whole(classifier)
     weights = {}
     for name, value in network.state_dict().items():
         in_saved = any(f".{part}." in f".{name}" for part in saved)
         if ".lora_" in name or in_saved:
             weights[f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}"] = value.contiguous()
     low_rank = low_rank_layers(network)[0][1]
-    config = lora_config(low_rank.r[ADAPTER], low_rank.lora_alpha[ADAPTER], layers, saved)
-    config.base_model_name_or_path = base
+    config = lora_config(
+        family,
+        low_rank.r[ADAPTER],
+        low_rank.lora_alpha[ADAPTER],
+        classifier.base_layers,
+        modules_to_save=saved,
+        inference_mode=True,
+        task_type=PEFT_TASKS[classifier.task.kind],
+        base_model_name_or_path=base,
+    )
     directory.mkdir()
     config.save_pretrained(directory)
     save_file(weights, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def _saved_whole(classifier: Classifier) -> list[str]:
+    """Name the modules beside the updates that a base lacks or has otherwise, as PEFT finds them.
+
+    The whole of a classification head goes together, a dense layer inside it too.
+    """
+    family = classifier.family
+    saved = ["classifier"]
+    if classifier.task.kind is TaskKind.SEQUENCE_CLASSIFICATION:
+        pooler = family.pooler.removesuffix(".dense")
+        saved += [] if pooler in saved else [pooler.rpartition(".")[2]]
+    if classifier.network.config.num_hidden_layers > classifier.base_layers:
+        above = family.layers.partition(".")[2]
+        saved.append(f"{above}.{classifier.base_layers}")
+    return saved
 
 
 def _card(classifier: Classifier, provenance: Provenance) -> str:
@@ -126,12 +161,12 @@ def _card(classifier: Classifier, provenance: Provenance) -> str:
         f"| {institution} | {given.epsilon:f} | {given.delta:f} |"
         for institution, given in sorted(provenance.guarantees.items())
     )
-    labels = ", ".join(classifier.task.labels)
+    labels, pipeline = ", ".join(classifier.task.labels), PIPELINES[classifier.task.kind]
     return f"""---
 library_name: transformers
-pipeline_tag: text-classification
+pipeline_tag: {pipeline}
 ---
-# A text classifier trained by a federation
+# A {pipeline.replace("-classification", "")} classifier trained by a federation
 
 Purpose: {provenance.purpose}
 
@@ -152,14 +187,15 @@ below holds for each of its records against everyone, adding or removing one rec
 ```python
 from transformers import pipeline
 
-classify = pipeline("text-classification", model="path/to/this/directory")
+classify = pipeline("{pipeline}", model="path/to/this/directory")
 ```
 
 Texts are cut at {classifier.task.max_tokens} tokens in training. Labels: {labels}.
-{_adapter_section(provenance.base) if classifier.tune is Tune.LORA else ""}"""
+{_adapter_section(classifier, provenance.base) if classifier.tune in LOW_RANK else ""}"""
 
 
-def _adapter_section(base: str) -> str:
+def _adapter_section(classifier: Classifier, base: str) -> str:
+    kind = PLAIN_MODELS[classifier.task.kind].__name__
     return f"""
 ## The adapter alone
 
@@ -168,10 +204,10 @@ be put on the base model `{base}` in the shape of this model's configuration:
 
 ```python
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, {kind}
 
 config = AutoConfig.from_pretrained("path/to/this/directory")
-base = AutoModelForSequenceClassification.from_pretrained("path/to/the/base", config=config)
+base = {kind}.from_pretrained("path/to/the/base", config=config)
 model = PeftModel.from_pretrained(base, "path/to/this/directory/{ADAPTER_DIRECTORY}")
 ```
 """

@@ -1,9 +1,10 @@
-"""FFA-LoRA: low-rank updates B·A of which only B is trained (Sun et al. 2024, "Improving LoRA in
-privacy-preserving federated learning").
+"""Low-rank updates B·A of the attention's query and value (Hu et al. 2021, "LoRA").
 
 The mean of products is not the product of means, so institutions that train both A and B cannot
-average them. Here A is frozen and drawn from the agreement's seed, the same on every machine to
-the last bit; the update is then linear in B, and B can be averaged, masked and noised.
+average them. In `lora` A is therefore frozen and drawn from the agreement's seed, the same on every
+machine to the last bit (Sun et al. 2024, "Improving LoRA in privacy-preserving federated learning",
+FFA-LoRA); the update is then linear in B, and B can be averaged, masked and noised. `lora-plain`
+starts from the same A and trains it as well, for comparison.
 
 The network gets PEFT's own layers on query and value of every pretrained encoder layer, so that
 an export is an ordinary PEFT adapter.
@@ -17,42 +18,49 @@ import numpy.typing as npt
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 
+from comity_client.model.families import Family
+from comity_common.agreement import TaskKind
 from comity_common.crypto.derive import expand
 from comity_common.crypto.stream import Keystream
+from comity_common.tuning import Tune
 
-TARGETS = ("query", "value")
+LOW_RANK = frozenset({Tune.LORA, Tune.LORA_PLAIN})
 ADAPTER = "default"  # PEFT's name for the only adapter of a model
+PEFT_TASKS = {
+    TaskKind.SEQUENCE_CLASSIFICATION: "SEQ_CLS",
+    TaskKind.TOKEN_CLASSIFICATION: "TOKEN_CLS",
+}
 
 
-def lora_config(rank: int, alpha: int, layers: int, saved: list[str] | None = None) -> LoraConfig:
+def lora_config(family: Family, rank: int, alpha: int, layers: int, **exported: Any) -> LoraConfig:
     """Describe the adapter in PEFT's words.
 
     Args:
         rank: r of B·A.
         alpha: the product is scaled by alpha / rank.
         layers: how many encoder layers get one, from the first.
-        saved: modules that travel whole in an exported adapter.
+        exported: what only an adapter that is written to a file has.
     """
     return LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=0.0,
-        target_modules=list(TARGETS),
+        target_modules=[family.layer.query, family.layer.value],
         layers_to_transform=list(range(layers)),
         layers_pattern="layer",
-        modules_to_save=saved,
-        inference_mode=saved is not None,
-        task_type="SEQ_CLS",
+        **exported,
     )
 
 
-def add_low_rank_updates(network: Any, *, rank: int, alpha: int, layers: int, seed: bytes) -> None:
+def add_low_rank_updates(
+    network: Any, family: Family, *, rank: int, alpha: int, layers: int, seed: bytes
+) -> None:
     """Put B = 0 and a seeded A on query and value of the first `layers` encoder layers.
 
     Args:
         seed: 32 bytes, the agreement's.
     """
-    inject_adapter_in_model(lora_config(rank, alpha, layers), network)
+    inject_adapter_in_model(lora_config(family, rank, alpha, layers), network)
     with torch.no_grad():
         for name, low_rank in low_rank_layers(network):
             a = low_rank.lora_A[ADAPTER].weight

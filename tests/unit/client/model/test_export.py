@@ -12,6 +12,7 @@ from tests.commands import Outcome, comity
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from comity_client.model.export import Provenance, export
+from comity_client.model.lowrank import LOW_RANK
 from comity_common.agreement import Pooling
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError
@@ -51,7 +52,7 @@ def _logits(model, directory: Path) -> np.ndarray:  # type: ignore[no-untyped-de
 
 
 def _own_logits(classifier) -> np.ndarray:  # type: ignore[no-untyped-def]
-    pooled = torch.tensor(classifier.encode(TEXTS))
+    pooled = torch.tensor(np.stack(classifier.encode(TEXTS)))
     with torch.no_grad():
         return classifier.network.classifier(pooled).numpy()
 
@@ -70,7 +71,7 @@ def test_plain_transformers_gives_the_same_logits(exported) -> None:  # type: ig
 
 def test_plain_peft_puts_the_adapter_on_the_base(exported, tiny_base: Path) -> None:  # type: ignore[no-untyped-def]
     classifier, directory = exported
-    if classifier.tune is not Tune.LORA:
+    if classifier.tune not in LOW_RANK:
         assert not (directory / "adapter").exists()
         return
     config = AutoConfig.from_pretrained(directory)
@@ -85,7 +86,7 @@ def test_the_card_names_agreement_rounds_and_every_guarantee(exported) -> None: 
     for needed in ("ab" * 32, "7 certified rounds", "| accra | 2.5 | 0.000002 |", "`tiny`"):
         assert needed in card
     assert "| berlin | 8 | 0.00001 |" in card
-    assert ("PeftModel" in card) == (classifier.tune is Tune.LORA)
+    assert ("PeftModel" in card) == (classifier.tune in LOW_RANK)
 
 
 def test_nothing_is_written_over(build_tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
