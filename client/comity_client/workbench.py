@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from comity_client.compute import Compute
 from comity_client.datasets import Rows, read_rows
 from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import accuracy, macro_f1
 from comity_client.training.adam import AdamMoments
+from comity_client.training.hardware import find
 from comity_client.training.trainer import OnStep, Trainer
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError
@@ -29,7 +31,7 @@ class Workbench:
         LocalError: this machine does not have what the agreement names.
     """
 
-    def __init__(self, agreement: Agreement, data: Path, threads: int) -> None:
+    def __init__(self, agreement: Agreement, data: Path, compute: Compute) -> None:
         check_denormals()
         model = agreement.model
         self._classifier = build_agreed(agreement)
@@ -43,7 +45,13 @@ class Workbench:
         if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
         rows = read_rows(data, agreement.task.labels)
-        self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)
+        self._trainer = Trainer(
+            self._classifier,
+            rows,
+            agreement.training,
+            threads=compute.threads,
+            hardware=find(compute),
+        )
         self._own = Rows(texts=rows.texts[:OWN_EYES_ROWS], labels=rows.labels[:OWN_EYES_ROWS])
         self._own_examples = self._classifier.prepare(self._own.texts)
 

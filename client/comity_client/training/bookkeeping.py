@@ -50,8 +50,7 @@ class BookKeeping:
         gradients = torch.autograd.grad(scalar, [run.output for run in runs.values()])
         self._seen = {}
         for (module, run), gradient in zip(runs.items(), gradients, strict=True):
-            if len(run.inputs) != rows or len(gradient) != rows:
-                raise LocalError("expected one gradient for each record from every module")
+            _check_rows(rows, run.inputs, gradient)
             self._seen[module] = Seen(module, run.inputs, gradient).only(slice(records))
         gram = Grams()
         squares = torch.zeros(records, dtype=torch.float64, device=scalar.device)
@@ -118,6 +117,12 @@ def _check_uses(
             raise LocalError(
                 f"expected the loss to use each trained parameter once, got {uses[parameter]}"
             )
+
+
+def _check_rows(rows: int, *arrays: torch.Tensor) -> None:
+    """Refuse what has not a row for each record: it would have to be told apart by its values."""
+    if any(len(array) != rows for array in arrays):
+        raise LocalError("expected one gradient for each record from every trained module")
 
 
 def _uses(loss: torch.Tensor) -> Counter[Any]:

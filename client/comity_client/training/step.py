@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from comity_client.model.classifier import Classifier, logits
+from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Batch, Examples, Indices
 from comity_client.model.losses import record_losses
 from comity_client.training.bookkeeping import BookKeeping
 from comity_client.training.gradients import RecordGradients
+from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.hooks import hooks
 from comity_common.tuning import Tune
 
@@ -38,9 +39,15 @@ class ClippedSum:
     """Computes clipped sums; made by `clipping`."""
 
     def __init__(
-        self, gradients: RecordGradients, classifier: Classifier, clip_norm: float
+        self,
+        gradients: RecordGradients,
+        classifier: Classifier,
+        clip_norm: float,
+        hardware: Hardware,
     ) -> None:
         self._gradients = gradients
+        self._classifier = classifier
+        self._hardware = hardware
         self._sizes = [parameter.numel() for parameter in classifier.trained.values()]
         self._clip_norm = clip_norm
 
@@ -57,33 +64,35 @@ class ClippedSum:
         Returns:
             shape (d,), float64, in the order of the classifier's layout.
         """
-        total = torch.zeros(sum(self._sizes), dtype=torch.float64)
+        total = torch.zeros(sum(self._sizes), dtype=torch.float64, device=self._hardware.device)
         parts = torch.split_with_sizes(total, self._sizes)
         for batch in examples.batches(records):
             norms = self._norms(batch, targets)
             self._gradients.add(clip_factors(norms, self._clip_norm), parts)
-        return total.numpy()
+        return total.cpu().numpy()
 
     def _norms(self, batch: Batch, targets: torch.Tensor) -> torch.Tensor:
         """Run a physical batch: each record's norm, shape (n,), float64."""
         count = len(batch.records)
-        chosen = targets[torch.from_numpy(batch.records)]
+        chosen = self._hardware.here(targets[torch.from_numpy(batch.records)])
 
         def loss(module: torch.nn.Module) -> torch.Tensor:
-            output = logits(module, batch.inputs)[:count]  # what is after them is filler
-            return record_losses(output, chosen).sum()
+            output = self._hardware.logits(self._classifier, module, batch.inputs)
+            return record_losses(output[:count], chosen).sum()  # what is after them is filler
 
         return self._gradients.take(loss, rows=len(batch.inputs[0]), records=count)
 
 
 @contextmanager
-def clipping(classifier: Classifier, clip_norm: float) -> Iterator[ClippedSum]:
+def clipping(
+    classifier: Classifier, clip_norm: float, hardware: Hardware = PLAIN
+) -> Iterator[ClippedSum]:
     """Prepare the trained module for per-record gradients for as long as the context lasts.
 
     The parameters must not be trained otherwise meanwhile; evaluating in between does no harm.
     """
     with _record_gradients(classifier) as gradients:
-        yield ClippedSum(gradients, classifier, clip_norm)
+        yield ClippedSum(gradients, classifier, clip_norm, hardware)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from comity_client.datasets import Rows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
+from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.noise import GaussianNoise
 from comity_client.training.sampler import PoissonSampler
 from comity_client.training.step import clipping
@@ -33,6 +34,7 @@ class Trainer:
         rows: the institution's own; with a frozen encoder they are encoded here, once.
         training: the agreement's terms.
         threads: how many torch may use in this process.
+        hardware: where and in what precision the model's layers compute.
         examples: the rows as `classifier.prepare` returned them, where they are at hand.
     """
 
@@ -43,9 +45,12 @@ class Trainer:
         training: Training,
         *,
         threads: int,
+        hardware: Hardware = PLAIN,
         examples: Examples | None = None,
     ) -> None:
         torch.set_num_threads(threads)
+        hardware.move(classifier)
+        self._hardware = hardware
         self._classifier = classifier
         self._training = training
         self._examples = examples or classifier.prepare(rows.texts)
@@ -73,14 +78,12 @@ class Trainer:
         """
         training, parameters = self._training, start
         moments = adam or AdamMoments.zero(start.size)
-        with clipping(self._classifier, float(training.clip_norm)) as clipped_sum:
+        with clipping(self._classifier, float(training.clip_norm), self._hardware) as clipped_sum:
             for done in range(1, training.local_steps + 1):
                 self._classifier.load(parameters)
                 total = clipped_sum(self._examples, self._targets, self._sampler.draw())
                 self._noise.add(total)
-                gradient = total / float(training.divisor)
-                parameters, moments = moments.step(
-                    parameters, gradient, float(training.learning_rate)
-                )
+                total /= float(training.divisor)
+                parameters, moments = moments.step(parameters, total, float(training.learning_rate))
                 on_step(done, training.local_steps)
         return parameters - start, moments
