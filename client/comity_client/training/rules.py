@@ -73,8 +73,7 @@ class LinearRule:
         inputs, gradient = _by_token(seen.inputs), _by_token(seen.gradient)
         if name == "bias":
             return _squares(_over_tokens(gradient))
-        tokens, fan_in, fan_out = *inputs.shape[1:], gradient.shape[2]
-        if tokens * (fan_in + fan_out) <= fan_in * fan_out:
+        if gram_is_cheaper(inputs.shape[1], inputs.shape[2], gradient.shape[2]):
             return (gram(inputs) * gram(gradient)).sum(dim=(1, 2))
         each = zip(_at_least_float32(gradient), _at_least_float32(inputs), strict=True)
         return torch.cat([_squares((g.T @ x).reshape(1, -1)) for g, x in each])
@@ -140,6 +139,11 @@ class LayerNormRule:
                 inputs, module.normalized_shape, eps=module.eps
             )
         return _over_tokens(gradient)
+
+
+def gram_is_cheaper(tokens: int, fan_in: int, fan_out: int) -> bool:
+    """Compare the products for a linear layer's norm: two Gram matrices, or the gradient itself."""
+    return tokens * (fan_in + fan_out) <= fan_in * fan_out
 
 
 RULES: dict[type[nn.Module], Rule] = {
