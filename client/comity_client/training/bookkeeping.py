@@ -60,13 +60,16 @@ class BookKeeping:
 
     def add(self, factors: torch.Tensor, totals: Sequence[torch.Tensor]) -> None:
         """Add up; see `RecordGradients.add`."""
-        seen, self._seen = self._seen, {}
-        kept = factors != 0
+        seen, kept = self._seen, factors != 0
         if not kept.all():  # zero times NaN would be NaN
             seen, factors = {m: one.only(kept) for m, one in seen.items()}, factors[kept]
         for (module, name), total in zip(self._owners, totals, strict=True):
             shape = getattr(module, name).shape
             _rule(module).add(seen[module], name, factors, total.view(shape))
+
+    def forget(self) -> None:
+        """Let go; see `RecordGradients.forget`."""
+        self._seen = {}
 
 
 @dataclass(slots=True, eq=False, repr=False)

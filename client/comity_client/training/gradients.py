@@ -9,6 +9,8 @@ from typing import Protocol
 
 import torch
 
+BLOCK = 1 << 13  # coordinates
+
 Loss = Callable[[torch.nn.Module], torch.Tensor]
 """Runs the trained module and returns the summed loss of the batch's records, a scalar."""
 
@@ -32,7 +34,7 @@ class RecordGradients(Protocol):
         ...
 
     def add(self, factors: torch.Tensor, totals: Sequence[torch.Tensor]) -> None:
-        """Add factor × gradient of every record last taken, and forget them.
+        """Add factor × gradient of every record last taken; as often as wanted.
 
         Args:
             factors: shape (records,), float64; a record with factor 0 adds nothing, even where its
@@ -40,3 +42,40 @@ class RecordGradients(Protocol):
             totals: for each trained parameter its part of the sum: shape (size,), float64.
         """
         ...
+
+    def forget(self) -> None:
+        """Let go of what was taken."""
+        ...
+
+
+def norms(samples: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Take the 2-norm of gradients that are written out, over all parameters: shape (n,), float64.
+
+    In float64 a sum of squares of float32 cannot overflow: not finite means a NaN or infinity.
+
+    Args:
+        samples: for each parameter shape (n, size).
+    """
+    squares = samples[0].new_zeros(len(samples[0]), dtype=torch.float64)
+    for sample in samples:
+        for block in _blocks(sample):
+            squares += block.double().square().sum(dim=1)
+    return squares.sqrt()
+
+
+def add_scaled(
+    samples: Sequence[torch.Tensor], factors: torch.Tensor, totals: Sequence[torch.Tensor]
+) -> None:
+    """Add Σ factor × gradient of gradients that are written out; see `RecordGradients.add`."""
+    kept = factors != 0
+    if not kept.all():  # zero times NaN would be NaN
+        samples, factors = [sample[kept] for sample in samples], factors[kept]
+    for total, sample in zip(totals, samples, strict=True):
+        for coordinates, block in zip(_blocks(total), _blocks(sample), strict=True):
+            coordinates += factors @ block.double()
+
+
+def _blocks(array: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Cut the last axis so that a float64 copy of a piece stays in the cache."""
+    ends = tuple(range(BLOCK, array.shape[-1], BLOCK))
+    return torch.tensor_split(array, ends, dim=-1)

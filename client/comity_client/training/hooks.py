@@ -12,10 +12,8 @@ from contextlib import contextmanager
 import torch
 from opacus import GradSampleModule
 
-from comity_client.training.gradients import Loss
+from comity_client.training.gradients import Loss, add_scaled, norms
 from comity_common.errors import LocalError
-
-BLOCK = 1 << 13  # coordinates
 
 
 class Hooks:
@@ -32,17 +30,15 @@ class Hooks:
         loss(self._hooked).backward()  # type: ignore[no-untyped-call]
         taken = [self._take_sample(parameter, rows) for parameter in self._parameters]
         self._samples = [sample[:records].flatten(1) for sample in taken]
-        return _norms(self._samples)
+        return norms(self._samples)
 
     def add(self, factors: torch.Tensor, totals: Sequence[torch.Tensor]) -> None:
         """Add up; see `RecordGradients.add`."""
-        samples, self._samples = self._samples, []
-        kept = factors != 0
-        if not kept.all():
-            samples, factors = [sample[kept] for sample in samples], factors[kept]
-        for total, sample in zip(totals, samples, strict=True):
-            for coordinates, block in zip(_blocks(total), _blocks(sample), strict=True):
-                coordinates += factors @ block.double()
+        add_scaled(self._samples, factors, totals)
+
+    def forget(self) -> None:
+        """Let go; see `RecordGradients.forget`."""
+        self._samples = []
 
     def _take_sample(self, parameter: torch.nn.Parameter, rows: int) -> torch.Tensor:
         sample = getattr(parameter, "grad_sample", None)
@@ -66,21 +62,3 @@ def hooks(module: torch.nn.Module, parameters: Sequence[torch.nn.Parameter]) -> 
         for part in module.modules():  # a step that failed half-way leaves what it remembered
             for remembered in ("activations", "max_batch_len"):
                 part.__dict__.pop(remembered, None)
-
-
-def _norms(samples: list[torch.Tensor]) -> torch.Tensor:
-    """Take each record's 2-norm over all parameters: shape (n,), float64.
-
-    In float64 a sum of squares of float32 cannot overflow: not finite means a NaN or infinity.
-    """
-    squares = samples[0].new_zeros(len(samples[0]), dtype=torch.float64)
-    for sample in samples:
-        for block in _blocks(sample):
-            squares += block.double().square().sum(dim=1)
-    return squares.sqrt()
-
-
-def _blocks(array: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Cut the last axis so that a float64 copy of a piece stays in the cache."""
-    ends = tuple(range(BLOCK, array.shape[-1], BLOCK))
-    return torch.tensor_split(array, ends, dim=-1)

@@ -16,7 +16,7 @@ one NaN spread over the sum, and draws its noise from a generator that a seed re
 An empty batch is an ordinary one: its sum is zero, and the noise comes all the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,12 +27,13 @@ from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Batch, Examples, Indices
 from comity_client.model.losses import record_losses
 from comity_client.training.bookkeeping import BookKeeping
-from comity_client.training.gradients import RecordGradients
+from comity_client.training.gradients import RecordGradients, add_scaled, norms
 from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.hooks import hooks
 from comity_common.tuning import Tune
 
 CLIP_MARGIN = 1e-5
+ALIGNED = 8  # float64 in 64 bytes; a product's last bit may depend on where its result lies
 
 
 class ClippedSum:
@@ -64,11 +65,55 @@ class ClippedSum:
         Returns:
             shape (d,), float64, in the order of the classifier's layout.
         """
-        total = torch.zeros(sum(self._sizes), dtype=torch.float64, device=self._hardware.device)
+        total = self.zeros(1)[0]
         parts = torch.split_with_sizes(total, self._sizes)
         for batch in examples.batches(records):
-            norms = self._norms(batch, targets)
-            self._gradients.add(clip_factors(norms, self._clip_norm), parts)
+            factors = clip_factors(self._norms(batch, targets), self._clip_norm)
+            self._gradients.add(factors, parts)
+            self._gradients.forget()
+        return total.cpu().numpy()
+
+    def zeros(self, count: int) -> torch.Tensor:
+        """Make room for so many units' gradients: shape (count, d), float64, where the model is."""
+        size = sum(self._sizes)
+        width = -(-size // ALIGNED) * ALIGNED
+        room = torch.zeros(count, width, dtype=torch.float64, device=self._hardware.device)
+        return room[:, :size]
+
+    def add_each(
+        self, batch: Batch, targets: torch.Tensor, owners: Sequence[int], gradients: torch.Tensor
+    ) -> None:
+        """Add every record's gradient, unclipped, to that of the unit that it belongs to.
+
+        One record after the other, each in an addition of its own, so that a unit's gradient is bit
+        for bit the same in any company.
+
+        Args:
+            owners: for each record of the batch the place of its unit in `gradients`.
+            gradients: as `zeros` makes them.
+        """
+        finite = torch.isfinite(self._norms(batch, targets))
+        for record, owner in enumerate(owners):
+            if not finite[record]:
+                gradients[owner] = torch.nan  # the unit counts as zero, whatever else it has
+                continue
+            alone = torch.zeros(len(owners), dtype=torch.float64, device=gradients.device)
+            alone[record] = 1.0
+            parts = torch.split_with_sizes(gradients[owner], self._sizes)
+            self._gradients.add(alone, parts)
+        self._gradients.forget()
+
+    def clipped(self, gradients: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Sum the gradients of units, each held to the clipping norm.
+
+        Args:
+            gradients: shape (n, d), float64; a unit's that is not finite counts as zero.
+
+        Returns:
+            shape (d,), float64.
+        """
+        total = self.zeros(1)[0]
+        add_scaled([gradients], clip_factors(norms([gradients]), self._clip_norm), [total])
         return total.cpu().numpy()
 
     def _norms(self, batch: Batch, targets: torch.Tensor) -> torch.Tensor:
