@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
 
+from comity_client.compute import Compute, Device, Precision
 from comity_common.errors import LocalError, Problem
 from comity_host.files import check_socket_path
 from comity_host.settings import Address, AddressOrNone, Settings, like
@@ -31,6 +32,9 @@ class VaultConfig(Settings):
             orders: the user that Flower's untrusted ClientApp runs as. They cannot enter the
             institution's directory, so `sockets` must name one that they can enter.
         threads: how many torch may use.
+        precision: what a model's layers compute in: `float32`, `bfloat16`, or `auto`, which is
+            bfloat16 where the processor or GPU has it and a short measurement says that it pays.
+        device: where a model is trained: `cpu`, `cuda`, or `auto`: a GPU where PyTorch sees one.
         streams: over how many connections an upload goes; on a long way with losses
             more are faster.
         slot_s: an upload starts a whole number of slots of so many seconds after its plan was
@@ -47,8 +51,15 @@ class VaultConfig(Settings):
     sockets: Path | None = None
     flower_uids: tuple[int, ...] = ()
     threads: int = Field(default=1, ge=1, le=256)
+    precision: Precision = "auto"
+    device: Device = "auto"
     streams: int = Field(default=4, ge=1, le=16)
     slot_s: int = Field(default=10, ge=0, le=3600)
+
+    @property
+    def compute(self) -> Compute:
+        """What training may use."""
+        return Compute(threads=self.threads, precision=self.precision, device=self.device)
 
     @property
     def orders(self) -> Path:

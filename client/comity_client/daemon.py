@@ -19,6 +19,7 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Standing
+from comity_client.compute import Compute
 from comity_client.correspondence import Correspondence
 from comity_client.cosigning import Cosigner
 from comity_client.failures import Unreachable
@@ -59,11 +60,11 @@ class Works(Trains, Looks, Protocol):
         """The state from which a new model starts."""
 
 
-def set_up_workbench(agreement: Agreement, data: Path, threads: int) -> Works:
+def set_up_workbench(agreement: Agreement, data: Path, compute: Compute) -> Works:
     """Build what trains; see `Workbench`."""
     from comity_client.workbench import Workbench  # torch takes seconds to import
 
-    return Workbench(agreement, data, threads)
+    return Workbench(agreement, data, compute)
 
 
 def serve(home: Path, on_phase: OnPhase = lambda name, round: None) -> None:
@@ -92,14 +93,14 @@ class Daemon:
     """One vault: it listens to its operator, and works on the agreement that is in force.
 
     Args:
-        set_up: builds what trains, of an agreement, its rows and the threads it may use.
+        set_up: builds what trains, of an agreement, its rows and what it may compute with.
     """
 
     def __init__(
         self,
         institution: Institution,
         on_phase: OnPhase,
-        set_up: Callable[[Agreement, Path, int], Works] = set_up_workbench,
+        set_up: Callable[[Agreement, Path, Compute], Works] = set_up_workbench,
     ) -> None:
         self._inst = institution
         self._on_phase = on_phase
@@ -183,7 +184,7 @@ class Daemon:
         self._stage = "loading model and data"
         try:
             data = inst.data.file(standing.dataset)
-            workbench = self._set_up(agreement, data, inst.config.threads)
+            workbench = self._set_up(agreement, data, inst.config.compute)
         except LocalError as error:
             log.error("cannot train", why=str(error))
             self._stage = f"cannot train: {error}"

@@ -112,7 +112,7 @@ def rehearse(
 
     check_base(agreement.model)
     short = replace(agreement, training=replace(agreement.training, local_steps=STEPS))
-    workbench = Workbench(short, data, institution.config.threads)
+    workbench = Workbench(short, data, institution.config.compute)
     loaded = monotonic()
 
     ends = [loaded]

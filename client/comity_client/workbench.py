@@ -7,10 +7,12 @@ Imports torch.
 
 from pathlib import Path
 
+from comity_client.compute import Compute
 from comity_client.datasets import read_for
 from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import score_rows
 from comity_client.training.adam import AdamMoments
+from comity_client.training.hardware import find
 from comity_client.training.trainer import OnStep, Trainer
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError
@@ -27,7 +29,7 @@ class Workbench:
         LocalError: this machine does not have what the agreement names.
     """
 
-    def __init__(self, agreement: Agreement, data: Path, threads: int) -> None:
+    def __init__(self, agreement: Agreement, data: Path, compute: Compute) -> None:
         check_denormals()
         model = agreement.model
         self._classifier = build_agreed(agreement)
@@ -41,7 +43,13 @@ class Workbench:
         if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
         rows = read_for(data, agreement.task)
-        self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)
+        self._trainer = Trainer(
+            self._classifier,
+            rows,
+            agreement.training,
+            threads=compute.threads,
+            hardware=find(compute),
+        )
         self._own = rows.first(OWN_EYES_ROWS)
         self._own_examples = self._classifier.prepare(self._own.texts)
 

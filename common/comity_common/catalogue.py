@@ -74,6 +74,10 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="cannot read {file}: {why}",
         fix="correct the file, or restore it from a backup",
     ),
+    "COM-DEVICE-001": Explanation(
+        cause="vault.toml says device = cuda, and PyTorch sees no GPU here",
+        fix="say auto or cpu, or install PyTorch's build for the GPU and its driver",
+    ),
     # Daemons
     "COM-CLIENT-001": Explanation(
         cause="the vault does not answer ({why})",

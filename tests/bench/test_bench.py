@@ -14,14 +14,14 @@ UNITS = {"s", "MB", "×"}
 LIMIT_S = 120
 
 
-def quick(*rows: str) -> list[dict]:
+def quick(*rows: str, limit_s: int = LIMIT_S) -> list[dict]:
     """Measure some rows in small sizes."""
     chosen = [word for row in rows for word in ("--only", row)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--quick", "--json", *chosen],
         cwd=ROOT,
         capture_output=True,
-        timeout=LIMIT_S,
+        timeout=limit_s,
         check=True,
     )
     return json.loads(done.stdout)
@@ -44,6 +44,18 @@ def test_rows_of_one_process_run_in_small_sizes():
     check_shape(figures, set(rows))
     uploads = [figure for figure in figures if "upload, SecAgg+" in figure["measured"]]
     assert [round(figure["value"], 1) for figure in uploads] == [2.0, 2.7]  # 8 bytes against w/8
+
+
+@pytest.mark.slow
+def test_the_row_of_training_runs_in_small_sizes():
+    training = pytest.importorskip(
+        "tests.bench.training"
+    )  # with torch, for which others do not wait
+    if why := training.missing():
+        pytest.skip(why)
+    figures = quick("training", limit_s=5 * LIMIT_S)
+    check_shape(figures, {"training"})
+    assert len(figures) >= 13
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from comity_client.compute import Compute
 from comity_client.daemon import Daemon
 from comity_client.institution import Institution
 from comity_common.agreement import Agreement
@@ -24,7 +25,7 @@ BYTES_OF_MOMENTS = 8  # a coordinate: Adam keeps two float32
 class Drawn:
     """What stands for a workbench: it hands out one delta, again and again."""
 
-    def __init__(self, agreement: Agreement, _data: Path, _threads: int) -> None:
+    def __init__(self, agreement: Agreement, _data: Path, _compute: Compute) -> None:
         lanes = agreement.model.parameters
         start = np.zeros(lanes, np.float32)
         self.first_state: ModelState = first_state(start, agreement.aggregation)

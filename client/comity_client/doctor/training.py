@@ -38,7 +38,7 @@ def free_memory(terms: Sequence[Agreement]) -> Finding:
 
 
 def torch_build() -> list[Finding]:
-    """Look at PyTorch's build and at the GPU, of which the vault needs none."""
+    """Look at PyTorch's build and at the GPU, which the vault uses but does not need."""
     import torch
 
     toolkit = torch.version.cuda or torch.version.hip
@@ -46,7 +46,7 @@ def torch_build() -> list[Finding]:
     detail = f"{torch.__version__}, {kind}, up to {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name(0)
-        return [ok("torch", detail), ok("GPU", f"{name}; the vault leaves it alone")]
+        return [ok("torch", detail), ok("GPU", f"{name}; used unless vault.toml says device = cpu")]
     if toolkit:
         fix = "install PyTorch's build for CPUs, which is several gigabytes smaller"
         return [warning("torch", f"{detail}, and there is no GPU", fix)]

@@ -82,7 +82,7 @@ class Classifier:
 
     def vector(self) -> Vector:
         """Copy the trained parameters: float32, shape (d,)."""
-        return self.layout.flatten({n: p.detach().numpy() for n, p in self.trained.items()})
+        return self.layout.flatten({n: p.detach().cpu().numpy() for n, p in self.trained.items()})
 
     def load(self, vector: Vector) -> None:
         """Set the trained parameters.
@@ -190,7 +190,8 @@ class Classifier:
         self.network.eval()
         with torch.no_grad():
             for batch in examples.batches(np.arange(len(examples))):
-                output = forward(*batch.inputs).numpy()
+                inputs = (array.to(self.network.device) for array in batch.inputs)
+                output = forward(*inputs).cpu().numpy()
                 for record, row in zip(batch.records, output, strict=False):
                     rows[record] = pick(record, row)
         return rows

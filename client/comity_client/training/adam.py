@@ -16,6 +16,7 @@ from comity_common.vectors import Vector
 BETA_1 = 0.9
 BETA_2 = 0.999
 EPSILON = 1e-8
+BLOCK = 1 << 15  # coordinates
 
 MAGIC = b"comity-adam/1\0\0\0"  # 16 bytes
 COUNTER_BYTES = 8
@@ -73,11 +74,35 @@ class AdamMoments:
         Returns:
             the new parameters and the moments after the step.
         """
-        g = gradient.astype(np.float32)
-        first = np.float32(BETA_1) * self.first + np.float32(1 - BETA_1) * g
-        second = np.float32(BETA_2) * self.second + np.float32(1 - BETA_2) * g * g
+        moved, moments = parameters.copy(), self.copy()
+        return moved, moments.advance(moved, gradient, learning_rate)
+
+    def copy(self) -> Self:
+        """Copy the vectors, which `advance` then may change."""
+        return type(self)(first=self.first.copy(), second=self.second.copy(), steps=self.steps)
+
+    def advance(
+        self, parameters: Vector, gradient: npt.NDArray[np.floating], learning_rate: float
+    ) -> Self:
+        """Take one step in place, in pieces that stay in the cache, and in no further memory.
+
+        Args:
+            parameters: as for `step`; changed, and so are the vectors of these moments.
+
+        Returns:
+            the moments after the step, in the same vectors.
+        """
         steps = self.steps + 1
         rate = np.float32(learning_rate / (1 - BETA_1**steps))
-        root = np.sqrt(second / np.float32(1 - BETA_2**steps)) + np.float32(EPSILON)
-        moments = type(self)(first=first, second=second, steps=steps)
-        return parameters - rate * first / root, moments
+        correction = np.float32(1 - BETA_2**steps)
+        for start in range(0, parameters.size, BLOCK):
+            piece = slice(start, start + BLOCK)
+            first, second = self.first[piece], self.second[piece]
+            g = gradient[piece].astype(np.float32)
+            first *= np.float32(BETA_1)
+            first += np.float32(1 - BETA_1) * g
+            second *= np.float32(BETA_2)
+            second += np.float32(1 - BETA_2) * g * g
+            root = np.sqrt(second / correction) + np.float32(EPSILON)
+            parameters[piece] -= rate * first / root
+        return type(self)(first=self.first, second=self.second, steps=steps)

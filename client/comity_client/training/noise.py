@@ -22,7 +22,7 @@ from comity_common.crypto.stream import Keystream
 from comity_common.errors import LocalError
 
 GRID_BITS = 20  # of the standard deviation
-CHUNK = 1 << 15  # pairs of normals at a time: 512 KiB of words stay in the second-level cache
+CHUNK = 1 << 13  # pairs of normals at a time: 128 KiB of words stay in the second-level cache
 
 
 class GaussianNoise:

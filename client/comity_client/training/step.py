@@ -16,31 +16,40 @@ one NaN spread over the sum, and draws its noise from a generator that a seed re
 An empty batch is an ordinary one: its sum is zero, and the noise comes all the same.
 """
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus import GradSampleModule
 
-from comity_client.model.classifier import Classifier, logits
+from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Batch, Examples, Indices
 from comity_client.model.losses import record_losses
-from comity_common.errors import LocalError
+from comity_client.training.bookkeeping import BookKeeping
+from comity_client.training.gradients import RecordGradients, add_scaled, norms
+from comity_client.training.hardware import PLAIN, Hardware
+from comity_client.training.hooks import hooks
+from comity_common.tuning import Tune
 
 CLIP_MARGIN = 1e-5
-BLOCK = 1 << 13  # coordinates
+ALIGNED = 8  # float64 in 64 bytes; a product's last bit may depend on where its result lies
 
 
 class ClippedSum:
-    """Computes clipped sums; made by `clipping`, which also takes the hooks off again."""
+    """Computes clipped sums; made by `clipping`."""
 
-    def __init__(self, hooked: GradSampleModule, classifier: Classifier, clip_norm: float) -> None:
-        self._hooked = hooked
-        self._parameters = list(classifier.trained.values())
-        self._sizes = [parameter.numel() for parameter in self._parameters]
+    def __init__(
+        self,
+        gradients: RecordGradients,
+        classifier: Classifier,
+        clip_norm: float,
+        hardware: Hardware,
+    ) -> None:
+        self._gradients = gradients
+        self._classifier = classifier
+        self._hardware = hardware
+        self._sizes = [parameter.numel() for parameter in classifier.trained.values()]
         self._clip_norm = clip_norm
 
     def __call__(
@@ -56,77 +65,99 @@ class ClippedSum:
         Returns:
             shape (d,), float64, in the order of the classifier's layout.
         """
-        self._hooked.train()  # in evaluation mode the hooks see nothing
-        total = torch.zeros(sum(self._sizes), dtype=torch.float64)
+        total = self.zeros(1)[0]
         parts = torch.split_with_sizes(total, self._sizes)
         for batch in examples.batches(records):
-            samples = self._record_gradients(batch, targets)
-            norms = _norms(samples)
-            finite = torch.isfinite(norms)
-            if not finite.all():
-                samples, norms = [sample[finite] for sample in samples], norms[finite]
-            factors = clip_factors(norms, self._clip_norm)
-            for part, sample in zip(parts, samples, strict=True):
-                for coordinates, block in zip(_blocks(part), _blocks(sample), strict=True):
-                    coordinates += factors @ block.double()
-        return total.numpy()
+            factors = clip_factors(self._norms(batch, targets), self._clip_norm)
+            self._gradients.add(factors, parts)
+            self._gradients.forget()
+        return total.cpu().numpy()
 
-    def _record_gradients(self, batch: Batch, targets: torch.Tensor) -> list[torch.Tensor]:
-        """Run a physical batch: for each parameter the records' gradients, shape (n, size)."""
+    def zeros(self, count: int) -> torch.Tensor:
+        """Make room for so many units' gradients: shape (count, d), float64, where the model is."""
+        size = sum(self._sizes)
+        width = -(-size // ALIGNED) * ALIGNED
+        room = torch.zeros(count, width, dtype=torch.float64, device=self._hardware.device)
+        return room[:, :size]
+
+    def add_each(
+        self, batch: Batch, targets: torch.Tensor, owners: Sequence[int], gradients: torch.Tensor
+    ) -> None:
+        """Add every record's gradient, unclipped, to that of the unit that it belongs to.
+
+        One record after the other, each in an addition of its own, so that a unit's gradient is bit
+        for bit the same in any company.
+
+        Args:
+            owners: for each record of the batch the place of its unit in `gradients`.
+            gradients: as `zeros` makes them.
+        """
+        finite = torch.isfinite(self._norms(batch, targets))
+        for record, owner in enumerate(owners):
+            if not finite[record]:
+                gradients[owner] = torch.nan  # the unit counts as zero, whatever else it has
+                continue
+            alone = torch.zeros(len(owners), dtype=torch.float64, device=gradients.device)
+            alone[record] = 1.0
+            parts = torch.split_with_sizes(gradients[owner], self._sizes)
+            self._gradients.add(alone, parts)
+        self._gradients.forget()
+
+    def clipped(self, gradients: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Sum the gradients of units, each held to the clipping norm.
+
+        Args:
+            gradients: shape (n, d), float64; a unit's that is not finite counts as zero.
+
+        Returns:
+            shape (d,), float64.
+        """
+        total = self.zeros(1)[0]
+        add_scaled([gradients], clip_factors(norms([gradients]), self._clip_norm), [total])
+        return total.cpu().numpy()
+
+    def _norms(self, batch: Batch, targets: torch.Tensor) -> torch.Tensor:
+        """Run a physical batch: each record's norm, shape (n,), float64."""
         count = len(batch.records)
-        output = logits(self._hooked, batch.inputs)[:count]  # what is after them is filler
-        chosen = targets[torch.from_numpy(batch.records)]
-        record_losses(output, chosen).sum().backward()  # type: ignore[no-untyped-call]
-        rows = len(batch.inputs[0])
-        return [self._take_sample(p, rows)[:count].flatten(1) for p in self._parameters]
+        chosen = self._hardware.here(targets[torch.from_numpy(batch.records)])
 
-    def _take_sample(self, parameter: torch.nn.Parameter, rows: int) -> torch.Tensor:
-        sample = getattr(parameter, "grad_sample", None)
-        parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
-        if not isinstance(sample, torch.Tensor) or sample.shape != (rows, *parameter.shape):
-            raise LocalError("expected one gradient for each record from every trained parameter")
-        return sample
+        def loss(module: torch.nn.Module) -> torch.Tensor:
+            output = self._hardware.logits(self._classifier, module, batch.inputs)
+            return record_losses(output[:count], chosen).sum()  # what is after them is filler
+
+        return self._gradients.take(loss, rows=len(batch.inputs[0]), records=count)
 
 
 @contextmanager
-def clipping(classifier: Classifier, clip_norm: float) -> Iterator[ClippedSum]:
-    """Hook the trained module for per-record gradients for as long as the context lasts.
+def clipping(
+    classifier: Classifier, clip_norm: float, hardware: Hardware = PLAIN
+) -> Iterator[ClippedSum]:
+    """Prepare the trained module for per-record gradients for as long as the context lasts.
 
     The parameters must not be trained otherwise meanwhile; evaluating in between does no harm.
     """
-    module = classifier.trained_module
-    hooked = GradSampleModule(module, loss_reduction="sum")
+    with _record_gradients(classifier) as gradients:
+        yield ClippedSum(gradients, classifier, clip_norm, hardware)
+
+
+@contextmanager
+def _record_gradients(classifier: Classifier) -> Iterator[RecordGradients]:
+    """Choose the way that costs least: book-keeping where all is trained, else Opacus's hooks."""
+    module, trained = classifier.trained_module, classifier.trained
     try:
-        with warnings.catch_warnings():
-            # The classifier alone has inputs without gradient, as it should.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield ClippedSum(hooked, classifier, clip_norm)
+        if classifier.tune is Tune.FULL:
+            yield BookKeeping(module.train(), trained)
+        else:
+            with hooks(module, list(trained.values())) as hooked:
+                yield hooked
     finally:
-        hooked.cleanup()
-        for part in module.modules():  # a step that failed half-way leaves what it remembered
-            for remembered in ("activations", "max_batch_len"):
-                part.__dict__.pop(remembered, None)
         module.eval()
 
 
 def clip_factors(norms: torch.Tensor, clip_norm: float) -> torch.Tensor:
-    """Return what to multiply gradients of such norms with, at most 1: shape (n,), float64."""
-    return (clip_norm / (norms * (1 + CLIP_MARGIN))).clamp(max=1.0)
+    """Return what to multiply gradients of such norms with: shape (n,), float64, 0 to 1.
 
-
-def _norms(samples: list[torch.Tensor]) -> torch.Tensor:
-    """Take each record's 2-norm over all parameters: shape (n,), float64.
-
-    In float64 a sum of squares of float32 cannot overflow: not finite means a NaN or infinity.
+    0 where the norm is not finite: such a record adds nothing.
     """
-    squares = torch.zeros(len(samples[0]), dtype=torch.float64)
-    for sample in samples:
-        for block in _blocks(sample):
-            squares += block.double().square().sum(dim=1)
-    return squares.sqrt()
-
-
-def _blocks(array: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Cut the last axis so that a float64 copy of a piece stays in the cache."""
-    ends = tuple(range(BLOCK, array.shape[-1], BLOCK))
-    return torch.tensor_split(array, ends, dim=-1)
+    factors = (clip_norm / (norms * (1 + CLIP_MARGIN))).clamp(max=1.0)
+    return torch.where(torch.isfinite(norms), factors, torch.zeros_like(factors))

@@ -10,15 +10,18 @@ What leaves the vault is the delta alone, and whether it may leave is not decide
 
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
+from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.noise import GaussianNoise
 from comity_client.training.sampler import PoissonSampler
-from comity_client.training.step import clipping
+from comity_client.training.step import ClippedSum, clipping
 from comity_common.agreement import Training
 from comity_common.vectors import Vector
 
@@ -33,6 +36,7 @@ class Trainer:
         rows: the institution's own; with a frozen encoder they are encoded here, once.
         training: the agreement's terms.
         threads: how many torch may use in this process.
+        hardware: where and in what precision the model's layers compute.
         examples: the rows as `classifier.prepare` returned them, where they are at hand.
     """
 
@@ -43,9 +47,12 @@ class Trainer:
         training: Training,
         *,
         threads: int,
+        hardware: Hardware = PLAIN,
         examples: Examples | None = None,
     ) -> None:
         torch.set_num_threads(threads)
+        hardware.move(classifier)
+        self._hardware = hardware
         self._classifier = classifier
         self._training = training
         self._examples = examples or classifier.prepare(rows.texts)
@@ -71,16 +78,21 @@ class Trainer:
         Returns:
             the delta, shape (d,), float32, and the moments to keep for the next round.
         """
-        training, parameters = self._training, start
-        moments = adam or AdamMoments.zero(start.size)
-        with clipping(self._classifier, float(training.clip_norm)) as clipped_sum:
+        training, parameters = self._training, start.copy()
+        moments = adam.copy() if adam else AdamMoments.zero(start.size)
+        with clipping(self._classifier, float(training.clip_norm), self._hardware) as clipped_sum:
             for done in range(1, training.local_steps + 1):
                 self._classifier.load(parameters)
-                total = clipped_sum(self._examples, self._targets, self._sampler.draw())
-                self._noise.add(total)
-                gradient = total / float(training.divisor)
-                parameters, moments = moments.step(
-                    parameters, gradient, float(training.learning_rate)
-                )
+                gradient = self._noisy_mean(clipped_sum)
+                moments = moments.advance(parameters, gradient, float(training.learning_rate))
+                del gradient  # as large as all else of a step
                 on_step(done, training.local_steps)
-        return parameters - start, moments
+        parameters -= start
+        return parameters, moments
+
+    def _noisy_mean(self, clipped_sum: ClippedSum) -> npt.NDArray[np.float64]:
+        """Take the step's noised sum over the agreement's divisor: shape (d,), float64."""
+        total = clipped_sum(self._examples, self._targets, self._sampler.draw())
+        self._noise.add(total)
+        total /= float(self._training.divisor)
+        return total

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from comity_client.compute import Compute
 from comity_client.config import VaultConfig
 from comity_client.home import Home
 from comity_common.errors import LocalError, Problem
@@ -96,6 +97,22 @@ def test_gate_and_proxy_are_addresses_without_a_password(
 def test_threads_have_bounds(tmp_path: Path, threads: str) -> None:
     with pytest.raises(LocalError, match=": threads: "):
         load(config(tmp_path, GOOD + f"threads = {threads}"))
+
+
+def test_what_training_may_use_is_found_out_unless_it_is_said(tmp_path: Path) -> None:
+    found = load(config(tmp_path, GOOD)).compute
+    assert found == Compute(threads=1, precision="auto", device="auto")
+    said = load(
+        config(tmp_path, GOOD + 'threads = 2\nprecision = "float32"\ndevice = "cpu"')
+    ).compute
+    assert said == Compute(threads=2, precision="float32", device="cpu")
+
+
+@pytest.mark.parametrize("line", ['precision = "float16"', 'device = "tpu"', "precision = 16"])
+def test_precision_and_device_are_of_a_closed_list(tmp_path: Path, line: str) -> None:
+    key = line.partition(" ")[0]
+    with pytest.raises(LocalError, match=f": {key}: "):
+        load(config(tmp_path, GOOD + line))
 
 
 @pytest.mark.parametrize("raw", [b"id = ", b"\xff\xfe\x00", b'id = "a"\nid = "b"'])

@@ -36,11 +36,11 @@ def test_the_shape_of_a_batch_says_nothing_about_its_company() -> None:
 
 def test_the_mask_has_the_form_that_transformers_never_drops() -> None:
     """A mask of two axes is dropped where no row of the batch has padding."""
-    lengths = [8] * TOKENS_PER_BATCH
+    lengths = [16] * TOKENS_PER_BATCH
     examples = TokenisedTexts([list(range(length)) for length in lengths])
     batch = next(examples.batches(np.arange(len(lengths))))
     assert batch.inputs[1].all()
-    assert batch.inputs[1].shape == (len(batch.records), 1, 1, 8)
+    assert batch.inputs[1].shape == (len(batch.records), 1, 1, 16)
 
 
 def test_positions_are_written_out_for_every_row() -> None:

@@ -218,6 +218,39 @@ def test_a_huge_gradient_is_clipped_and_not_lost_to_an_overflow(build_tiny) -> N
     assert np.linalg.norm(total) == pytest.approx(1 / (1 + CLIP_MARGIN), rel=1e-12)
 
 
+def test_gradients_of_a_unit_are_put_together_before_they_are_clipped(
+    classifier: Classifier,
+) -> None:
+    """What a person with several rows needs, wherever they fall."""
+    owners = ALL % 3
+    examples = classifier.prepare(TEXTS)
+    each = [gradient_alone(classifier, examples, record) for record in ALL]
+    whole = np.stack([sum(each[r] for r in ALL if owners[r] == unit) for unit in range(3)])
+    clip_norm = float(np.median(np.linalg.norm(whole, axis=1)))
+    with clipping(classifier, clip_norm) as total:
+        together, alone = total.zeros(3), total.zeros(1)
+        for batch in examples.batches(ALL):
+            total.add_each(batch, TARGETS, owners[batch.records].tolist(), together)
+        for batch in examples.batches(np.flatnonzero(owners == 1)):
+            total.add_each(batch, TARGETS, [0] * len(batch.records), alone)
+        got = total.clipped(together)
+    assert np.abs(together.numpy() - whole).max() <= 1e-5 * np.linalg.norm(whole)
+    assert torch.equal(together[1], alone[0])
+    factors = np.minimum(1, clip_norm / np.linalg.norm(whole, axis=1))
+    assert np.abs(got - factors @ whole).max() <= 2e-5 * clip_norm
+
+
+def test_a_unit_with_one_gradient_that_is_not_finite_counts_as_zero(
+    classifier: Classifier,
+) -> None:
+    with clipping(classifier, 1.0) as total:
+        gradients = total.zeros(2) + 2.0
+        gradients[1, 3] = float("nan")
+        got = total.clipped(gradients)
+        assert np.array_equal(got, total.clipped(gradients[:1]))
+    assert np.linalg.norm(got) == pytest.approx(1 / (1 + CLIP_MARGIN), rel=1e-12)
+
+
 def test_evaluating_between_two_steps_does_not_stop_the_hooks(classifier: Classifier) -> None:
     examples = classifier.prepare(TEXTS)
     with clipping(classifier, 1.0) as total:
