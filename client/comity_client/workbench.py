@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from comity_client.agreements import schedule_event
 from comity_client.datasets import Rows, read_rows
 from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import accuracy, macro_f1
+from comity_client.selftest.examination import Examination, examine_agreement
 from comity_client.training.adam import AdamMoments
 from comity_client.training.trainer import OnStep, Trainer
 from comity_common.agreement import Agreement
+from comity_common.crypto.stream import opened_keystreams
 from comity_common.errors import LocalError
 from comity_common.optimizer import ModelState, check_denormals, first_state, state_digest
 from comity_common.vectors import Vector
@@ -43,18 +46,32 @@ class Workbench:
         if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
         rows = read_rows(data, agreement.task.labels)
+        self._agreement, self._threads = agreement, threads
         self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)
         self._own = Rows(texts=rows.texts[:OWN_EYES_ROWS], labels=rows.labels[:OWN_EYES_ROWS])
         self._own_examples = self._classifier.prepare(self._own.texts)
+
+    def examine(self) -> Examination:
+        """Try the machinery out on made-up rows; see `selftest`."""
+        return examine_agreement(self._agreement, self._classifier, self._threads)
 
     def train(self, start: Vector, moments: bytes | None, on_step: OnStep) -> tuple[Vector, bytes]:
         """Train one round.
 
         Returns:
             the delta, shape (d,), float32, and the optimiser's moments to keep.
+
+        Raises:
+            LocalError: other steps were taken than a round reserves, or a key came twice.
         """
         adam = None if moments is None else AdamMoments.from_bytes(moments, start.size)
-        delta, after = self._trainer.train(start, adam, on_step)
+        drawn = self._trainer.noise_vectors_drawn
+        with opened_keystreams() as keys:
+            delta, after = self._trainer.train(start, adam, on_step)
+        drawn = self._trainer.noise_vectors_drawn - drawn
+        reserved = schedule_event(self._agreement, 1).steps
+        if drawn != reserved or len(set(keys)) != len(keys):
+            raise LocalError(f"expected fresh noise for each of {reserved} steps, got {drawn}")
         return delta, after.to_bytes()
 
     def look(self, parameters: Vector) -> tuple[float, float]:

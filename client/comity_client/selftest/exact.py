@@ -1,0 +1,81 @@
+"""A real step against a loop: made-up texts through the agreement's own model.
+
+The trainer sums the clipped gradients of a few texts, all drawn (q = 1), under so little noise that
+seven digits of the sum can be read off; a loop takes them one by one with nothing but autograd. The
+clipping norm is the middle one of theirs, so that it holds some and lets others pass.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from comity_client.datasets import Rows
+from comity_client.model.classifier import Classifier, logits
+from comity_client.model.examples import Examples
+from comity_client.selftest.ghosts import LITTLE, released
+from comity_client.training.step import CLIP_MARGIN
+from comity_client.training.trainer import Trainer
+from comity_common.agreement import Training
+
+LENGTHS = (2, 4, 7, 11, 19, 40)  # tokens, so that several buckets are in play; cut by max_tokens
+TOLERANCE = 1e-5  # of the sum's norm, for float32
+MOVED = 0.02  # how far from the first state, in which most gradients are zero
+
+Floats = npt.NDArray[np.float64]
+
+
+def difference(classifier: Classifier, training: Training, threads: int) -> float:
+    """Compare the trainer's sum with the loop's.
+
+    Args:
+        classifier: is as before afterwards.
+
+    Returns:
+        the largest difference of a coordinate, in norms of the loop's sum.
+    """
+    before = classifier.vector()
+    draws = np.random.default_rng()
+    start = (before + MOVED * draws.standard_normal(before.size)).astype(np.float32)
+    texts = tuple(_text(classifier, draws, length) for length in LENGTHS)
+    labels = draws.integers(len(classifier.task.labels), size=len(texts))
+    rows, examples = Rows(texts=texts, labels=labels), classifier.prepare(texts)
+    classifier.load(start)
+    norms = [
+        float(np.linalg.norm(_gradient(classifier, examples, rows, k))) for k in range(len(rows))
+    ]
+    clip_norm = Decimal(repr(float(np.median(norms))))
+    wanted = np.zeros(start.size)
+    for record, norm in enumerate(norms):
+        factor = min(1.0, float(clip_norm) / (norm * (1 + CLIP_MARGIN)))
+        wanted += factor * _gradient(classifier, examples, rows, record)
+    terms = replace(
+        training,
+        local_steps=1,
+        sampling_probability=Decimal(1),
+        clip_norm=clip_norm,
+        noise_multiplier=LITTLE,
+    )
+    trainer = Trainer(classifier, rows, terms, threads=threads, examples=examples)
+    _, moments = trainer.train(start, None, lambda done, of: None)
+    classifier.load(before)
+    return float(np.abs(released(moments, terms) - wanted).max() / np.linalg.norm(wanted))
+
+
+def _text(classifier: Classifier, draws: np.random.Generator, length: int) -> str:
+    tokenizer = classifier.tokenizer
+    words = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+    text: str = tokenizer.decode(draws.choice(words, length).tolist())
+    return text if text.strip() else "nothing"
+
+
+def _gradient(classifier: Classifier, examples: Examples, rows: Rows, record: int) -> Floats:
+    """Take one row's gradient by plain autograd: no hooks, no company, no clipping."""
+    batch = next(examples.batches(np.array([record])))
+    output = logits(classifier.trained_module, batch.inputs)[:1]
+    target = torch.tensor(rows.labels[record : record + 1])
+    loss = torch.nn.functional.cross_entropy(output, target)
+    gradients = torch.autograd.grad(loss, list(classifier.trained.values()))
+    return torch.cat([gradient.reshape(-1) for gradient in gradients]).double().numpy()
