@@ -10,12 +10,17 @@ columns, such as `id` and `region`, are left unread. Its name says how it is wri
 * `.jsonl`: JSON Lines, one object a line, both columns strings;
 * `.csv`: RFC 4180 with a header; a line is named by where its row begins.
 
+Where persons are protected, one more column says whose a row is: a text or a whole number, never
+empty. Two spellings that differ in nothing but space around them or in how Unicode composes signs
+are one person; keys live in this module alone, others see whole numbers in their place.
+
 The public evaluation set has the same form and is read by the same function.
 """
 
 import csv
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +52,21 @@ class Rows:
     Attributes:
         texts: of n rows, none of them blank.
         labels: shape (n,), int64, the class of each row as its place in the declared labels.
+        units: shape (n,), int64, whose each row is, from 0 in the order of first rows; None where
+            no column was asked for.
     """
 
     texts: tuple[str, ...]
     labels: npt.NDArray[np.int64]
+    units: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if self.labels.shape != (len(self.texts),) or self.labels.dtype != np.int64:
-            raise LocalError("expected one int64 label for each text")
-        self.labels.flags.writeable = False
+        for what, values in (("label", self.labels), ("unit", self.units)):
+            if values is None:
+                continue
+            if values.shape != (len(self.texts),) or values.dtype != np.int64:
+                raise LocalError(f"expected one int64 {what} for each text")
+            values.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -82,12 +93,13 @@ class Labelled:
         return "Labelled(texts and labels)"
 
 
-def read_rows(path: Path, labels: Sequence[str]) -> Rows:
+def read_rows(path: Path, labels: Sequence[str], unit_key: str = "") -> Rows:
     """Read every row of a data file.
 
     Args:
         path: the file, .jsonl or .csv.
         labels: the declared labels, in the order of the classes.
+        unit_key: the column that says whose a row is, where that is asked for.
 
     Raises:
         Problem: the file cannot be opened, has no row, or has a line that is not such a row.
@@ -95,12 +107,16 @@ def read_rows(path: Path, labels: Sequence[str]) -> Rows:
     classes = {label: index for index, label in enumerate(labels)}
     texts: list[str] = []
     targets: list[int] = []
-    for line, text, label in _rows(path):
+    persons: dict[str, int] = {}
+    owners: list[int] = []
+    for line, text, label, person in _rows(path, unit_key=unit_key):
         if label not in classes:
             raise Problem("COM-DATA-010", file=path.name, line=line, count=len(classes))
         texts.append(text)
         targets.append(classes[label])
-    return Rows(texts=tuple(texts), labels=np.asarray(targets, dtype=np.int64))
+        owners.append(persons.setdefault(person, len(persons)))
+    units = np.asarray(owners, dtype=np.int64) if unit_key else None
+    return Rows(texts=tuple(texts), labels=np.asarray(targets, dtype=np.int64), units=units)
 
 
 def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
@@ -111,7 +127,7 @@ def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
     """
     texts: list[str] = []
     labels: list[str] = []
-    for _, text, label in _rows(path, on_part):
+    for _, text, label, _ in _rows(path, on_part):
         texts.append(text)
         labels.append(label)
     return Labelled(texts=tuple(texts), labels=tuple(labels))
@@ -122,15 +138,18 @@ def evaluation_set_digest(rows: Rows) -> Digest:
     return evaluation.evaluation_set_digest(rows.texts, rows.labels.tolist())
 
 
-def _rows(path: Path, on_part: OnPart = lambda part: None) -> Iterator[tuple[int, str, str]]:
-    """Read line, text and label of every row, at least one."""
+def _rows(
+    path: Path, on_part: OnPart = lambda part: None, unit_key: str = ""
+) -> Iterator[tuple[int, str, str, str]]:
+    """Read line, text, label and, if asked for, whose it is, of every row, at least one."""
     form = FORMS.get(path.suffix.lower())
     if form is None:
         raise Problem("COM-DATA-002", file=path.name)
     empty = True
-    for line, columns in form(_lines(path, on_part), path.name):
+    wanted = (TEXT, LABEL, unit_key) if unit_key else (TEXT, LABEL)
+    for line, columns in form(_lines(path, on_part), path.name, wanted):
         text, label = (_column(columns, name, path.name, line) for name in (TEXT, LABEL))
-        yield line, text, label
+        yield line, text, label, _person(columns, unit_key, path.name, line) if unit_key else ""
         empty = False
     if empty:
         raise Problem("COM-DATA-011", file=path.name)
@@ -155,7 +174,9 @@ def _lines(path: Path, on_part: OnPart) -> Iterator[tuple[int, str]]:
         raise Problem("COM-DATA-001", file=path.name, why=error.strerror) from None
 
 
-def _json_lines(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Columns]]:
+def _json_lines(
+    lines: Iterator[tuple[int, str]], file: str, wanted: Sequence[str]
+) -> Iterator[tuple[int, Columns]]:
     for number, line in lines:
         row = _object(line)
         if row is None:
@@ -163,7 +184,9 @@ def _json_lines(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[i
         yield number, row
 
 
-def _csv(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Columns]]:
+def _csv(
+    lines: Iterator[tuple[int, str]], file: str, wanted: Sequence[str]
+) -> Iterator[tuple[int, Columns]]:
     reader = csv.reader((line for _, line in lines), strict=True)
     header: list[str] = []
     while True:
@@ -175,22 +198,23 @@ def _csv(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Col
         if row is None:
             return
         if number == 1:
-            header = _header(row, file)
+            header = _header(row, file, wanted)
         elif len(row) != len(header):
             raise Problem("COM-DATA-006", file=file, line=number, count=len(header))
         else:
             yield number, dict(zip(header, row, strict=True))
 
 
-FORMS: Mapping[str, Callable[[Iterator[tuple[int, str]], str], Iterator[tuple[int, Columns]]]] = {
+Form = Callable[[Iterator[tuple[int, str]], str, Sequence[str]], Iterator[tuple[int, Columns]]]
+FORMS: Mapping[str, Form] = {
     ".jsonl": _json_lines,
     ".csv": _csv,
 }
 
 
-def _header(names: list[str], file: str) -> list[str]:
-    """Return the names of the columns, of which two must be there just once."""
-    for name in (TEXT, LABEL):
+def _header(names: list[str], file: str, wanted: Sequence[str]) -> list[str]:
+    """Return the names of the columns, of which those that are wanted must be there just once."""
+    for name in wanted:
         if names.count(name) != 1:
             raise Problem("COM-DATA-007", file=file, line=1, column=name)
     return names
@@ -207,6 +231,19 @@ def _column(columns: Columns, name: str, file: str, line: int) -> str:
     if not value.strip():
         raise Problem("COM-DATA-009", file=file, line=line, column=name)
     return value
+
+
+def _person(columns: Columns, name: str, file: str, line: int) -> str:
+    """Spell the key of a person in one way; a merged pair would be one unit, which is safe."""
+    if name not in columns:
+        raise Problem("COM-DATA-007", file=file, line=line, column=name)
+    value = columns[name]
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    key = unicodedata.normalize("NFC", value).strip() if isinstance(value, str) else ""
+    if not key:
+        raise Problem("COM-DATA-040", file=file, line=line, column=name)
+    return key
 
 
 def _decoded(raw: bytes) -> str | None:

@@ -16,6 +16,7 @@ from comity_client.model.evaluate import accuracy, macro_f1
 from comity_client.selftest.examination import Examination, examine_agreement
 from comity_client.training.adam import AdamMoments
 from comity_client.training.trainer import OnStep, Trainer
+from comity_client.training.units import Units
 from comity_common.agreement import Agreement
 from comity_common.crypto.stream import opened_keystreams
 from comity_common.errors import LocalError
@@ -28,11 +29,25 @@ OWN_EYES_ROWS = 64  # of the own rows, on which a released model is looked at
 class Workbench:
     """The training side of one agreement.
 
+    Args:
+        data: the file with the rows.
+        unit_key: the column that says whose a row is; needed where the unit is a person.
+        cap_key: 32 bytes, the vault's own, by which the rows of a person who has too many are
+            chosen; always the same for a data set.
+
     Raises:
         LocalError: this machine does not have what the agreement names.
     """
 
-    def __init__(self, agreement: Agreement, data: Path, threads: int) -> None:
+    def __init__(
+        self,
+        agreement: Agreement,
+        data: Path,
+        threads: int,
+        *,
+        unit_key: str = "",
+        cap_key: bytes = b"",
+    ) -> None:
         check_denormals()
         model = agreement.model
         self._classifier = build_agreed(agreement)
@@ -45,9 +60,12 @@ class Workbench:
             )
         if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
-        rows = read_rows(data, agreement.task.labels)
+        rows = read_rows(data, agreement.task.labels, unit_key)
+        units = Units.agreed(agreement.privacy, rows, cap_key)
         self._agreement, self._threads = agreement, threads
-        self._trainer = Trainer(self._classifier, rows, agreement.training, threads=threads)
+        self._trainer = Trainer(
+            self._classifier, rows, agreement.training, threads=threads, units=units
+        )
         self._own = Rows(texts=rows.texts[:OWN_EYES_ROWS], labels=rows.labels[:OWN_EYES_ROWS])
         self._own_examples = self._classifier.prepare(self._own.texts)
 

@@ -265,7 +265,7 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     "COM-DATA-007": Explanation(
         cause="{file} line {line}: expected the column {column}",
-        fix="name the columns text and label",
+        fix="name the columns text and label, and the one that says whose a row is as registered",
     ),
     "COM-DATA-008": Explanation(
         cause="{file} line {line}: expected the column {column} with a string",
@@ -332,6 +332,11 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="cannot count the tokens of {model}: {why}",
         fix="give --model a BERT that is on this machine: minilm, a directory, or a name on the "
         "Hugging Face hub that was fetched before",
+    ),
+    "COM-DATA-040": Explanation(
+        cause="{file} line {line}: expected whose the row is in the column {column}: a text or a "
+        "whole number",
+        fix="fill it in, or leave the row out: a row of nobody cannot be protected as somebody's",
     ),
     # Agreements
     "COM-AGREE-001": Explanation(

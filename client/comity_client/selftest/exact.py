@@ -1,8 +1,8 @@
 """A real step against a loop: made-up texts through the agreement's own model.
 
-The trainer sums the clipped gradients of a few texts, all drawn (q = 1), under so little noise that
-seven digits of the sum can be read off; a loop takes them one by one with nothing but autograd. The
-clipping norm is the middle one of theirs, so that it holds some and lets others pass.
+The trainer sums the clipped gradients of a few units, all drawn (q = 1), under so little noise that
+seven digits of the sum can be read off; a loop takes their texts one by one with nothing but
+autograd. The clipping norm is the middle one of theirs, so that it holds some and lets others pass.
 """
 
 from dataclasses import replace
@@ -18,20 +18,26 @@ from comity_client.model.examples import Examples
 from comity_client.selftest.ghosts import LITTLE, released
 from comity_client.training.step import CLIP_MARGIN
 from comity_client.training.trainer import Trainer
+from comity_client.training.units import Units
 from comity_common.agreement import Training
 
 LENGTHS = (2, 4, 7, 11, 19, 40)  # tokens, so that several buckets are in play; cut by max_tokens
+RECORDS = ((0,), (1,), (2,), (3,), (4,), (5,))
+PERSONS = ((0, 3, 5), (1,), (2, 4))  # of lengths that lie in different batches
 TOLERANCE = 1e-5  # of the sum's norm, for float32
 MOVED = 0.02  # how far from the first state, in which most gradients are zero
 
 Floats = npt.NDArray[np.float64]
 
 
-def difference(classifier: Classifier, training: Training, threads: int) -> float:
+def difference(
+    classifier: Classifier, training: Training, threads: int, rows_each: int = 1
+) -> float:
     """Compare the trainer's sum with the loop's.
 
     Args:
         classifier: is as before afterwards.
+        rows_each: how many texts a unit may have.
 
     Returns:
         the largest difference of a coordinate, in norms of the loop's sum.
@@ -43,14 +49,19 @@ def difference(classifier: Classifier, training: Training, threads: int) -> floa
     labels = draws.integers(len(classifier.task.labels), size=len(texts))
     rows, examples = Rows(texts=texts, labels=labels), classifier.prepare(texts)
     classifier.load(start)
-    norms = [
-        float(np.linalg.norm(_gradient(classifier, examples, rows, k))) for k in range(len(rows))
-    ]
+    owned = [list(rows_of[:rows_each]) for rows_of in (PERSONS if rows_each > 1 else RECORDS)]
+
+    def whole(unit: list[int]) -> Floats:
+        total = np.zeros(start.size)
+        for row in unit:
+            total += _gradient(classifier, examples, rows, row)
+        return total
+
+    norms = [float(np.linalg.norm(whole(unit))) for unit in owned]
     clip_norm = Decimal(repr(float(np.median(norms))))
     wanted = np.zeros(start.size)
-    for record, norm in enumerate(norms):
-        factor = min(1.0, float(clip_norm) / (norm * (1 + CLIP_MARGIN)))
-        wanted += factor * _gradient(classifier, examples, rows, record)
+    for unit, norm in zip(owned, norms, strict=True):
+        wanted += min(1.0, float(clip_norm) / (norm * (1 + CLIP_MARGIN))) * whole(unit)
     terms = replace(
         training,
         local_steps=1,
@@ -58,7 +69,8 @@ def difference(classifier: Classifier, training: Training, threads: int) -> floa
         clip_norm=clip_norm,
         noise_multiplier=LITTLE,
     )
-    trainer = Trainer(classifier, rows, terms, threads=threads, examples=examples)
+    units = Units([np.array(unit) for unit in owned])
+    trainer = Trainer(classifier, rows, terms, threads=threads, examples=examples, units=units)
     _, moments = trainer.train(start, None, lambda done, of: None)
     classifier.load(before)
     return float(np.abs(released(moments, terms) - wanted).max() / np.linalg.norm(wanted))

@@ -20,6 +20,7 @@ from comity_common.agreement import Agreement, Training
 FALSE_ALARMS = 1e-3  # of a whole examination
 GUESSES = 100  # r of the lower bound, fixed beforehand
 SAMPLED = 1_000_000  # records for the agreement's own sampling probability
+ROWS_EACH = 3  # of a canary where persons are protected and may have as many
 COUNTED = 50  # steps of a round of the agreement's own length, at most
 BLOCK_TOLERANCE = 1e-5  # float32
 
@@ -105,6 +106,7 @@ def examine(
     *,
     reserved: Reserved,
     classifier: Classifier | None = None,
+    rows_each: int = 1,
     threads: int = 1,
     on_phase: OnPhase = lambda phase: None,
 ) -> Examination:
@@ -114,9 +116,10 @@ def examine(
         training, delta: the agreement's.
         reserved: what the budget would book.
         classifier: the agreement's model; without one no step is compared with a loop.
+        rows_each: how many rows a unit of the tests has.
     """
     on_phase(f"training {ghosts.STEPS} steps on canaries")
-    seen = ghosts.run(training, threads)
+    seen = ghosts.run(training, threads, rows_each)
     on_phase("asking for chance")
     right = lowerbound.right_guesses(seen.signal.sum(axis=0), seen.is_in, GUESSES)
     claimed = lowerbound.claimed(seen.probability, training.noise_multiplier, ghosts.STEPS, delta)
@@ -134,7 +137,7 @@ def examine(
     outcomes += _blocks(seen, training, threads)
     if classifier is not None:
         on_phase("comparing a step of the model with a loop")
-        outcomes.append(_step(classifier, training, threads))
+        outcomes.append(_step(classifier, training, threads, rows_each))
     return Examination(
         outcomes=tuple(outcomes), epsilon_bound=bound, epsilon_claimed=claimed, seen=seen
     )
@@ -156,19 +159,24 @@ def examine_agreement(
         agreement.privacy.delta,
         reserved=reserved,
         classifier=classifier,
+        rows_each=min(agreement.privacy.rows_per_unit, ROWS_EACH),
         threads=threads,
         on_phase=on_phase,
     )
 
 
 def examine_standard(
-    threads: int, on_phase: OnPhase = lambda phase: None, training: Training = STANDARD
+    threads: int,
+    on_phase: OnPhase = lambda phase: None,
+    training: Training = STANDARD,
+    rows_each: int = 1,
 ) -> Examination:
     """Run every test that needs no model, under terms of the usual size."""
     return examine(
         training,
         STANDARD_DELTA,
         reserved=lambda terms, rounds: terms.local_steps * rounds,
+        rows_each=rows_each,
         threads=threads,
         on_phase=on_phase,
     )
@@ -255,10 +263,10 @@ def _counters(
     twice = int((seen.included > 1).sum())
     yield Outcome(
         test="once",
-        question="is nothing twice in one batch?",
-        found=f"{twice} times",
+        question="is nothing twice in one batch, or in part?",
+        found=f"{twice} times twice, {seen.torn} times in part",
         p=None,
-        passed=not twice,
+        passed=not twice and not seen.torn,
     )
 
 
@@ -287,8 +295,8 @@ def _blocks(seen: Seen, training: Training, threads: int) -> Iterator[Outcome]:
         yield Outcome(test=test, question=question, found=words, p=None, passed=found <= most)
 
 
-def _step(classifier: Classifier, training: Training, threads: int) -> Outcome:
-    found = exact.difference(classifier, training, threads)
+def _step(classifier: Classifier, training: Training, threads: int, rows_each: int) -> Outcome:
+    found = exact.difference(classifier, training, threads, rows_each)
     return Outcome(
         test="step",
         question="is a step of the model what a loop over rows says?",

@@ -10,6 +10,9 @@ The trainer takes 300 rounds of one step from zero; what it released stands in A
 Which canaries were in which batch is seen by the examples that the trainer asks for. Nothing in the
 trainer knows that it is watched, and nothing of it is written here again.
 
+Where persons are protected a canary is a person with several rows, each as loud: still it may move
+its coordinate by no more than the clipping norm, and is drawn whole or not at all.
+
 The ordinary rows are made up too. For them the ghost block changes nothing: `blocks` looks at the
 three reasons.
 """
@@ -28,6 +31,7 @@ from comity_client.model.examples import Batch, Indices
 from comity_client.training.adam import BETA_1, AdamMoments
 from comity_client.training.step import CLIP_MARGIN, clipping
 from comity_client.training.trainer import Trainer
+from comity_client.training.units import Units
 from comity_common.agreement import Task, TaskKind, Training
 from comity_common.crypto.stream import Keystream, opened_keystreams
 from comity_common.tuning import Tune
@@ -54,6 +58,7 @@ class Seen:
         probability: q of the run.
         is_in: which canaries took part, shape (m,).
         included: how often each that took part was in each step, shape (steps, n).
+        torn: how often one was there with a part of its rows.
         signal: the canaries' coordinates over σC, shape (steps, m).
         hollow: coordinates that hold noise alone, over σC, shape (steps, h + m).
         norm: what an inclusion should add to `signal`.
@@ -66,6 +71,7 @@ class Seen:
     probability: Decimal
     is_in: npt.NDArray[np.bool_]
     included: Counts
+    torn: int
     signal: Floats
     hollow: Floats
     norm: float
@@ -126,8 +132,9 @@ def ghost_head() -> Classifier:
     return Classifier(_Head(), None, task, Tune.HEAD, 0)
 
 
-def vectors_of(members: Indices, clip_norm: float) -> Vectors:
-    """Make ordinary rows, then these canaries: their features, float32."""
+def vectors_of(members: Indices, clip_norm: float, rows_each: int = 1) -> Vectors:
+    """Make ordinary rows, then these canaries with so many rows each: their features, float32."""
+    members = np.repeat(members, rows_each)
     norm = np.sqrt(2) * clip_norm  # of features whose gradient has the clipping norm
     vectors = np.zeros((ROWS + len(members), FEATURES + CANARIES), dtype=np.float32)
     ordinary = np.random.default_rng().standard_normal((ROWS, FEATURES))
@@ -142,25 +149,28 @@ def one_step(training: Training) -> Training:
     return replace(training, local_steps=1, sampling_probability=probability)
 
 
-def run(training: Training, threads: int = 1) -> Seen:
+def run(training: Training, threads: int = 1, rows_each: int = 1) -> Seen:
     """Train 300 rounds of one step on ordinary rows and canaries, and write down what came out.
 
     Args:
         training: the agreement's; its sampling probability is raised to 0.02.
+        rows_each: how many rows a canary has.
     """
     terms = one_step(training)
     clip_norm, std = float(terms.clip_norm), float(terms.clip_norm * terms.noise_multiplier)
     is_in = (Keystream.fresh().uint64(CANARIES) & np.uint64(1)).astype(np.bool_)
-    vectors = vectors_of(np.flatnonzero(is_in), clip_norm)
-    classifier, trainer, watched = _trainer(terms, vectors, threads)
+    vectors = vectors_of(np.flatnonzero(is_in), clip_norm, rows_each)
+    classifier, trainer, watched = _trainer(terms, vectors, threads, rows_each)
     start = classifier.initial_vector()
     included = np.zeros((STEPS, int(is_in.sum())), dtype=np.int64)
     sums = np.empty((STEPS, 2, FEATURES + CANARIES))
-    taken, stray = 0, 0.0
+    taken, torn, stray = 0, 0, 0.0
     with opened_keystreams() as keystreams:
         for step in range(STEPS):
             delta, moments = trainer.train(start, None, lambda done, of: None)
-            included[step] = watched.take()[ROWS:]
+            counts = watched.take()[ROWS:].reshape(-1, rows_each)
+            included[step] = counts.max(axis=1)
+            torn += int((counts.min(axis=1) < counts.max(axis=1)).sum())
             sums[step] = released(moments, terms).reshape(2, -1)
             taken += moments.steps
             stray = max(stray, _stray(delta, moments, terms))
@@ -169,6 +179,7 @@ def run(training: Training, threads: int = 1) -> Seen:
         probability=terms.sampling_probability,
         is_in=is_in,
         included=included,
+        torn=torn,
         signal=difference[:, FEATURES:] / np.sqrt(2) / std,
         hollow=both / np.sqrt(2) / std,
         norm=clip_norm / (1 + CLIP_MARGIN) / std,
@@ -230,12 +241,16 @@ def released(moments: AdamMoments, training: Training) -> Floats:
 
 
 def _trainer(
-    terms: Training, vectors: Vectors, threads: int
+    terms: Training, vectors: Vectors, threads: int, rows_each: int = 1
 ) -> tuple[Classifier, Trainer, Watched]:
     classifier, watched = ghost_head(), Watched(vectors)
-    labels = np.zeros(len(watched), dtype=np.int64)
-    rows = Rows(texts=("made up",) * len(watched), labels=labels)
-    return classifier, Trainer(classifier, rows, terms, threads=threads, examples=watched), watched
+    count = len(watched)
+    rows = Rows(texts=("made up",) * count, labels=np.zeros(count, dtype=np.int64))
+    places = np.arange(count)
+    canaries = places[ROWS:].reshape(-1, rows_each)
+    units = Units([*places[:ROWS].reshape(-1, 1), *canaries])
+    trainer = Trainer(classifier, rows, terms, threads=threads, examples=watched, units=units)
+    return classifier, trainer, watched
 
 
 def _stray(delta: Vector, moments: AdamMoments, training: Training) -> float:

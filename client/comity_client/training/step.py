@@ -54,23 +54,39 @@ class ClippedSum:
         Returns:
             shape (d,), float64, in the order of the classifier's layout.
         """
-        self._hooked.train()  # in evaluation mode the hooks see nothing
         total = torch.zeros(sum(self._sizes), dtype=torch.float64)
-        parts = torch.split_with_sizes(total, self._sizes)
         for batch in examples.batches(records):
-            samples = self._record_gradients(batch, targets)
-            norms = _norms(samples)
-            finite = torch.isfinite(norms)
-            if not finite.all():
-                samples, norms = [sample[finite] for sample in samples], norms[finite]
-            factors = clip_factors(norms, self._clip_norm)
-            for part, sample in zip(parts, samples, strict=True):
-                for coordinates, block in zip(_blocks(part), _blocks(sample), strict=True):
-                    coordinates += factors @ block.double()
+            self._add_clipped(total, self.record_gradients(batch, targets))
         return total.numpy()
 
-    def _record_gradients(self, batch: Batch, targets: torch.Tensor) -> list[torch.Tensor]:
+    def clipped(self, gradients: list[torch.Tensor]) -> npt.NDArray[np.float64]:
+        """Sum gradients that are put together already, each held to the clipping norm.
+
+        Args:
+            gradients: for each parameter shape (n, size), one row for each unit.
+        """
+        total = torch.zeros(sum(self._sizes), dtype=torch.float64)
+        self._add_clipped(total, gradients)
+        return total.numpy()
+
+    def zeros(self, count: int) -> list[torch.Tensor]:
+        """Make room for so many units' gradients: for each parameter float64, (count, size)."""
+        return [torch.zeros(count, size, dtype=torch.float64) for size in self._sizes]
+
+    def _add_clipped(self, total: torch.Tensor, samples: list[torch.Tensor]) -> None:
+        norms = _norms(samples)
+        finite = torch.isfinite(norms)
+        if not finite.all():
+            samples, norms = [sample[finite] for sample in samples], norms[finite]
+        factors = clip_factors(norms, self._clip_norm)
+        parts = torch.split_with_sizes(total, self._sizes)
+        for part, sample in zip(parts, samples, strict=True):
+            for coordinates, block in zip(_blocks(part), _blocks(sample), strict=True):
+                coordinates += factors @ block.double()
+
+    def record_gradients(self, batch: Batch, targets: torch.Tensor) -> list[torch.Tensor]:
         """Run a physical batch: for each parameter the records' gradients, shape (n, size)."""
+        self._hooked.train()  # in evaluation mode the hooks see nothing
         count = len(batch.records)
         output = logits(self._hooked, batch.inputs)[:count]  # what is after them is filler
         chosen = targets[torch.from_numpy(batch.records)]

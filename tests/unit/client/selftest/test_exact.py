@@ -11,7 +11,7 @@ from tests.injected import injected
 from comity_client.model.classifier import Classifier
 from comity_client.selftest import exact
 from comity_client.selftest.examination import STANDARD
-from comity_client.training import step
+from comity_client.training import step, trainer
 from comity_common.tuning import Tune
 
 VISIBLE = 100 * exact.TOLERANCE
@@ -61,3 +61,19 @@ def test_the_terms_of_the_agreement_do_not_matter_to_the_comparison(build_tiny) 
         STANDARD, clip_norm=Decimal("1e-3"), divisor=Decimal(7000), learning_rate=Decimal(1)
     )
     assert exact.difference(build_tiny(Tune.LORA), odd, 1) <= exact.TOLERANCE
+
+
+def test_a_step_over_persons_is_what_the_loop_says(classifier: Classifier) -> None:
+    for rows_each in (2, 3):
+        assert exact.difference(classifier, STANDARD, 1, rows_each) <= exact.TOLERANCE
+
+
+def test_persons_of_whom_each_row_is_clipped_are_seen(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_rows(clipped_sum: Any, examples: Any, targets: Any, units: Any, drawn: Any) -> Any:
+        rows = np.concatenate([units.rows_of(unit) for unit in drawn.tolist()])
+        return clipped_sum(examples, targets, rows)
+
+    monkeypatch.setattr(trainer, "sum_over_units", by_rows)
+    assert exact.difference(classifier, STANDARD, 1, 3) > VISIBLE

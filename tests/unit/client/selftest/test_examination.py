@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from tests.injected import MISTAKES, injected
 
 from comity_client.selftest import ghosts, picture
 from comity_client.selftest.examination import FALSE_ALARMS, STANDARD, Examination, examine_standard
+from comity_client.training import trainer
 from comity_client.training.sampler import PoissonSampler
+from comity_client.training.trainer import Trainer
+from comity_client.training.units import Units
 
 SHORT = replace(STANDARD, sampling_probability=Decimal("0.05"), local_steps=5)
 SEES = {
@@ -96,3 +100,30 @@ def test_pictures_have_a_bar_for_every_bin_and_a_mark_where_it_should_end(
         assert len(lines) >= 8
         assert all(line.count("|") == 1 for line in lines)
         assert max(line.count("█") for line in lines) >= picture.WIDTH * 0.8
+
+
+# Persons
+
+
+def test_a_clean_vault_passes_with_persons_of_several_rows() -> None:
+    examined = examine_standard(1, training=SHORT, rows_each=3)
+    assert examined.passed, examined.failed
+
+
+def test_clipping_rows_in_place_of_persons_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_rows(clipped_sum, examples, targets, units, drawn):  # type: ignore[no-untyped-def]
+        rows = [units.rows_of(unit) for unit in drawn.tolist()]
+        return clipped_sum(examples, targets, np.concatenate([np.empty(0, np.int64), *rows]))
+
+    monkeypatch.setattr(trainer, "sum_over_units", by_rows)
+    assert "clipping" in examine_standard(1, training=SHORT, rows_each=3).failed
+
+
+def test_drawing_rows_in_place_of_persons_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = Trainer.__init__
+
+    def of_rows(self, classifier, rows, training, *, units, **others):  # type: ignore[no-untyped-def]
+        init(self, classifier, rows, training, units=Units.of_records(len(rows)), **others)
+
+    monkeypatch.setattr(Trainer, "__init__", of_rows)
+    assert "once" in examine_standard(1, training=SHORT, rows_each=3).failed
