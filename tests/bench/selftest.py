@@ -37,11 +37,11 @@ def measure(full: bool, say: Say) -> list[Figure]:
         found = []
         for done, one in enumerate(pool.map(attempt, *zip(*work, strict=True)), 1):
             found.append(one)
+            if one[0] and not work[done - 1][0]:
+                say(f"clean attempt {done} failed {', '.join(one[0])}")
             if done % 50 == 0:
                 say(f"{done} of {len(work)} attempts")
     alarms = [failed for (mistake, _), (failed, _) in zip(work, found, strict=True) if not mistake]
-    for failed in filter(None, alarms):
-        say(f"a clean attempt failed {', '.join(failed)}")
     seconds = sorted(s for (mistake, _), (_, s) in zip(work, found, strict=True) if not mistake)
     false = Figure(
         row="selftest",

@@ -35,9 +35,9 @@ SEES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _fewer_steps() -> Iterator[None]:
-    """A third of the steps: 200,000 values of noise are still plenty."""
+    """A fifth of the steps: 120,000 values of noise are still plenty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ghosts, "STEPS", 100)
+        patch.setattr(ghosts, "STEPS", 60)
         yield
 
 
