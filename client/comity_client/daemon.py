@@ -29,6 +29,7 @@ from comity_client.limits import RefusedOrders
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Looks, Mailroom
 from comity_client.releases import first_model, is_over
+from comity_client.selftest import gate
 from comity_client.uplink import Delivery, Uplink
 from comity_client.vault import OnPhase, Trains, Vault
 from comity_common.agreement import Agreement
@@ -58,6 +59,9 @@ class Works(Trains, Looks, Protocol):
     @property
     def first_state(self) -> ModelState:
         """The state from which a new model starts."""
+
+    def examine(self) -> gate.Examined:
+        """Try the machinery of training out; see `selftest`."""
 
 
 def set_up_workbench(agreement: Agreement, data: Path, compute: Compute) -> Works:
@@ -113,6 +117,7 @@ class Daemon:
         self._refusals = RefusedOrders(institution.ledger)
         self._stage = "starting"
         self._away = NOT_YET
+        self._barred: set[Digest] = set()  # by the self-test
         self._counted = (0, 0)
         self._sockets = [
             LineSocket(
@@ -181,6 +186,9 @@ class Daemon:
         """Take part in one agreement until it is over, or this institution has left it."""
         os.environ["HF_HUB_OFFLINE"] = "1"  # the uplink alone opens a socket
         inst, agreement = self._inst, standing.agreement
+        if gate.is_barred(inst.ledger, agreement.digest):
+            self._barred.add(agreement.digest)
+            return
         self._stage = "loading model and data"
         try:
             data = inst.data.file(standing.dataset)
@@ -189,6 +197,10 @@ class Daemon:
             log.error("cannot train", why=str(error))
             self._stage = f"cannot train: {error}"
             stop.wait(AGAIN_S)
+            return
+        self._stage = "trying out the machinery (self-test)"
+        private = agreement.privacy.is_private  # else nothing is promised that could be tried
+        if private and not gate.passes(inst, agreement.digest, workbench.examine):
             return
         with inst.store.transaction() as tx:
             inst.progress.begin(tx, agreement)
@@ -306,11 +318,17 @@ class Daemon:
         progress, agreement = self._inst.progress, standing.agreement
         if not self._inst.agreements.is_in_force(agreement.digest):
             return False
+        if agreement.digest in self._barred:
+            if gate.is_barred(self._inst.ledger, agreement.digest):
+                return False
+            self._barred.discard(agreement.digest)
         known = progress.known(agreement.digest)
         return not (known and is_over(agreement, progress.get(agreement.digest)))
 
     def _between(self) -> str:
         """Say what is waited for while no agreement is at work."""
+        if self._barred:
+            return gate.BARRED
         states = {known.state for known in self._inst.agreements.known()}
         for state, words in BETWEEN.items():
             if state in states:
@@ -318,6 +336,8 @@ class Daemon:
         return "waiting for an agreement"
 
     def _accept(self, agreement: Digest, number: int, plan: Digest) -> None:
+        if agreement in self._barred:
+            raise Refusal(RefusalCode.SELFTEST, "expected a vault whose self-test passes")
         if self._vault is None:
             raise Refusal(RefusalCode.UNAVAILABLE, "expected a vault that is ready")
         try:

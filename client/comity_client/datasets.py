@@ -13,12 +13,17 @@ columns, such as `id` and `region`, are left unread. Its name says how it is wri
 Where every word has a label, the columns are `tokens` and `labels` (or `tags`), both lists of
 strings of one length, and the file is JSON Lines.
 
+Where persons are protected, one more column says whose a row is: a text or a whole number, never
+empty. Two spellings that differ in nothing but space around them or in how Unicode composes signs
+are one person; keys live in this module alone, others see whole numbers in their place.
+
 The public evaluation set has the same form and is read by the same function.
 """
 
 import csv
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,15 +57,19 @@ class Rows:
     Attributes:
         texts: of n rows, none of them blank.
         labels: shape (n,), int64, the class of each row as its place in the declared labels.
+        units: shape (n,), int64, whose each row is, from 0 in the order of first rows; None where
+            no column was asked for.
     """
 
     texts: tuple[str, ...]
     labels: npt.NDArray[np.int64]
+    units: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.texts),) or self.labels.dtype != np.int64:
             raise LocalError("expected one int64 label for each text")
         self.labels.flags.writeable = False
+        _check_units(self.units, len(self.texts))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -99,10 +108,12 @@ class WordRows:
         texts: the words of n rows, in each row at least one, none of them blank.
         labels: of each row shape (words,), int64, the class of each word as its place in the
             declared labels.
+        units: shape (n,), int64, whose each row is; None if nobody asked.
     """
 
     texts: tuple[tuple[str, ...], ...]
     labels: tuple[npt.NDArray[np.int64], ...]
+    units: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         shapes = [(len(words),) for words in self.texts]
@@ -112,6 +123,7 @@ class WordRows:
             raise LocalError("expected one int64 label for each word")
         for classes in self.labels:
             classes.flags.writeable = False
+        _check_units(self.units, len(self.texts))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -142,15 +154,18 @@ class LabelledWords:
         return "LabelledWords(words and labels)"
 
 
-def read_for(path: Path, task: Task) -> Rows | WordRows:
+def read_for(path: Path, task: Task, unit_key: str = "") -> Rows | WordRows:
     """Read every row of a data file for a task.
+
+    Args:
+        unit_key: the column that says whose a row is, where that is asked for.
 
     Raises:
         Problem: as `read_rows`.
     """
     if task.kind is TaskKind.TOKEN_CLASSIFICATION:
-        return read_word_rows(path, task.labels)
-    return read_rows(path, task.labels)
+        return read_word_rows(path, task.labels, unit_key)
+    return read_rows(path, task.labels, unit_key)
 
 
 def read_labelled_for(
@@ -166,12 +181,13 @@ def read_labelled_for(
     return read_labelled(path, on_part)
 
 
-def read_rows(path: Path, labels: Sequence[str]) -> Rows:
+def read_rows(path: Path, labels: Sequence[str], unit_key: str = "") -> Rows:
     """Read every row of a data file.
 
     Args:
         path: the file, .jsonl or .csv.
         labels: the declared labels, in the order of the classes.
+        unit_key: the column that says whose a row is, where that is asked for.
 
     Raises:
         Problem: the file cannot be opened, has no row, or has a line that is not such a row.
@@ -179,15 +195,18 @@ def read_rows(path: Path, labels: Sequence[str]) -> Rows:
     classes = {label: index for index, label in enumerate(labels)}
     texts: list[str] = []
     targets: list[int] = []
-    for line, text, label in _rows(path):
+    owners = _Owners()
+    for line, text, label, person in _rows(path, unit_key=unit_key):
         if label not in classes:
             raise Problem("COM-DATA-010", file=path.name, line=line, count=len(classes))
         texts.append(text)
         targets.append(classes[label])
-    return Rows(texts=tuple(texts), labels=np.asarray(targets, dtype=np.int64))
+        owners.note(person)
+    units = owners.units() if unit_key else None
+    return Rows(texts=tuple(texts), labels=np.asarray(targets, dtype=np.int64), units=units)
 
 
-def read_word_rows(path: Path, labels: Sequence[str]) -> WordRows:
+def read_word_rows(path: Path, labels: Sequence[str], unit_key: str = "") -> WordRows:
     """Read every row of a data file whose words have labels.
 
     Args:
@@ -200,12 +219,15 @@ def read_word_rows(path: Path, labels: Sequence[str]) -> WordRows:
     classes = {label: index for index, label in enumerate(labels)}
     texts: list[tuple[str, ...]] = []
     targets: list[npt.NDArray[np.int64]] = []
-    for line, words, of_words in _word_rows(path):
+    owners = _Owners()
+    for line, words, of_words, person in _word_rows(path, unit_key=unit_key):
         if not classes.keys() >= set(of_words):
             raise Problem("COM-DATA-010", file=path.name, line=line, count=len(classes))
         texts.append(words)
         targets.append(np.asarray([classes[label] for label in of_words], dtype=np.int64))
-    return WordRows(texts=tuple(texts), labels=tuple(targets))
+        owners.note(person)
+    units = owners.units() if unit_key else None
+    return WordRows(texts=tuple(texts), labels=tuple(targets), units=units)
 
 
 def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
@@ -216,7 +238,7 @@ def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
     """
     texts: list[str] = []
     labels: list[str] = []
-    for _, text, label in _rows(path, on_part):
+    for _, text, label, _ in _rows(path, on_part):
         texts.append(text)
         labels.append(label)
     return Labelled(texts=tuple(texts), labels=tuple(labels))
@@ -228,7 +250,7 @@ def read_labelled_words(path: Path, on_part: OnPart = lambda part: None) -> Labe
     Raises:
         Problem: as `read_word_rows`, for any label but a blank one.
     """
-    rows = [(words, labels) for _, words, labels in _word_rows(path, on_part)]
+    rows = [(words, labels) for _, words, labels, _ in _word_rows(path, on_part)]
     return LabelledWords(
         texts=tuple(words for words, _ in rows), labels=tuple(labels for _, labels in rows)
     )
@@ -242,34 +264,61 @@ def evaluation_set_digest(rows: Rows | WordRows) -> Digest:
     return evaluation.evaluation_set_digest(rows.texts, rows.labels.tolist())
 
 
-def _rows(path: Path, on_part: OnPart = lambda part: None) -> Iterator[tuple[int, str, str]]:
-    """Read line, text and label of every row, at least one."""
+class _Owners:
+    """Whose rows are, as numbers in the order in which persons first come."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._of_rows: list[int] = []
+
+    def note(self, person: str) -> None:
+        self._of_rows.append(self._numbers.setdefault(person, len(self._numbers)))
+
+    def units(self) -> npt.NDArray[np.int64]:
+        return np.asarray(self._of_rows, dtype=np.int64)
+
+
+def _check_units(units: npt.NDArray[np.int64] | None, rows: int) -> None:
+    if units is None:
+        return
+    if units.shape != (rows,) or units.dtype != np.int64:
+        raise LocalError("expected one int64 unit for each text")
+    units.flags.writeable = False
+
+
+def _rows(
+    path: Path, on_part: OnPart = lambda part: None, unit_key: str = ""
+) -> Iterator[tuple[int, str, str, str]]:
+    """Read line, text, label and, if asked for, whose it is, of every row, at least one."""
     form = FORMS.get(path.suffix.lower())
     if form is None:
         raise Problem("COM-DATA-002", file=path.name)
-    for line, columns in _records(path, form, on_part):
+    wanted = (TEXT, LABEL, unit_key) if unit_key else (TEXT, LABEL)
+    for line, columns in _records(path, form, wanted, on_part):
         text, label = (_column(columns, name, path.name, line) for name in (TEXT, LABEL))
-        yield line, text, label
+        yield line, text, label, _person(columns, unit_key, path.name, line)
 
 
 def _word_rows(
-    path: Path, on_part: OnPart = lambda part: None
-) -> Iterator[tuple[int, tuple[str, ...], tuple[str, ...]]]:
-    """Read line, words and their labels of every row, at least one."""
+    path: Path, on_part: OnPart = lambda part: None, unit_key: str = ""
+) -> Iterator[tuple[int, tuple[str, ...], tuple[str, ...], str]]:
+    """Read line, words, labels and, if asked for, whose it is, of every row, at least one."""
     if path.suffix.lower() != ".jsonl":
         raise Problem("COM-DATA-030", file=path.name)
-    for line, columns in _records(path, _json_lines, on_part):
+    for line, columns in _records(path, _json_lines, (), on_part):
         name = TAGS if TAGS in columns and WORD_LABELS not in columns else WORD_LABELS
         words, labels = (_list(columns, column, path.name, line) for column in (WORDS, name))
         if not words or len(words) != len(labels):
             raise Problem("COM-DATA-032", file=path.name, line=line, column=name)
-        yield line, words, labels
+        yield line, words, labels, _person(columns, unit_key, path.name, line)
 
 
-def _records(path: Path, form: "Form", on_part: OnPart) -> Iterator[tuple[int, Columns]]:
+def _records(
+    path: Path, form: "Form", wanted: Sequence[str], on_part: OnPart
+) -> Iterator[tuple[int, Columns]]:
     """Read line and columns of every row, at least one."""
     empty = True
-    for record in form(_lines(path, on_part), path.name):
+    for record in form(_lines(path, on_part), path.name, wanted):
         yield record
         empty = False
     if empty:
@@ -295,7 +344,9 @@ def _lines(path: Path, on_part: OnPart) -> Iterator[tuple[int, str]]:
         raise Problem("COM-DATA-001", file=path.name, why=error.strerror) from None
 
 
-def _json_lines(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Columns]]:
+def _json_lines(
+    lines: Iterator[tuple[int, str]], file: str, wanted: Sequence[str]
+) -> Iterator[tuple[int, Columns]]:
     for number, line in lines:
         row = _object(line)
         if row is None:
@@ -303,7 +354,9 @@ def _json_lines(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[i
         yield number, row
 
 
-def _csv(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Columns]]:
+def _csv(
+    lines: Iterator[tuple[int, str]], file: str, wanted: Sequence[str]
+) -> Iterator[tuple[int, Columns]]:
     reader = csv.reader((line for _, line in lines), strict=True)
     header: list[str] = []
     while True:
@@ -315,14 +368,14 @@ def _csv(lines: Iterator[tuple[int, str]], file: str) -> Iterator[tuple[int, Col
         if row is None:
             return
         if number == 1:
-            header = _header(row, file)
+            header = _header(row, file, wanted)
         elif len(row) != len(header):
             raise Problem("COM-DATA-006", file=file, line=number, count=len(header))
         else:
             yield number, dict(zip(header, row, strict=True))
 
 
-Form = Callable[[Iterator[tuple[int, str]], str], Iterator[tuple[int, Columns]]]
+Form = Callable[[Iterator[tuple[int, str]], str, Sequence[str]], Iterator[tuple[int, Columns]]]
 
 FORMS: Mapping[str, Form] = {
     ".jsonl": _json_lines,
@@ -330,9 +383,9 @@ FORMS: Mapping[str, Form] = {
 }
 
 
-def _header(names: list[str], file: str) -> list[str]:
-    """Return the names of the columns, of which two must be there just once."""
-    for name in (TEXT, LABEL):
+def _header(names: list[str], file: str, wanted: Sequence[str]) -> list[str]:
+    """Return the names of the columns, of which those that are wanted must be there just once."""
+    for name in wanted:
         if names.count(name) != 1:
             raise Problem("COM-DATA-007", file=file, line=1, column=name)
     return names
@@ -363,6 +416,24 @@ def _checked(value: str, name: str, file: str, line: int) -> str:
     if not value.strip():
         raise Problem("COM-DATA-009", file=file, line=line, column=name)
     return value
+
+
+def _person(columns: Columns, name: str, file: str, line: int) -> str:
+    """Spell the key of a person in one way; a merged pair would be one unit, which is safe.
+
+    Nothing if no column is asked for.
+    """
+    if not name:
+        return ""
+    if name not in columns:
+        raise Problem("COM-DATA-007", file=file, line=line, column=name)
+    value = columns[name]
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    key = unicodedata.normalize("NFC", value).strip() if isinstance(value, str) else ""
+    if not key:
+        raise Problem("COM-DATA-040", file=file, line=line, column=name)
+    return key
 
 
 def _decoded(raw: bytes) -> str | None:

@@ -269,7 +269,8 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     "COM-DATA-007": Explanation(
         cause="{file} line {line}: expected the column {column}",
-        fix="name the columns text and label; for token-classification, tokens and labels",
+        fix="name the columns text and label; for token-classification, tokens and labels; and the "
+        "one that says whose a row is as registered",
     ),
     "COM-DATA-008": Explanation(
         cause="{file} line {line}: expected the column {column} with a string",
@@ -349,6 +350,11 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{file} line {line}: expected at least one word, and as many in tokens as in "
         "{column}",
         fix="give every word one label",
+    ),
+    "COM-DATA-040": Explanation(
+        cause="{file} line {line}: expected whose the row is in the column {column}: a text or a "
+        "whole number",
+        fix="fill it in, or leave the row out: a row of nobody cannot be protected as somebody's",
     ),
     # Agreements
     "COM-AGREE-001": Explanation(

@@ -46,6 +46,7 @@ class RefusalCode(StrEnum):
     BEHIND = "behind"
     INTERRUPTED = "interrupted"
     RESTORED = "restored"
+    SELFTEST = "selftest"
     UNAVAILABLE = "unavailable"
 
 

@@ -26,6 +26,7 @@ ROWS = (
     "many_sums",
     "simulated",
     "training",
+    "selftest",
 )
 
 

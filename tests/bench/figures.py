@@ -18,7 +18,7 @@ class Figure:
     Attributes:
         row: what it belongs to.
         measured: in words, with sizes.
-        unit: `s`, `ms`, `MB` (10⁶ bytes) or `×`.
+        unit: `s`, `ms`, `MB` (10⁶ bytes), `×` or `alarms`.
         at_most, at_least: its bar, in the same unit; neither where it is for orientation only.
     """
 

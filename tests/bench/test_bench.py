@@ -10,7 +10,7 @@ from tests.bench.figures import Figure, as_markdown, as_text
 from tests.bench.measuring import ROOT, Growth, in_a_process_of_its_own, in_turns
 
 FIELDS = {"row", "measured", "value", "unit", "at_most", "at_least", "met"}
-UNITS = {"s", "MB", "×"}
+UNITS = {"s", "MB", "×", "alarms"}
 LIMIT_S = 120
 
 
@@ -33,7 +33,7 @@ def check_shape(figures: list[dict], rows: set[str]) -> None:
     for figure in figures:
         assert figure.keys() == FIELDS
         assert figure["unit"] in UNITS
-        assert figure["value"] > 0 or figure["unit"] == "MB"  # nothing may have grown
+        assert figure["value"] > 0 or figure["unit"] in ("MB", "alarms")  # may well be none
         has_bar = figure["at_most"] is not None or figure["at_least"] is not None
         assert (figure["met"] is not None) == has_bar
 
@@ -56,6 +56,13 @@ def test_the_row_of_training_runs_in_small_sizes():
     figures = quick("training", limit_s=5 * LIMIT_S)
     check_shape(figures, {"training"})
     assert len(figures) >= 13
+
+
+@pytest.mark.slow
+def test_the_self_test_is_examined_a_few_times():
+    figures = quick("selftest")
+    check_shape(figures, {"selftest"})
+    assert all(figure["met"] for figure in figures if "caught" in figure["measured"])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from comity_client.cli import (
     keys,
     policy,
     rehearse,
+    selftest,
     service,
     whatleft,
 )
@@ -31,5 +32,6 @@ app.add_typer(policy.app, name="policy")
 app.command("what-left")(whatleft.what_left)
 app.add_typer(keys.app, name="keys")
 app.command()(rehearse.rehearse)
+app.command()(selftest.selftest)
 app.command()(export.export)
 app.command()(doctor.doctor)

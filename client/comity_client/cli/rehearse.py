@@ -42,7 +42,7 @@ def rehearse(
     known = choose_agreement(institution, agreement)
     dataset = _dataset(institution, known, data)
     file = institution.data.file(dataset)
-    with _progress() as on_phase:
+    with progress() as on_phase:
         measured = measure(institution, known.agreement, file, on_phase)
     found = {
         "agreement": known.agreement.digest,
@@ -69,7 +69,7 @@ def _dataset(institution: "Institution", known: "Known", name: str) -> "DatasetI
 
 
 @contextmanager
-def _progress() -> "Iterator[OnPhase]":
+def progress() -> "Iterator[OnPhase]":
     """Say what is done: one line that moves on a terminal, a line each elsewhere."""
     from rich.console import Console
 

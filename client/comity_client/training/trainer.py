@@ -1,8 +1,9 @@
 """One round of DP-SGD on the vault's own rows.
 
-draw a Poisson batch → sum its clipped gradients → add the full noise → divide by the agreement's
-constant → Adam, `local_steps` times. Everything after the noise is post-processing. Sampling
-probability, clipping norm, noise and divisor come from the agreement; no number of rows enters.
+draw a Poisson batch of units → sum their clipped gradients → add the full noise → divide by the
+agreement's constant → Adam, `local_steps` times. Everything after the noise is post-processing.
+Sampling probability, clipping norm, noise and divisor come from the agreement; no number of rows
+enters. A unit is a record, or a person with all its rows.
 
 There is no way to switch noise or clipping off here; what trains without them is in `baseline`.
 What leaves the vault is the delta alone, and whether it may leave is not decided here.
@@ -20,8 +21,10 @@ from comity_client.model.examples import Examples
 from comity_client.training.adam import AdamMoments
 from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.noise import GaussianNoise
+from comity_client.training.persons import sum_over_units
 from comity_client.training.sampler import PoissonSampler
 from comity_client.training.step import ClippedSum, clipping
+from comity_client.training.units import Units
 from comity_common.agreement import Training
 from comity_common.vectors import Vector
 
@@ -38,6 +41,7 @@ class Trainer:
         threads: how many torch may use in this process.
         hardware: where and in what precision the model's layers compute.
         examples: the rows as `classifier.prepare` returned them, where they are at hand.
+        units: what is drawn and clipped as a whole; each row by itself if left out.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Trainer:
         threads: int,
         hardware: Hardware = PLAIN,
         examples: Examples | None = None,
+        units: Units | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         hardware.move(classifier)
@@ -57,7 +62,8 @@ class Trainer:
         self._training = training
         self._examples = examples or classifier.prepare(rows.texts)
         self._targets = self._examples.targets(rows.labels)
-        self._sampler = PoissonSampler(len(rows), training.sampling_probability)
+        self._units = units or Units.of_records(len(rows))
+        self._sampler = PoissonSampler(len(self._units), training.sampling_probability)
         self._noise = GaussianNoise(float(training.noise_multiplier * training.clip_norm))
 
     @property
@@ -92,7 +98,9 @@ class Trainer:
 
     def _noisy_mean(self, clipped_sum: ClippedSum) -> npt.NDArray[np.float64]:
         """Take the step's noised sum over the agreement's divisor: shape (d,), float64."""
-        total = clipped_sum(self._examples, self._targets, self._sampler.draw())
+        total = sum_over_units(
+            clipped_sum, self._examples, self._targets, self._units, self._sampler.draw()
+        )
         self._noise.add(total)
         total /= float(self._training.divisor)
         return total

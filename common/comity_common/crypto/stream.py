@@ -6,6 +6,9 @@ operating system everywhere else.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +16,13 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from comity_common.crypto.derive import KEY_BYTES
+from comity_common.crypto.derive import KEY_BYTES, digest
 from comity_common.errors import LocalError
 
 CHUNK_BYTES = 256 << 10  # stays in the second-level cache; whole-vector code is 8 × slower
 _ZEROS = memoryview(bytes(CHUNK_BYTES))
+_LAST_COUNTER = b"\xff" * 16  # no stream gets there: its block names a key and is used for nothing
+_opened: ContextVar[list[bytes] | None] = ContextVar("opened keystreams", default=None)
 
 
 class Keystream:
@@ -27,6 +32,8 @@ class Keystream:
 
     def __init__(self, key: bytes) -> None:
         self._encryptor = Cipher(AES(key), CTR(bytes(16))).encryptor()
+        if (ids := _opened.get()) is not None:
+            ids.append(_id(key))
 
     @classmethod
     def fresh(cls) -> "Keystream":
@@ -50,3 +57,26 @@ class Keystream:
         words = np.empty(count, dtype="<u8")
         self.fill(words)
         return words
+
+
+@contextmanager
+def opened_keystreams() -> Iterator[list[bytes]]:
+    """List the id of every stream that this thread opens as long as the context lasts.
+
+    Two streams of one key have one id: who counts can tell that no key came twice. An id is a
+    digest of a block that no stream ever reaches, and says nothing of the key or of its bytes.
+
+    Yields:
+        the ids, 32 bytes each, in the order of opening; the list grows while the context lasts.
+    """
+    ids: list[bytes] = []
+    token = _opened.set(ids)
+    try:
+        yield ids
+    finally:
+        _opened.reset(token)
+
+
+def _id(key: bytes) -> bytes:
+    block = Cipher(AES(key), CTR(_LAST_COUNTER)).encryptor().update(bytes(16))
+    return digest("keystream-id", block)

@@ -19,6 +19,7 @@ from comity_common.ids import Digest, InstitutionId
 
 NONCE_BYTES = 16
 MAX_TEXT = 500  # characters
+MAX_TESTS = 100
 
 DatasetId = NewType("DatasetId", str)
 """A registered data set: 32 lower-case hexadecimal digits, drawn at random."""
@@ -26,6 +27,7 @@ DatasetId = NewType("DatasetId", str)
 DATASET_PATTERN = re.compile(r"[0-9a-f]{32}")
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 JURISDICTION_PATTERN = re.compile(r"[A-Z]{2}")
+TEST_PATTERN = re.compile(r"[a-z][a-z-]{0,39}")
 
 
 class EntryKind(StrEnum):
@@ -57,6 +59,13 @@ class Outcome(StrEnum):
 
     RELEASED = "released"
     FORFEITED = "forfeited"
+
+
+class Verdict(StrEnum):
+    """How a self-test ended."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
 
 
 class Traffic(StrEnum):
@@ -326,6 +335,39 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """The machinery of training was tried out on made-up rows alone.
+
+    Attributes:
+        verdict: `fail` if any test failed.
+        tests: which were run, in order, each once.
+        failed: which of them failed; none if the verdict is `pass`.
+        attempt: 1, or 2 for the one repetition after an alarm.
+        agreement: whose terms and model were tried; empty for standard terms.
+    """
+
+    verdict: Verdict
+    tests: tuple[str, ...]
+    failed: tuple[str, ...]
+    attempt: int
+    agreement: Digest
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.tests) <= MAX_TESTS or len(set(self.tests)) != len(self.tests):
+            raise LocalError(f"expected 1 to {MAX_TESTS} tests, each once")
+        if not all(TEST_PATTERN.fullmatch(test) for test in self.tests):
+            raise LocalError("expected tests named with lower-case letters and hyphens")
+        if list(self.failed) != [test for test in self.tests if test in self.failed]:
+            raise LocalError("expected as failed some of the tests, in their order")
+        if (self.verdict is Verdict.FAIL) is not bool(self.failed):
+            raise LocalError("expected a failed test where the verdict is fail, else none")
+        if self.attempt not in (1, 2):
+            raise LocalError(f"expected attempt 1 or 2, got {self.attempt}")
+        if self.agreement:
+            _check_digest(self.agreement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
     """The vault found its own state older than what it had said before, or goes on from a backup.
 
@@ -376,6 +418,7 @@ Body = (
     | RoundVoid
     | Egress
     | Ingress
+    | SelfTest
     | Refused
     | Restore
     | Note
@@ -394,6 +437,7 @@ BODIES: dict[EntryKind, type[Body]] = {
     EntryKind.ROUND_VOID: RoundVoid,
     EntryKind.EGRESS: Egress,
     EntryKind.INGRESS: Ingress,
+    EntryKind.SELFTEST: SelfTest,
     EntryKind.REFUSAL: Refused,
     EntryKind.RESTORE: Restore,
     EntryKind.NOTE: Note,

@@ -346,3 +346,77 @@ def test_medical_entities_are_read() -> None:
     assert labels == ["B-Chemical", "B-Disease", "I-Chemical", "I-Disease", "O"]
     rows = read_word_rows(file, labels)
     assert [labels[k] for k in rows.labels[0]] == list(found.labels[0])
+
+
+# Whose a row is
+
+
+def _of(*keys: object) -> list[str]:
+    return [json.dumps({"patient": key, "text": SECRET, "label": "loan"}) for key in keys]
+
+
+def test_rows_of_one_key_are_one_unit_wherever_they_stand(tmp_path: Path) -> None:
+    path = _write(tmp_path / "d.jsonl", *_of("b", "a", "b", 17, "17", "c", "a"))
+    rows = read_rows(path, LABELS, "patient")
+    assert rows.units is not None
+    assert rows.units.tolist() == [0, 1, 0, 2, 2, 3, 1]
+    assert rows.units.dtype == np.int64
+    with pytest.raises(ValueError, match="read-only"):
+        rows.units[0] = 1
+
+
+def test_a_table_names_them_too(tmp_path: Path) -> None:
+    lines = ("patient,text,label", "7,hello,card", "8,hello,card", "7,hello,loan")
+    rows = read_rows(_write(tmp_path / "d.csv", *lines), LABELS, "patient")
+    assert rows.units is not None
+    assert rows.units.tolist() == [0, 1, 0]
+
+
+def test_spellings_that_look_alike_are_one_person(tmp_path: Path) -> None:
+    path = _write(tmp_path / "d.jsonl", *_of("M\u00fcller", " Mu\u0308ller", "Muller"))
+    rows = read_rows(path, LABELS, "patient")
+    assert rows.units is not None
+    assert rows.units.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", "\u00a0", 1.5, True, ["a"], {}])
+def test_a_row_of_nobody_is_refused(key: object, tmp_path: Path) -> None:
+    path = _write(tmp_path / "rows.jsonl", *_of("a", key))
+    with pytest.raises(Problem) as problem:
+        read_rows(path, LABELS, "patient")
+    assert problem.value.code == "COM-DATA-040"
+    assert "rows.jsonl line 2" in str(problem.value)
+    _check_nothing_is_shown(problem.value)
+
+
+def test_a_blank_cell_of_a_table_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "rows.csv", "patient,text,label", ",hello,card")
+    with pytest.raises(Problem, match=r"rows\.csv line 2: expected whose the row is"):
+        read_rows(path, LABELS, "patient")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("rows.jsonl", (_row(),)),
+        ("rows.csv", ("text,label", "hello,card")),
+        ("rows.csv", ("patient,patient,text,label", "1,2,hello,card")),
+    ],
+)
+def test_the_column_must_be_there_just_once(
+    name: str, lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(Problem, match="line 1: expected the column patient"):
+        read_rows(_write(tmp_path / name, *lines), LABELS, "patient")
+
+
+def test_without_a_column_nobody_is_told_apart(tmp_path: Path) -> None:
+    path = _write(tmp_path / "d.jsonl", *_of(None, "a"))
+    assert read_rows(path, LABELS).units is None
+    assert len(read_labelled(path)) == 2
+
+
+def test_units_are_one_for_each_text() -> None:
+    labels = np.zeros(2, np.int64)
+    with pytest.raises(LocalError, match="unit for each text"):
+        Rows(texts=("a", "b"), labels=labels, units=np.zeros(1, np.int64))

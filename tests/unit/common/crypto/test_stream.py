@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comity_common.crypto.stream import CHUNK_BYTES, Keystream
+from comity_common.crypto.stream import CHUNK_BYTES, Keystream, opened_keystreams
 from comity_common.errors import LocalError
 
 KEY = bytes(range(32))
@@ -113,3 +113,31 @@ def test_every_bit_of_the_key_changes_the_whole_stream():
         key = (int.from_bytes(KEY, "big") ^ (1 << bit)).to_bytes(32, "big")
         other = np.frombuffer(filled(Keystream(key), 4096), np.uint8)
         assert np.count_nonzero(plain == other) < 64  # 16 expected, of 4096
+
+
+def test_streams_are_listed_by_ids_that_are_alike_for_one_key_alone():
+    before = Keystream(KEY)
+    with opened_keystreams() as ids:
+        streams = [Keystream(KEY), Keystream.fresh(), Keystream(KEY), Keystream.fresh()]
+    after = Keystream(KEY)
+    assert ids[0] == ids[2]
+    assert len(set(ids)) == 3
+    assert all(filled(stream, 64) == reference(KEY, 64) for stream in (before, streams[0], after))
+
+
+def test_an_id_is_no_part_of_the_stream_or_the_key():
+    with opened_keystreams() as ids:
+        Keystream(KEY)
+    assert len(ids[0]) == 32
+    assert ids[0][:8] not in reference(KEY, 1 << 16)
+    assert ids[0] != KEY
+
+
+def test_a_list_within_a_list_ends_by_itself():
+    with opened_keystreams() as outer:
+        Keystream.fresh()
+        with opened_keystreams() as inner:
+            Keystream.fresh()
+        Keystream.fresh()
+    Keystream.fresh()
+    assert (len(outer), len(inner)) == (2, 1)

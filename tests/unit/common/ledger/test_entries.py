@@ -33,7 +33,9 @@ from comity_common.ledger.bodies import (
     RoundComplaint,
     RoundJoin,
     RoundVoid,
+    SelfTest,
     Traffic,
+    Verdict,
 )
 from comity_common.ledger.entries import Entry, append, chain_hash, kind_of, read, verify_chain
 
@@ -78,6 +80,14 @@ EXAMPLES = [
     Note(text="the entry before has the wrong receiver", about=7),
     RoundComplaint(agreement=DIGEST, epoch=1, round=7, plan=DIGEST, dealers=(CLINIC,)),
     RoundVoid(agreement=DIGEST, epoch=1, round=7, plan=DIGEST, reason="2 of 3 reveals arrived"),
+    SelfTest(
+        verdict=Verdict.FAIL,
+        tests=("noise-scale", "clipping"),
+        failed=("clipping",),
+        attempt=1,
+        agreement=DIGEST,
+    ),
+    SelfTest(verdict=Verdict.PASS, tests=("clipping",), failed=(), attempt=2, agreement=Digest("")),
 ]
 
 
@@ -218,7 +228,7 @@ def test_a_kind_without_a_known_body_is_refused():
     first, second = chain()[:2]
 
     with pytest.raises(PeerError):
-        verify_chain([first, replace(second, kind=EntryKind.SELFTEST)])
+        verify_chain([first, replace(second, kind=EntryKind.KEY_ROTATE)])
 
 
 def test_append_wants_a_genesis_first_and_nowhere_else_and_one_institution():
@@ -257,6 +267,15 @@ def test_the_time_has_one_spelling(time):
         (EXAMPLES[3], {"dataset": DatasetId("rows-of-2026")}),
         (EXAMPLES[4], {"order": 1}),
         (EXAMPLES[14], {"text": ""}),
+        (EXAMPLES[17], {"verdict": Verdict.PASS}),
+        (EXAMPLES[17], {"failed": ()}),
+        (EXAMPLES[17], {"failed": ("another",)}),
+        (EXAMPLES[17], {"failed": ("clipping", "noise-scale")}),
+        (EXAMPLES[17], {"tests": ("clipping", "clipping")}),
+        (EXAMPLES[17], {"tests": ("clipping", "12 rows")}),
+        (EXAMPLES[17], {"attempt": 3}),
+        (EXAMPLES[17], {"agreement": Digest("all")}),
+        (EXAMPLES[18], {"tests": ()}),
     ],
 )
 def test_a_body_out_of_its_rules_is_refused_here_and_from_a_peer(body, change):
@@ -309,4 +328,8 @@ def test_shared_fields_have_no_place_for_what_depends_on_rows():
         "about",
         "dealers",
         "reason",
+        "verdict",
+        "tests",
+        "failed",
+        "attempt",
     }

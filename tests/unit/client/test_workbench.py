@@ -1,0 +1,75 @@
+"""The workbench trains the units that its agreement names, and counts what a round reserves."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.client.conftest import LABELS, TEXTS
+from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
+
+from comity_client.workbench import Workbench
+from comity_common.agreement import Agreement, Unit
+from comity_common.errors import LocalError
+
+KEY = bytes(32)
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Path:
+    path = tmp_path / "keyed.jsonl"
+    lines = [
+        {"text": text, "label": LABELS[k % 3], "patient": k % 4} for k, text in enumerate(TEXTS * 3)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def short(agreement: Agreement, unit: Unit, rows_per_unit: int) -> Agreement:
+    privacy = replace(agreement.privacy, unit=unit, rows_per_unit=rows_per_unit)
+    training = replace(agreement.training, local_steps=3, sampling_probability=Decimal("0.5"))
+    return replace(agreement, privacy=privacy, training=training)
+
+
+def train(workbench: Workbench) -> np.ndarray:
+    start = workbench.first_state.parameters
+    delta, _ = workbench.train(start, None, lambda done, of: None)
+    return delta
+
+
+def test_persons_are_trained_on_by_their_column(place: Place, keyed: Path) -> None:  # noqa: F811
+    agreement = short(place.write(), Unit.PERSON, 2)
+    workbench = Workbench(agreement, keyed, 1, unit_key="patient", cap_key=KEY)
+    units = workbench._trainer._units
+    assert [len(units.rows_of(unit)) for unit in range(len(units))] == [2, 2, 2, 2]
+    assert np.isfinite(train(workbench)).all()
+
+
+def test_without_a_column_no_person_is_promised_anything(place: Place) -> None:  # noqa: F811
+    with pytest.raises(LocalError, match="whose"):
+        Workbench(short(place.write(), Unit.PERSON, 2), place.rows, 1, cap_key=KEY)
+
+
+def test_a_round_that_takes_another_number_of_steps_than_reserved_is_not_handed_out(
+    place: Place,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workbench = Workbench(short(place.write(), Unit.RECORD, 1), place.rows, 1)
+    assert np.isfinite(train(workbench)).all()
+    fewer = replace(workbench._trainer._training, local_steps=2)
+    monkeypatch.setattr(workbench._trainer, "_training", fewer)
+    with pytest.raises(LocalError, match="each of 3 steps, got 2"):
+        train(workbench)
+
+
+def test_a_round_whose_keys_come_twice_is_not_handed_out(
+    place: Place,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.injected import injected
+
+    workbench = Workbench(short(place.write(), Unit.RECORD, 1), place.rows, 1)
+    with injected("noise reseeded"), pytest.raises(LocalError, match="fresh noise"):
+        train(workbench)
