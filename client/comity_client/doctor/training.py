@@ -9,11 +9,13 @@ from comity_client.registrations import Dataset
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
+from comity_common.tuning import Tune
 from comity_host.checks import Finding, ok, problem, told, warning
 from comity_host.checks.machine import memory
 
 MEMORY_FLOOR_BYTES = 400_000_000  # Python with torch and transformers
 MEMORY_BYTES_A_PARAMETER = 180  # seen, 16 gradients at a time; noise, Adam and masks are vectors
+MEMORY_BYTES_WITHOUT_GRADIENTS = 40  # under `full`: a step was seen to take 22, and a delta is 4
 ADD_DATA = "comity client data add NAME FILE"
 
 
@@ -64,8 +66,9 @@ def _data_file(inst: Institution, dataset: Dataset) -> Finding:
 def _memory_bytes(terms: Agreement) -> int:
     base = _local_base(terms.model.name)
     weights = sum(file.stat().st_size for file in base.glob("*.safetensors")) if base else 0
-    trained = MEMORY_BYTES_A_PARAMETER * terms.model.parameters
-    return MEMORY_FLOOR_BYTES + 2 * weights + trained
+    kept = terms.model.tune is Tune.FULL
+    each = MEMORY_BYTES_WITHOUT_GRADIENTS if kept else MEMORY_BYTES_A_PARAMETER
+    return MEMORY_FLOOR_BYTES + 2 * weights + each * terms.model.parameters
 
 
 def _base_model(name: str, expected: Digest) -> Finding:

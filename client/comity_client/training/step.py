@@ -3,8 +3,8 @@
 This is the whole of DP-SGD's sensitivity (Abadi et al. 2016, algorithm 1): adding or removing one
 record moves the sum by at most C, because
 
-* Opacus's hooks give the gradient of each record of the summed loss, and a loss that is a sum over
-  records couples none of them;
+* `hooks` and `bookkeeping` know the gradient of each record of the summed loss, and a loss that is
+  a sum over records couples none of them;
 * each gradient is taken whole, over all trained parameters, its norm in float64, and is clipped
   with a margin of 1e-5 for what float64 still rounds;
 * a record whose gradient is not finite counts as zero, the others as usual;

