@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from comity_common.dp.terms import (
+    DISCRETE_GAUSSIAN,
     MAX_ORDER,
     MIN_ORDER,
     SAMPLED_GAUSSIAN,
@@ -25,6 +26,7 @@ from comity_common.dp.terms import (
 )
 from comity_common.errors import LocalError
 
+KNOWN = (SAMPLED_GAUSSIAN, DISCRETE_GAUSSIAN)
 COST_MARGIN = 1e-10  # relative; far above the rounding errors of a divergence (tested)
 CONVERSION_MARGIN = 1e-12  # absolute; far above those of the conversion to ε
 CALIBRATION_SLACK = 1e-9  # relative; so that a schedule fits in parts as well as whole
@@ -64,8 +66,12 @@ def divergence(sampling_probability: float, noise_multiplier: float, order: int)
 
 
 def cost(event: object, order: int) -> float:
-    """Compute what an event takes from an allowance at an order; ∞ for an unknown event."""
-    if not isinstance(event, SampledGaussian) or event.mechanism != SAMPLED_GAUSSIAN:
+    """Compute what an event takes from an allowance at an order; ∞ for an unknown event.
+
+    A discrete Gaussian of σ times the sensitivity is 1/2σ²-concentrated (Canonne, Kamath & Steinke
+    2020, thm. 14): its divergence is at most α/2σ², what the Gaussian's without sampling is.
+    """
+    if not isinstance(event, SampledGaussian) or event.mechanism not in KNOWN:
         return math.inf
     q, sigma = float(event.sampling_probability), float(event.noise_multiplier)
     return event.steps * divergence(q, sigma, order) * (1 + COST_MARGIN)

@@ -134,6 +134,19 @@ def test_segments_are_one_schedule():
     assert mixed > pld.epsilon([event(0.2, 1.5, 50)], 1e-5)
 
 
+def test_a_discrete_gaussian_is_added_and_never_forgotten():
+    training = event(0.2, 1.5, 100)
+    score = event(1, 20, 2, mechanism="discrete-gaussian")
+    both = pld.check_consistent([training, score], 1e-5)
+
+    assert both > pld.epsilon([training], 1e-5)
+    assert both <= pld.epsilon([training], 5e-6) + pld.epsilon([score], 5e-6)
+    assert both >= pld.epsilon([training, event(1, 20, 2)], 1e-5)  # the Gaussian's is no larger
+    assert pld.epsilon([score], 1e-5) == renyi([score], 1e-5)
+    assert pld.delta([score], 5) == 1.0
+    assert pld.epsilon([score, None], 1e-5) == math.inf
+
+
 def test_segments_of_other_noise_equal_those_of_dp_accounting():
     one, other = theirs(0.2, 1.5, 50, True), theirs(0.05, 0.9, 50, True)
 
@@ -236,5 +249,5 @@ def test_a_bound_above_that_of_renyi_orders_fails_closed(monkeypatch):
     slightly_less = pld.epsilon(events, 1e-5) * 0.99
     monkeypatch.setattr(pld.accountant, "epsilon_of", lambda *_: slightly_less)
 
-    with pytest.raises(LocalError, match="Rényi accountant"):
+    with pytest.raises(LocalError, match="Rényi ε"):
         pld.check_consistent(events, 1e-5)
