@@ -115,11 +115,13 @@ def calibrate(
     epsilon: Decimal | float,
     delta: Decimal | float,
     order: int | None = None,
+    beside: Iterable[object] = (),
 ) -> tuple[Decimal, int]:
     """Find the least noise with which a schedule passes the filter, and the order for it.
 
     Args:
         order: the only one to look at, 2 to 256, where budgets are counted at one already.
+        beside: what else the guarantee has to pay for, with noise that is fixed already.
 
     Returns:
         The noise multiplier, rounded up to four decimals, and the integer order from 2 to 256
@@ -131,12 +133,14 @@ def calibrate(
     q = Decimal(str(sampling_probability))
     guarantee = Guarantee(epsilon=Decimal(str(epsilon)), delta=Decimal(str(delta)))
     orders = range(MIN_ORDER, MAX_ORDER + 1) if order is None else (order,)
-    affordable = [o for o in orders if allowance(guarantee, o) > 0]
+    others = tuple(beside)
+    left = {o: allowance(guarantee, o) - total_cost(others, o) for o in orders}
+    affordable = [o for o in orders if left[o] > 0]
 
     def share(grid: int, order: int) -> float:
         sigma = Decimal(grid).scaleb(-NOISE_DIGITS)
         event = SampledGaussian(sampling_probability=q, noise_multiplier=sigma, steps=steps)
-        return cost(event, order) / allowance(guarantee, order)
+        return cost(event, order) / left[order]
 
     def enough(grid: int) -> bool:
         return any(share(grid, order) <= 1 - CALIBRATION_SLACK for order in affordable)

@@ -61,6 +61,9 @@ def epsilon(events: Iterable[object], delta: Decimal | float) -> float:
     return min(apart, _renyi(several, aim))
 
 
+bound = epsilon  # where an argument has its name
+
+
 def delta(events: Iterable[object], epsilon: Decimal | float) -> float:
     """Bound the δ of a fixed schedule at ε.
 
@@ -88,8 +91,12 @@ def calibrate(
     steps: int,
     epsilon: Decimal | float,
     delta: Decimal | float,
+    beside: Iterable[object] = (),
 ) -> Decimal:
     """Find the least noise with which a fixed schedule keeps a guarantee.
+
+    Args:
+        beside: what else the guarantee has to pay for, with noise that is fixed already.
 
     Returns:
         The noise multiplier, rounded up to four decimals.
@@ -97,15 +104,15 @@ def calibrate(
     Raises:
         LocalError: no noise multiplier up to 10,000 is enough.
     """
-    q, aim = Decimal(str(sampling_probability)), math.log(epsilon)
+    q, aim, others = Decimal(str(sampling_probability)), math.log(epsilon), tuple(beside)
 
     def excess(grid: int) -> float:
         """How far ln ε is above what is promised; about linear in ln σ."""
         sigma = Decimal(grid).scaleb(-NOISE_DIGITS)
         event = SampledGaussian(sampling_probability=q, noise_multiplier=sigma, steps=steps)
-        return math.log(max(_epsilon([event], float(delta)), LEAST_EPSILON)) - aim
+        return math.log(max(bound((event, *others), delta), LEAST_EPSILON)) - aim
 
-    renyi, _ = accountant.calibrate(q, steps, epsilon, delta)
+    renyi, _ = accountant.calibrate(q, steps, epsilon, delta, beside=others)
     plenty = int(renyi.scaleb(NOISE_DIGITS))
     if (over := excess(plenty)) > 0:
         raise LocalError("expected a loss distribution that needs no more noise than Rényi orders")

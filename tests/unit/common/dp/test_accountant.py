@@ -253,6 +253,24 @@ def test_a_calibrated_schedule_fits_round_by_round(q, rounds, local, epsilon):
     assert fits([event(q, sigma, local)] * rounds, guarantee, order)
 
 
+def test_calibrated_noise_pays_for_what_is_beside_it():
+    guarantee = Guarantee(epsilon=Decimal(8), delta=DELTA)
+    score = SampledGaussian(
+        sampling_probability=Decimal(1),
+        noise_multiplier=Decimal(20),
+        steps=2,
+        mechanism="discrete-gaussian",
+    )
+
+    sigma, order = calibrate(Decimal("0.2"), 100, 8, DELTA, beside=[score])
+
+    assert sigma > Decimal("1.5561")
+    assert fits([event(0.2, sigma, 100), score], guarantee, order)
+    assert not fits([event(0.2, sigma - Decimal("0.0001"), 100), score], guarantee, order)
+    with pytest.raises(LocalError):
+        calibrate(Decimal("0.2"), 100, 8, DELTA, beside=[None])
+
+
 def test_calibration_gives_up_when_no_noise_is_enough():
     with pytest.raises(LocalError):
         calibrate(Decimal(1), 2**53 - 1, Decimal("0.1"), Decimal("1e-9"))

@@ -239,6 +239,17 @@ def test_calibrated_noise_is_the_least_that_keeps_the_promise(q, steps, epsilon,
     assert pld.epsilon([event(q, sigma - Decimal("0.0001"), steps)], 1e-5) > epsilon
 
 
+def test_calibrated_noise_pays_for_what_is_beside_it():
+    score = event(1, 20, 1, mechanism="discrete-gaussian")
+
+    sigma = pld.calibrate(Decimal("0.2"), 100, 8, 1e-5, beside=[score])
+
+    assert sigma > Decimal("1.4439")
+    assert pld.check_consistent([event(0.2, sigma, 100), score], 1e-5) <= 8
+    less = event(0.2, sigma - Decimal("0.0001"), 100)
+    assert pld.epsilon([less, score], 1e-5) > 8
+
+
 def test_calibration_gives_up_when_no_noise_is_enough():
     with pytest.raises(LocalError):
         pld.calibrate(Decimal(1), 2**53 - 1, Decimal("0.1"), Decimal("1e-9"))
