@@ -22,12 +22,13 @@ from comity_common.agreement import (
     Training,
     Unit,
 )
-from comity_common.dp.accountant import calibrate
+from comity_common.dp import accountant, pld
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest
 from comity_common.optimizer import ModelState
 from comity_server.terms import Terms, fewest_participants
 
+ROWS_OF_A_PERSON = 100  # at most, where the terms do not say
 MOMENTUM = {ModelOptimizer.FEDAVG: Decimal(0), ModelOptimizer.FEDAVGM: Decimal("0.9")}
 
 
@@ -78,7 +79,9 @@ def write_agreement(
     parties = tuple(sorted(institutions, key=lambda party: party.id))
     if [party.id for party in parties] != sorted(terms.institutions):
         raise LocalError("expected the institutions that the terms name")
-    noise, order = noise_of(terms, continued.agreement.privacy.order if continued else None)
+    noise, order = noise_of(
+        terms, (continued.agreement.privacy.order or None) if continued else None
+    )
     return Agreement(
         version=VERSION,
         federation=terms.federation,
@@ -101,16 +104,7 @@ def write_agreement(
         ),
         evaluation_set=evaluation_set,
         training=_training(terms, noise),
-        privacy=Privacy(
-            unit=Unit.RECORD,
-            rows_per_unit=1,
-            adjacency="add-remove",
-            noise=Noise.FULL,
-            gate=Gate.RENYI,
-            order=order,
-            epsilon=terms.privacy.epsilon,
-            delta=terms.privacy.delta,
-        ),
+        privacy=_privacy(terms, order),
         aggregation=aggregation_of(terms),
         schedule=_schedule(terms),
     )
@@ -119,21 +113,24 @@ def write_agreement(
 def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
     """Work out the noise multiplier with which all attempts together keep the promise.
 
+    It is calibrated with the accountant that the terms name as the gate: what is enough for the
+    loss distribution of a fixed schedule is refused by a Rényi filter.
+
     Args:
-        order: of the accountant, where it is fixed already.
+        order: of the Rényi filter, where it is fixed already.
 
     Returns:
-        the noise multiplier, the terms' own if they have one, and the order of the accountant.
+        the noise multiplier, the terms' own if they have one, and the order of the Rényi filter;
+        0 for both where there is none.
 
     Raises:
         Problem: no noise keeps the promise, or the terms' own is too little.
     """
-    epsilon, delta = terms.privacy.epsilon, terms.privacy.delta
-    # The noise does not matter for how often and how many.
-    training, attempts = _training(terms, Decimal(1)), _schedule(terms).attempts
-    steps = training.local_steps * attempts
+    if terms.privacy.noise is Noise.NONE:
+        return Decimal(0), 0
+    epsilon, delta = terms.privacy.promised
     try:
-        least, best = calibrate(training.sampling_probability, steps, epsilon, delta, order)
+        least, best = _least_noise(terms, order)
     except LocalError:
         raise Problem("COM-TERMS-003", epsilon=epsilon, delta=delta) from None
     given = terms.training.noise_multiplier
@@ -141,7 +138,7 @@ def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
         return least, best
     if given < least:
         raise Problem("COM-TERMS-004", noise=given, epsilon=epsilon, delta=delta, least=least)
-    return given, best  # more noise costs less at every order
+    return given, best  # more noise costs less with every accountant
 
 
 def aggregation_of(terms: Terms) -> Aggregation:
@@ -167,6 +164,32 @@ def _training(terms: Terms, noise: Decimal) -> Training:
         clip_norm=given.clip_norm,
         noise_multiplier=noise,
         divisor=given.divisor or recipe.divisor,
+    )
+
+
+def _least_noise(terms: Terms, order: int | None) -> tuple[Decimal, int]:
+    # The noise does not matter for how often and how many.
+    training, attempts = _training(terms, Decimal(1)), _schedule(terms).attempts
+    q, steps = training.sampling_probability, training.local_steps * attempts
+    epsilon, delta = terms.privacy.promised
+    if Gate(terms.privacy.gate) is Gate.FIXED_SCHEDULE:
+        return pld.calibrate(q, steps, epsilon, delta), 0
+    return accountant.calibrate(q, steps, epsilon, delta, order)
+
+
+def _privacy(terms: Terms, order: int) -> Privacy:
+    given = terms.privacy
+    epsilon, delta = given.promised
+    many = 1 if given.unit is Unit.RECORD else ROWS_OF_A_PERSON
+    return Privacy(
+        unit=given.unit,
+        rows_per_unit=given.rows_per_unit or many,
+        adjacency="add-remove",
+        noise=given.noise,
+        gate=Gate.NONE if given.noise is Noise.NONE else Gate(given.gate),
+        order=order,
+        epsilon=epsilon,
+        delta=delta,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from comity_common.agreement import ID_PATTERN, MAX_INSTITUTIONS, ModelOptimizer
+from comity_common.agreement import ID_PATTERN, MAX_INSTITUTIONS, ModelOptimizer, Noise, Unit
 from comity_common.errors import LocalError
 from comity_common.fixedpoint import largest_range
 from comity_common.ids import InstitutionId
@@ -85,17 +85,57 @@ class TrainingTerms(Settings):
 
 
 class PrivacyTerms(Settings):
-    """What is promised to every single row, even if all others conspire."""
+    """What is promised to every single row or person, even if all others conspire."""
 
-    epsilon: Amount = Field(
-        description="ε: how much all rounds together may reveal about a row, above 0. Smaller is "
-        "more private and less accurate; 8 is a usual start."
+    epsilon: Amount | None = Field(
+        default=None,
+        description="ε: how much all rounds together may reveal about a row (or a person), above "
+        "0. Smaller is more private and less accurate; 8 is a usual start. Needed, unless noise "
+        "is none.",
     )
-    delta: Amount = Field(
+    delta: Amount | None = Field(
+        default=None,
         lt=1,
         description="δ: the chance that ε does not hold, above 0 and below 1. It should be well "
-        "below one over the number of rows of any institution.",
+        "below one over the number of rows of any institution. Needed, unless noise is none.",
     )
+    unit: Unit = Field(
+        default=Unit.RECORD,
+        description="What is protected: record (every single row) or person (all rows with the "
+        "same key together).",
+    )
+    rows_per_unit: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="The most rows of one person that are used, 1 to 100000; always 1 for "
+        "record. Left out: 1 for record, 100 for person.",
+    )
+    gate: Literal["renyi", "fixed-schedule"] = Field(
+        default="renyi",
+        description="Who counts: renyi (holds when later rounds are chosen after earlier ones) or "
+        "fixed-schedule (needs less noise, for rounds that are all fixed beforehand).",
+    )
+    noise: Noise = Field(
+        default=Noise.FULL,
+        description="full-in-each-vault, or none for a baseline that promises nothing: ε is "
+        "infinite then, and institutions refuse it unless their policy says otherwise.",
+    )
+
+    @model_validator(mode="after")
+    def _promises_what_it_names(self) -> Self:
+        if self.noise is Noise.FULL and None in (self.epsilon, self.delta):
+            raise expected("epsilon and delta, unless noise is none")
+        if self.noise is Noise.NONE and (self.epsilon, self.delta) != (None, None):
+            raise expected("no epsilon and delta without noise")
+        if self.unit is Unit.RECORD and self.rows_per_unit not in (None, 1):
+            raise expected("rows_per_unit 1 where the unit is a record")
+        return self
+
+    @property
+    def promised(self) -> tuple[Decimal, Decimal]:
+        """ε and δ; both 0 where nothing is promised."""
+        return self.epsilon or Decimal(0), self.delta or Decimal(0)
 
 
 class AggregationTerms(Settings):
@@ -210,6 +250,12 @@ class Terms(Settings):
         except LocalError:
             raise expected(f"a smaller collusion than {aggregation.collusion}") from None
         return aggregation
+
+    @model_validator(mode="after")
+    def _no_noise_where_there_is_none(self) -> Self:
+        if self.privacy.noise is Noise.NONE and self.training.noise_multiplier is not None:
+            raise expected("no training.noise_multiplier where privacy.noise is none")
+        return self
 
     @model_validator(mode="after")
     def _steps_outlast_rounding(self) -> Self:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from comity_common.dp.terms import (
+    DISCRETE_GAUSSIAN,
     MAX_ORDER,
     MIN_ORDER,
     SAMPLED_GAUSSIAN,
@@ -25,6 +26,7 @@ from comity_common.dp.terms import (
 )
 from comity_common.errors import LocalError
 
+KNOWN = (SAMPLED_GAUSSIAN, DISCRETE_GAUSSIAN)
 COST_MARGIN = 1e-10  # relative; far above the rounding errors of a divergence (tested)
 CONVERSION_MARGIN = 1e-12  # absolute; far above those of the conversion to ε
 CALIBRATION_SLACK = 1e-9  # relative; so that a schedule fits in parts as well as whole
@@ -64,8 +66,12 @@ def divergence(sampling_probability: float, noise_multiplier: float, order: int)
 
 
 def cost(event: object, order: int) -> float:
-    """Compute what an event takes from an allowance at an order; ∞ for an unknown event."""
-    if not isinstance(event, SampledGaussian) or event.mechanism != SAMPLED_GAUSSIAN:
+    """Compute what an event takes from an allowance at an order; ∞ for an unknown event.
+
+    A discrete Gaussian of σ times the sensitivity is 1/2σ²-concentrated (Canonne, Kamath & Steinke
+    2020, thm. 14): its divergence is at most α/2σ², what the Gaussian's without sampling is.
+    """
+    if not isinstance(event, SampledGaussian) or event.mechanism not in KNOWN:
         return math.inf
     q, sigma = float(event.sampling_probability), float(event.noise_multiplier)
     return event.steps * divergence(q, sigma, order) * (1 + COST_MARGIN)
@@ -109,11 +115,13 @@ def calibrate(
     epsilon: Decimal | float,
     delta: Decimal | float,
     order: int | None = None,
+    beside: Iterable[object] = (),
 ) -> tuple[Decimal, int]:
     """Find the least noise with which a schedule passes the filter, and the order for it.
 
     Args:
         order: the only one to look at, 2 to 256, where budgets are counted at one already.
+        beside: what else the guarantee has to pay for, with noise that is fixed already.
 
     Returns:
         The noise multiplier, rounded up to four decimals, and the integer order from 2 to 256
@@ -125,12 +133,14 @@ def calibrate(
     q = Decimal(str(sampling_probability))
     guarantee = Guarantee(epsilon=Decimal(str(epsilon)), delta=Decimal(str(delta)))
     orders = range(MIN_ORDER, MAX_ORDER + 1) if order is None else (order,)
-    affordable = [o for o in orders if allowance(guarantee, o) > 0]
+    others = tuple(beside)
+    left = {o: allowance(guarantee, o) - total_cost(others, o) for o in orders}
+    affordable = [o for o in orders if left[o] > 0]
 
     def share(grid: int, order: int) -> float:
         sigma = Decimal(grid).scaleb(-NOISE_DIGITS)
         event = SampledGaussian(sampling_probability=q, noise_multiplier=sigma, steps=steps)
-        return cost(event, order) / allowance(guarantee, order)
+        return cost(event, order) / left[order]
 
     def enough(grid: int) -> bool:
         return any(share(grid, order) <= 1 - CALIBRATION_SLACK for order in affordable)

@@ -17,18 +17,24 @@ LEAST, MOST = Decimal("1e-40"), Decimal("1e40")  # what has a canonical form and
 MAX_STEPS = 2**53 - 1
 
 SAMPLED_GAUSSIAN = "poisson-sampled-gaussian"
+DISCRETE_GAUSSIAN = "discrete-gaussian"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledGaussian:
-    """Steps of DP-SGD: Poisson sampling, then Gaussian noise on a clipped sum.
+    """Gaussian noise on sums of bounded contributions, T times.
 
-    In the vocabulary of dp-accounting:
+    Under the name `poisson-sampled-gaussian`, steps of DP-SGD: Poisson sampling, then Gaussian
+    noise on a clipped sum. In the vocabulary of dp-accounting:
     `SelfComposed(PoissonSampled(sampling_probability, Gaussian(noise_multiplier)), steps)`.
+
+    Under the name `discrete-gaussian`, releases of whole-number sums over all units, with a
+    discrete Gaussian on each coordinate; nothing is sampled, q = 1.
 
     Attributes:
         sampling_probability: q, above 0 and at most 1.
-        noise_multiplier: σ / C, no unit, above 0.
+        noise_multiplier: σ over the sum's sensitivity in the 2-norm (C for DP-SGD), no unit,
+            above 0.
         steps: T, at least 1.
         mechanism: its name. Under a name that this version does not know, it costs ε = ∞.
     """
@@ -45,6 +51,8 @@ class SampledGaussian:
             raise LocalError("expected a positive noise multiplier")
         if not 1 <= self.steps <= MAX_STEPS:
             raise LocalError(f"expected at least 1 step, got {self.steps}")
+        if self.mechanism == DISCRETE_GAUSSIAN and self.sampling_probability != 1:
+            raise LocalError("expected a discrete Gaussian without sampling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

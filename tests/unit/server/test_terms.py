@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from comity_common.agreement import Agreement, ModelOptimizer, Party, PublicIdentity
+from comity_common.agreement import Agreement, Gate, ModelOptimizer, Party, PublicIdentity, Unit
 from comity_common.canonical import decode, encode
+from comity_common.dp import pld
 from comity_common.dp.accountant import fits
 from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem
@@ -166,7 +167,16 @@ def test_a_day_may_be_written_as_toml_has_it(tmp_path):
         ("clip_norm = 1", "clip_norm = 0", "training.clip_norm: Input should be greater than 0"),
         ("clip_norm = 1", "clip_norm = nan", "training.clip_norm: Input should be a finite"),
         ("clip_norm = 1", "clip_norm = 1e-30", "training.clip_norm: Decimal input should have no"),
-        ("epsilon = 8", "", "privacy.epsilon: Field required"),
+        ("epsilon = 8", "", "privacy: expected epsilon and delta, unless noise is none"),
+        ("epsilon = 8", "epsilon = 0", "privacy.epsilon: Input should be greater than 0"),
+        (
+            'noise = "full-in-each-vault"',
+            'noise = "none"',
+            "privacy: expected no epsilon and delta",
+        ),
+        ("#rows_per_unit = 1", "rows_per_unit = 2", "rows_per_unit 1 where the unit is a record"),
+        ('gate = "renyi"', 'gate = "none"', "privacy.gate: Input should be 'renyi' or 'fixed-sch"),
+        ('unit = "record"', 'unit = "family"', "privacy.unit: Input should be 'record' or 'pers"),
         ("delta = 0.00001", "delta = 1", "privacy.delta: Input should be less than 1"),
         ("#min_participants = 3", "min_participants = 5", "min_participants from 3 to 4, got 5"),
         ("#min_participants = 3", "min_participants = 2", "aggregation.min_participants: "),
@@ -270,6 +280,41 @@ def test_noise_that_is_given_is_kept_when_it_keeps_the_promise():
         agreement = agreed(terms_with(training={"noise_multiplier": noise}))
         assert agreement.training.noise_multiplier == noise
         assert schedule_fits(agreement, noise)
+
+
+def test_a_fixed_schedule_is_calibrated_with_its_own_accountant():
+    agreement = agreed(terms_with(privacy={"gate": "fixed-schedule"}))
+    noise, training = agreement.training.noise_multiplier, agreement.training
+    steps = training.local_steps * agreement.schedule.attempts
+
+    assert (agreement.privacy.gate, agreement.privacy.order) == (Gate.FIXED_SCHEDULE, 0)
+    assert noise == pld.calibrate(training.sampling_probability, steps, 8, Decimal("0.00001"))
+    assert noise < agreed(terms_with()).training.noise_multiplier
+    with pytest.raises(Problem) as caught:  # a Rényi gate refuses it
+        agreed(terms_with(training={"noise_multiplier": noise}))
+    assert caught.value.code == "COM-TERMS-004"
+
+
+def test_a_baseline_has_no_noise_and_promises_nothing():
+    terms = terms_with(privacy={"noise": "none", "epsilon": None, "delta": None})
+    agreement = agreed(terms)
+
+    assert noise_of(terms) == (0, 0)
+    assert agreement.training.noise_multiplier == 0
+    assert not agreement.privacy.is_private
+    assert agreement.privacy.gate is Gate.NONE
+    with pytest.raises(ValidationError, match=r"no training\.noise_multiplier where"):
+        terms_with(
+            privacy={"noise": "none", "epsilon": None, "delta": None},
+            training={"noise_multiplier": Decimal(1)},
+        )
+
+
+@pytest.mark.parametrize(("given", "rows"), [({}, 100), ({"rows_per_unit": 7}, 7)])
+def test_a_person_may_be_the_unit(given, rows):
+    agreement = agreed(terms_with(privacy={"unit": "person", **given}))
+
+    assert (agreement.privacy.unit, agreement.privacy.rows_per_unit) == (Unit.PERSON, rows)
 
 
 @pytest.mark.parametrize("part", [Decimal("0.9999"), Decimal("0.5"), Decimal("0.000001")])

@@ -109,7 +109,6 @@ def test_clipping_rows_in_place_of_persons_would_be_seen(classifier: Classifier)
     with clipping(classifier, clip_norm) as total:
         by_rows = total(examples, TARGETS, np.concatenate([np.array(rows) for rows in OWNERS]))
     assert np.abs(by_rows - wanted).max() > 1e-3 * np.linalg.norm(wanted)
-    assert np.linalg.norm(by_rows) > np.linalg.norm(wanted)
 
 
 def test_one_person_moves_the_sum_by_at_most_the_clipping_norm(classifier: Classifier) -> None:
@@ -219,6 +218,9 @@ class Asking:
 
     def __len__(self) -> int:
         return len(self._examples)
+
+    def targets(self, labels: np.ndarray) -> torch.Tensor:
+        return self._examples.targets(labels)
 
     def batches(self, records: np.ndarray) -> Iterator:  # type: ignore[type-arg]
         self.asked += records.tolist()

@@ -174,6 +174,42 @@ def test_what_fits_a_guarantee_has_at_most_its_epsilon(q, sigma, steps, order, e
         assert epsilon_of(events, order, DELTA) >= slightly_less
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1, 3.7])
+@pytest.mark.parametrize("order", [2, 5, 64])
+@pytest.mark.parametrize("shift", [1, 2])
+def test_a_discrete_gaussian_costs_no_less_than_its_own_divergence(sigma, order, shift):
+    """Σ P^α Q^(1−α), summed as it stands, for noise σ·shift on neighbours `shift` apart."""
+    reach = range(-200, 201)
+    wide = 2 * (sigma * shift) ** 2
+    total = math.fsum(math.exp(-x * x / wide) for x in reach)
+    logs = [
+        (-order * (x - shift) ** 2 + (order - 1) * x * x) / wide - math.log(total)
+        for x in range(-200 + order * shift, 201 + order * shift)
+    ]
+    largest = max(logs)
+    sum_of_all = largest + math.log(math.fsum(math.exp(each - largest) for each in logs))
+    exact = sum_of_all / (order - 1)
+    release = SampledGaussian(
+        sampling_probability=Decimal(1),
+        noise_multiplier=Decimal(str(sigma)),
+        steps=3,
+        mechanism="discrete-gaussian",
+    )
+
+    assert cost(release, order) >= 3 * exact * (1 - 1e-12)
+    assert cost(release, order) == pytest.approx(3 * order / 2 / sigma**2)
+
+
+def test_a_discrete_gaussian_is_never_sampled():
+    with pytest.raises(LocalError, match="without sampling"):
+        SampledGaussian(
+            sampling_probability=Decimal("0.5"),
+            noise_multiplier=Decimal(1),
+            steps=1,
+            mechanism="discrete-gaussian",
+        )
+
+
 def test_an_order_may_afford_nothing():
     assert allowance(Guarantee(epsilon=Decimal(8), delta=DELTA), 2) < 0
     assert allowance(Guarantee(epsilon=Decimal(8), delta=DELTA), 4) > 0
@@ -215,6 +251,24 @@ def test_a_calibrated_schedule_fits_round_by_round(q, rounds, local, epsilon):
     sigma, order = calibrate(Decimal(q), rounds * local, guarantee.epsilon, DELTA)
 
     assert fits([event(q, sigma, local)] * rounds, guarantee, order)
+
+
+def test_calibrated_noise_pays_for_what_is_beside_it():
+    guarantee = Guarantee(epsilon=Decimal(8), delta=DELTA)
+    score = SampledGaussian(
+        sampling_probability=Decimal(1),
+        noise_multiplier=Decimal(20),
+        steps=2,
+        mechanism="discrete-gaussian",
+    )
+
+    sigma, order = calibrate(Decimal("0.2"), 100, 8, DELTA, beside=[score])
+
+    assert sigma > Decimal("1.5561")
+    assert fits([event(0.2, sigma, 100), score], guarantee, order)
+    assert not fits([event(0.2, sigma - Decimal("0.0001"), 100), score], guarantee, order)
+    with pytest.raises(LocalError):
+        calibrate(Decimal("0.2"), 100, 8, DELTA, beside=[None])
 
 
 def test_calibration_gives_up_when_no_noise_is_enough():
