@@ -104,7 +104,7 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
     check_continuation(inst.progress, known.agreement)
     inst.policy.check(known.agreement)  # before the operator's order is fixed for the data
     read_rows(inst.data.file(dataset), known.agreement.task.labels)
-    inst.data.grant(dataset, known.agreement.privacy.order)
+    inst.data.grant(dataset, known.agreement.privacy.order, gate=known.agreement.privacy.gate)
     signed = inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
     with inst.store.transaction() as tx:
         inst.outbox.put(tx, known.agreement.digest, pb.PARCEL_KIND_SIGNATURE, signed)

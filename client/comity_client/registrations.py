@@ -12,7 +12,6 @@ file lies, what it is called and the salt stay in the store.
 import os
 import re
 import sqlite3
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -25,12 +24,12 @@ from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
 from comity_common.dp.accountant import allowance
-from comity_common.dp.terms import MAX_ORDER, Guarantee
+from comity_common.dp.terms import MAX_ORDER, Gate, Guarantee, Unit
 from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
-from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister
+from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister, NamespaceId
 
-RECORD = "record"
+NONCE_BYTES = 16
 SALT_BYTES = 32
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 IN_USE = (AgreementState.SIGNED, AgreementState.IN_FORCE)
@@ -96,7 +95,16 @@ class Registrations:
                 (dataset, name, task.value, path, salt, commitment, *budget),
             )
             self._ledger.append(
-                tx, DatasetRegister(dataset=dataset, commitment=commitment, unit=RECORD)
+                tx,
+                DatasetRegister(
+                    dataset=dataset,
+                    namespace=NamespaceId(os.urandom(16).hex()),
+                    commitment=commitment,
+                    schema=_schema(task),
+                    unit=Unit.RECORD,
+                    ceiling=ceiling,
+                    parent=DatasetId(""),
+                ),
             )
         return dataset
 
@@ -110,32 +118,42 @@ class Registrations:
         check_ceiling(ceiling)
         self._check_may_be(_content(file), name, ceiling)
 
-    def grant(self, dataset: DatasetId, order: int) -> None:
-        """Grant a data set its ceiling, at the order of the first agreement on it.
+    def grant(self, dataset: DatasetId, order: int, *, gate: Gate = Gate.RENYI) -> None:
+        """Grant what is left of the ceiling at a gate, unless something is granted at it already.
 
-        A grant that is there already stays; whether an agreement fits is then asked at its order.
+        Whether an agreement fits a grant that is there is then asked at the grant's order. Nothing
+        is granted without privacy: that is another act.
 
         Args:
-            order: α of the Rényi filter, 2 to 256.
+            order: α of the Rényi filter, 2 to 256; 0 for other gates.
 
         Raises:
-            Refusal: BUDGET: at this order the ceiling affords nothing.
+            Refusal: BUDGET: nothing of the ceiling is left to grant, or nothing can be afforded
+                with it at this order.
             LocalError: no such data set, or it is removed.
         """
         with self._store.transaction() as tx:
             known = self._get(dataset)
             if known.removed:
                 raise Problem("COM-DATA-019", name=known.name)
-            if self._is_granted(dataset):
+            budget = self._ledger.budget()
+            if gate is Gate.NONE or budget.grants(dataset, gate):
                 return
-            # On the ledger, a grant that affords nothing would spoil it for good.
-            if allowance(known.ceiling, order) <= 0:
+            rest = budget.rest(dataset)
+            if rest is None:
                 raise Refusal(
-                    RefusalCode.BUDGET, f"expected an order that can afford something, got {order}"
+                    RefusalCode.BUDGET,
+                    f"expected a part of the ceiling that is not granted yet, for {gate.value}",
                 )
-            self._ledger.append(
-                tx, BudgetGrant(dataset=dataset, ceiling=known.ceiling, order=order)
+            grant = BudgetGrant(
+                grant=os.urandom(NONCE_BYTES),
+                namespace=budget.namespace(dataset),
+                guarantee=rest,
+                gate=gate,
+                order=order,
             )
+            budget.check_grant(grant)  # one that affords nothing would spoil the ledger for good
+            self._ledger.append(tx, grant)
 
     def remove(self, name: str) -> None:
         """Forget where a data set lies; what it has spent is kept, and its file left alone.
@@ -188,12 +206,6 @@ class Registrations:
             changed = problem.code == "COM-DATA-018"
             return FileState.CHANGED if changed else FileState.UNREADABLE
         return FileState.AS_REGISTERED
-
-    def _is_granted(self, dataset: DatasetId) -> bool:
-        with suppress(LocalError):
-            self._ledger.budget().grant(dataset)
-            return True
-        return False
 
     def _get(self, dataset: DatasetId) -> Dataset:
         for known in self.all():
@@ -275,6 +287,10 @@ def _dataset(row: sqlite3.Row) -> Dataset:
         ceiling=Guarantee(epsilon=Decimal(row["epsilon"]), delta=Decimal(row["delta"])),
         removed=bool(row["removed"]),
     )
+
+
+def _schema(task: TaskKind) -> Digest:
+    return Digest(digest("dataset-schema", task.value.encode(), b"").hex())
 
 
 def _commitment(salt: bytes, content: bytes) -> Digest:

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from tests.commands import comity
 from tests.simulation.federation import make_agreement
+from tests.unit.common.dp.book import spending
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import AgreementState, schedule_event
+from comity_client.agreements import AgreementState, schedule_event, spending_of
 from comity_client.backup import Backup, Passphrase, open_backup, restore, write_backup
 from comity_client.config import VaultConfig
 from comity_client.flower.supernode import make_node_key
@@ -112,14 +113,8 @@ class Lost:
     def spend(self, agreement: Agreement, dataset: DatasetId, round: int, *, end: bool) -> None:
         """Reserve a round if the budget allows, as the vault does."""
         event = schedule_event(agreement, 1)
-        self.inst.ledger.budget().check_reserve(dataset, event)
-        reserve = BudgetReserve(
-            dataset=dataset,
-            nonce=os.urandom(16),
-            agreement=agreement.digest,
-            epoch=4,
-            round=round,
-            event=event,
+        reserve = self.inst.ledger.budget().reserve(
+            dataset, spending_of(agreement), event, nonce=os.urandom(16), epoch=4, round=round
         )
         with self.inst.store.transaction() as tx:
             self.inst.ledger.append(tx, reserve)
@@ -369,7 +364,7 @@ def test_an_agreement_that_others_had_not_signed_yet_counts_too(lost: Lost, tmp_
     new = Institution(tmp_path / "new")
     assert new.agreements.known()[0].state is AgreementState.REFUSED
     with pytest.raises(Refusal):
-        new.ledger.budget().check_reserve(rows, schedule_event(agreement, 1))
+        new.ledger.budget().check(rows, spending_of(agreement), schedule_event(agreement, 1))
 
 
 def test_a_round_at_work_when_the_backup_was_made_is_spent(lost: Lost, tmp_path: Path) -> None:
@@ -448,7 +443,7 @@ def test_where_agreements_may_have_been_signed_since_no_budget_is_left(
         assert new.ledger.budget().share(dataset) == pytest.approx(1, rel=1e-10)
         assert new.ledger.budget().share(dataset) <= 1
         with pytest.raises(Refusal):
-            new.ledger.budget().check_reserve(dataset, little)
+            new.ledger.budget().check(dataset, spending(event=little, rounds=1), little)
     named = [(one.dataset, one.agreement and one.agreement.agreement.digest) for one in forfeits]
     assert named == [(rows, agreement.digest), (rows, None), (others, None)]
 

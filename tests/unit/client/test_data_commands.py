@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.commands import Outcome, comity
 from tests.simulation.federation import make_agreement
 from tests.unit.client.conftest import TEXTS, WORDS
+from tests.unit.common.dp.book import reserve
 
 from comity_client.cli.data import TASKS
 from comity_client.config import VaultConfig
@@ -23,8 +25,8 @@ from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Guarantee, SampledGaussian
-from comity_common.ids import Digest, InstitutionId
-from comity_common.ledger.bodies import BudgetReserve, DatasetRegister, Genesis
+from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import DatasetRegister, Genesis
 from comity_common.ledger.entries import read
 
 SECRET = "account 4711"
@@ -113,7 +115,9 @@ def test_what_it_is_told_is_neither_on_the_ledger_nor_in_the_store(
     add()
     inst = Institution(home)
     body = json.loads(inst.ledger.entries()[-1].body)
-    assert set(body) == {"dataset", "commitment", "unit"}
+    assert set(body) == {
+        *("dataset", "namespace", "commitment", "schema", "unit", "ceiling", "parent")
+    }
     (row,) = inst.store.reading().execute("select * from datasets").fetchall()
     sequence_classification = TaskKind.SEQUENCE_CLASSIFICATION.value
     known = {body["dataset"], body["commitment"], "intents", sequence_classification, str(rows)}
@@ -274,11 +278,9 @@ def sign_and_reserve(inst: Institution):  # type: ignore[no-untyped-def]
     event = SampledGaussian(
         sampling_probability=Decimal("0.01"), noise_multiplier=Decimal(2), steps=5
     )
-    reserve = BudgetReserve(
-        dataset=known.id, nonce=bytes(16), agreement=Digest("a" * 64), epoch=1, round=1, event=event
-    )
+    (grant,) = inst.ledger.budget().grants(known.id)
     with inst.store.transaction() as tx:
-        inst.ledger.append(tx, reserve)
+        inst.ledger.append(tx, replace(reserve(1, event, known.id), grant=grant.grant))
         row = (agreement.digest, encode(agreement), "in-force", known.id)
         tx.execute("insert into agreements values (?, ?, ?, ?)", row)
     return known.id, agreement
