@@ -117,6 +117,57 @@ def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
     return Labelled(texts=tuple(texts), labels=tuple(labels))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Record:
+    """What tells a row apart from others, without its label.
+
+    Attributes:
+        text: of a row of tokens, these one space apart.
+        unit: what the key column says; None where there is none.
+    """
+
+    text: str
+    unit: str | None
+
+    def __repr__(self) -> str:
+        return "Record(text and unit)"
+
+
+def read_records(path: Path, unit_key: str = "") -> Iterator[Record]:
+    """Read text and unit of every row, of either kind of task.
+
+    Args:
+        unit_key: the column that names each row's unit; empty for none.
+
+    Raises:
+        Problem: the file cannot be opened, has no row, or has a line that is no row or names no
+            unit. While reading.
+    """
+    empty = True
+    for line, columns in _columns(path, lambda part: None):
+        tokens = columns.get("tokens")
+        if TEXT not in columns and isinstance(tokens, list):
+            text = " ".join(str(token) for token in tokens)
+        else:
+            text = _column(columns, TEXT, path.name, line)
+        yield Record(text=text, unit=_unit(columns, unit_key, path.name, line))
+        empty = False
+    if empty:
+        raise Problem("COM-DATA-011", file=path.name)
+
+
+def _unit(columns: Columns, name: str, file: str, line: int) -> str | None:
+    """Return what a row's key column says, a number as its digits."""
+    if not name:
+        return None
+    value = columns.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise Problem("COM-BUDGET-004", file=file, line=line, column=name)
+    return value
+
+
 def evaluation_set_digest(rows: Rows) -> Digest:
     """Hash a public evaluation set: its texts and labels, in their order."""
     return evaluation.evaluation_set_digest(rows.texts, rows.labels.tolist())
@@ -124,16 +175,21 @@ def evaluation_set_digest(rows: Rows) -> Digest:
 
 def _rows(path: Path, on_part: OnPart = lambda part: None) -> Iterator[tuple[int, str, str]]:
     """Read line, text and label of every row, at least one."""
-    form = FORMS.get(path.suffix.lower())
-    if form is None:
-        raise Problem("COM-DATA-002", file=path.name)
     empty = True
-    for line, columns in form(_lines(path, on_part), path.name):
+    for line, columns in _columns(path, on_part):
         text, label = (_column(columns, name, path.name, line) for name in (TEXT, LABEL))
         yield line, text, label
         empty = False
     if empty:
         raise Problem("COM-DATA-011", file=path.name)
+
+
+def _columns(path: Path, on_part: OnPart) -> Iterator[tuple[int, Columns]]:
+    """Read line and columns of every row, as the file's name says that it is written."""
+    form = FORMS.get(path.suffix.lower())
+    if form is None:
+        raise Problem("COM-DATA-002", file=path.name)
+    yield from form(_lines(path, on_part), path.name)
 
 
 def _lines(path: Path, on_part: OnPart) -> Iterator[tuple[int, str]]:

@@ -296,7 +296,7 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="choose another name, or comity client data remove {name}",
     ),
     "COM-DATA-015": Explanation(
-        cause="these rows were registered as {name} with ε = {epsilon} at δ = {delta}, for life",
+        cause="the budget of {name} has a ceiling of ε = {epsilon} at δ = {delta}, for life",
         fix="call again with --ceiling-epsilon {epsilon} --ceiling-delta {delta}",
     ),
     "COM-DATA-016": Explanation(
@@ -332,6 +332,27 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="cannot count the tokens of {model}: {why}",
         fix="give --model a BERT that is on this machine: minilm, a directory, or a name on the "
         "Hugging Face hub that was fetched before",
+    ),
+    # Budgets
+    "COM-BUDGET-001": Explanation(
+        cause="{file} has rows or units that count in different budgets: {names}",
+        fix="register the rows of each in a file of their own",
+    ),
+    "COM-BUDGET-002": Explanation(
+        cause="{file} has rows or units that count in the budget {name} already",
+        fix="leave --separate out, and they count there",
+    ),
+    "COM-BUDGET-003": Explanation(
+        cause="the budget {name} counts persons, and {file} was given without a key column",
+        fix="call again with --unit-key and the column that names the person of each row",
+    ),
+    "COM-BUDGET-004": Explanation(
+        cause="{file}, line {line}: nothing in the column {column} says whose row it is",
+        fix="leave out rows that belong to nobody, or fill the column; nothing was registered",
+    ),
+    "COM-BUDGET-005": Explanation(
+        cause="these bytes were registered as {name} with the key column {column}",
+        fix="call again with that column; a new file is needed for another one",
     ),
     # Agreements
     "COM-AGREE-001": Explanation(

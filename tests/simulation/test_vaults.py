@@ -159,7 +159,7 @@ class Federation:
         ceiling = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
         for id, inst in parts.items():
             rows = path / id / "rows.jsonl"
-            rows.write_text(f"rows of {id}")
+            rows.write_text(f'{{"text": "rows of {id}", "label": "a"}}\n')
             dataset = inst.data.register(
                 rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
             )

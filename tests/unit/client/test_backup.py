@@ -73,7 +73,7 @@ class Lost:
 
     def register(self, name: str, ceiling: int) -> DatasetId:
         file = self.home.parent / f"{name}.jsonl"
-        file.write_text(name)
+        file.write_text(f'{{"text": "rows of {name}", "label": "a"}}\n')
         return self.inst.data.register(
             file,
             name=name,
@@ -243,7 +243,7 @@ def test_no_secret_that_must_not_live_twice_is_in_it(lost: Lost, tmp_path: Path)
 
 def test_of_every_table_it_was_decided_whether_it_may_live_twice(lost: Lost) -> None:
     kept = {"agreements", "datasets", "entries", "mailbox", "models", "private_metrics"}
-    kept |= {"traffic", "withdrawals"}
+    kept |= {"fingerprint_key", "fingerprints", "namespaces", "traffic", "withdrawals"}
     cleared = {"chains", "epochs", "outbox", "rounds"}
     rows = lost.inst.store.reading().execute("select name from sqlite_master where type = 'table'")
     assert {row[0] for row in rows} - {"sqlite_sequence"} == kept | cleared
@@ -427,7 +427,7 @@ def test_where_agreements_may_have_been_signed_since_no_budget_is_left(
 ) -> None:
     agreement, offered = lost.write("running"), replace(lost.write("new"), nonce=bytes(range(16)))
     rows = lost.register("rows", 20)
-    others = lost.register("others", 20)  # no signature has put its ceiling on the ledger yet
+    others = lost.register("others", 20)
     lost.sign(agreement, rows)
     raw = encode(offered)
     signature = lost.operator.sign(Purpose.AGREEMENT, raw).signature
@@ -445,7 +445,8 @@ def test_where_agreements_may_have_been_signed_since_no_budget_is_left(
         with pytest.raises(Refusal):
             new.ledger.budget().check(dataset, spending(event=little, rounds=1), little)
     named = [(one.dataset, one.agreement and one.agreement.agreement.digest) for one in forfeits]
-    assert named == [(rows, agreement.digest), (rows, None), (others, None)]
+    assert named == [(rows, agreement.digest), (rows, None)]
+    assert [one.name for one in forfeits] == ["rows", "rows, others"]  # they share a budget
 
 
 def test_where_none_was_signed_since_what_is_offered_may_still_be_signed(

@@ -85,10 +85,11 @@ def test_a_ceiling_can_be_named_and_is_for_life(add: Add, home: Path) -> None:
     add("--ceiling-epsilon", "3", "--ceiling-delta", "1e-7")
     (known,) = Institution(home).data.all()
     assert known.ceiling == Guarantee(epsilon=Decimal(3), delta=Decimal("0.0000001"))
-    again = add("--json")
+    again = add("--ceiling-epsilon", "4", "--json")
     assert again.envelope["error"]["code"] == "COM-DATA-015"
     assert "--ceiling-epsilon 3 --ceiling-delta 0.0000001" in again.envelope["error"]["fix"]
     assert add("--ceiling-epsilon", "3.0", "--ceiling-delta", "1e-7").exit_code == 0
+    assert add().exit_code == 0  # what is there already need not be said again
     assert kinds_on_the_ledger(home) == [Genesis, DatasetRegister]
 
 
@@ -121,7 +122,7 @@ def test_what_it_is_told_is_neither_on_the_ledger_nor_in_the_store(
     (row,) = inst.store.reading().execute("select * from datasets").fetchall()
     sequence_classification = TaskKind.SEQUENCE_CLASSIFICATION.value
     known = {body["dataset"], body["commitment"], "intents", sequence_classification, str(rows)}
-    assert set(row) - known == {row["salt"], "8", "0.00001", 0}
+    assert set(row) - known == {row["salt"], body["namespace"], "", 0}
     tables = "\n".join(inst.store.reading().iterdump())
     assert not any(trace in tables for trace in (SECRET, "'card'", "'loan'"))
 
@@ -258,8 +259,10 @@ def test_the_list_says_what_was_spent_and_what_for(add: Add, home: Path, rows: P
     others.write_text(rows.read_text() + "\n")
     add(name="others", file=others)
     row, other = listed(home)
-    assert (other["name"], other["epsilon_reserved"], other["agreements"]) == ("others", None, [])
     budget = Institution(home).ledger.budget()
+    assert (other["name"], other["agreements"]) == ("others", [])
+    assert other["epsilon_reserved"] == row["epsilon_reserved"]  # they share a budget
+    assert (row["shares_with"], other["shares_with"]) == (["others"], ["intents"])
     assert row["epsilon_charged"] == 0.0
     assert row["epsilon_reserved"] == budget.epsilon_reserved(dataset) > 0
     (used,) = row["agreements"]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""One budget for one file's bytes, for life; and nothing of the file on the ledger."""
+"""One budget for the same rows, for life; and nothing of them on the ledger."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -43,10 +43,15 @@ class Vault:
         self.data = Registrations(self.store, self.ledger)
 
     def register(
-        self, file: Path, ceiling: Guarantee = CEILING, name: str = "intents", order: int = 8
+        self,
+        file: Path,
+        ceiling: Guarantee | None = CEILING,
+        name: str = "intents",
+        order: int = 8,
+        **where: str,
     ) -> DatasetId:
         dataset = self.data.register(
-            file, name=name, task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+            file, name=name, task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling, **where
         )
         self.data.grant(dataset, order)
         return dataset
@@ -221,7 +226,7 @@ def test_a_missing_file_is_not_registered(vault: Vault, tmp_path: Path) -> None:
 def test_a_name_is_one_data_sets_and_well_formed(vault: Vault, rows: Path, tmp_path: Path) -> None:
     vault.register(rows)
     other = tmp_path / "other.jsonl"
-    other.write_bytes(ROWS[:100])
+    other.write_bytes(b"".join(ROWS.splitlines(keepends=True)[:3]))
     with pytest.raises(Problem, match="taken"):
         vault.register(other)
     for name in ("", "Intents", "a b", "x" * 41, "../x", "-x", "x\n", "ä"):
@@ -235,7 +240,7 @@ def test_other_bytes_never_take_a_name_from_the_data_set_that_has_it(
 ) -> None:
     vault.register(rows)
     other = tmp_path / "other.jsonl"
-    other.write_bytes(ROWS[:100])
+    other.write_bytes(b"".join(ROWS.splitlines(keepends=True)[:3]))
     vault.register(other, name="others")
     vault.data.remove("others")
     with pytest.raises(Problem, match="the name intents is taken"):
