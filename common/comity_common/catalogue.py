@@ -354,6 +354,24 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="these bytes were registered as {name} with the key column {column}",
         fix="call again with that column; a new file is needed for another one",
     ),
+    "COM-BUDGET-006": Explanation(
+        cause="there is {count} grant of which {name} is the beginning, that could be raised",
+        fix="comity client budget show names the grants",
+    ),
+    "COM-BUDGET-007": Explanation(
+        cause="the policy allows no training without privacy",
+        fix="change the policy first, if that is what you want; it cannot be taken back",
+    ),
+    "COM-BUDGET-008": Explanation(
+        cause="expected one data set to be meant, there are {count}",
+        fix="name it with --data; comity client data list names them",
+        exit_code=USAGE,
+    ),
+    "COM-BUDGET-009": Explanation(
+        cause="expected {expected}",
+        fix="comity client budget {command} --help says how it is called; nothing was changed",
+        exit_code=USAGE,
+    ),
     # Agreements
     "COM-AGREE-001": Explanation(
         cause="expected one agreement that is {which}, there are {count}",

@@ -18,7 +18,15 @@ import structlog
 from tests.bench.figures import Figure, as_json, as_text
 from tests.bench.page import write_table
 
-ROWS = ("masking", "aggregation", "secaggplus", "protocol_round", "many_sums", "simulated")
+ROWS = (
+    "masking",
+    "aggregation",
+    "secaggplus",
+    "protocol_round",
+    "many_sums",
+    "simulated",
+    "budget",
+)
 
 
 def measure(names: Sequence[str], full: bool) -> list[Figure]:

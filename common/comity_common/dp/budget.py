@@ -34,9 +34,20 @@ from comity_common.ledger.bodies import (
     BudgetReserve,
     DatasetId,
     DatasetRegister,
+    EntryKind,
     NamespaceId,
 )
 from comity_common.ledger.entries import Entry, read
+
+COUNTED = frozenset(
+    {
+        EntryKind.DATASET_REGISTER,
+        EntryKind.BUDGET_GRANT,
+        EntryKind.BUDGET_RESERVE,
+        EntryKind.BUDGET_CHARGE,
+        EntryKind.BUDGET_REFUND,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +116,8 @@ class Budget:
                 charge or refund without an open reserve. Nothing has changed then.
             PeerError: the body is not of the entry's kind.
         """
+        if entry.kind not in COUNTED:
+            return
         match read(entry):
             case DatasetRegister() as registered:
                 self._register(registered)

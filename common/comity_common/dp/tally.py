@@ -22,6 +22,8 @@ from comity_common.dp.terms import MAX_ORDER, MIN_ORDER, Gate, Guarantee, Sample
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import BudgetGrant
 
+ORDERS = range(MIN_ORDER, MAX_ORDER + 1)
+
 
 class Booked(Protocol):
     """What counts: a reserve that was made, or one that is asked for."""
@@ -110,19 +112,19 @@ def claimed(booked: Iterable[Booked]) -> tuple[Decimal, Decimal] | None:
     return total(epsilons), total(deltas)
 
 
+@lru_cache(maxsize=1024)
 def keeps(schedule: tuple[SampledGaussian, ...], guarantee: Guarantee) -> bool:
-    """Tell whether a schedule that was fixed beforehand is within a guarantee."""
-    return schedule_epsilon(schedule, guarantee.delta) <= float(guarantee.epsilon)
+    """Tell whether a schedule that was fixed beforehand is within a guarantee.
 
-
-@lru_cache(maxsize=256)
-def schedule_epsilon(schedule: tuple[SampledGaussian, ...], delta: Decimal) -> float:
-    """Bound the ε at δ of a schedule that was fixed before its first step.
-
-    The least over all integer orders from 2 to 256: as nothing is chosen on the way, the order
+    It is if it is at any integer order from 2 to 256: as nothing is chosen on the way, the order
     may be chosen afterwards (Mironov 2017, prop. 3).
     """
-    return min(epsilon_of(schedule, order, delta) for order in range(MIN_ORDER, MAX_ORDER + 1))
+    return any(fits(schedule, guarantee, order) for order in ORDERS)
+
+
+def schedule_epsilon(schedule: tuple[SampledGaussian, ...], delta: Decimal) -> float:
+    """Bound the ε at δ of a schedule that was fixed beforehand: the least of any order."""
+    return min(epsilon_of(schedule, order, delta) for order in ORDERS)
 
 
 def _events(booked: Iterable[Booked]) -> list[SampledGaussian]:
