@@ -145,15 +145,19 @@ def read_records(path: Path, unit_key: str = "") -> Iterator[Record]:
     """
     empty = True
     for line, columns in _columns(path, lambda part: None):
-        tokens = columns.get("tokens")
-        if TEXT not in columns and isinstance(tokens, list):
-            text = " ".join(str(token) for token in tokens)
-        else:
-            text = _column(columns, TEXT, path.name, line)
+        text = _words(columns) or _column(columns, TEXT, path.name, line)
         yield Record(text=text, unit=_unit(columns, unit_key, path.name, line))
         empty = False
     if empty:
         raise Problem("COM-DATA-011", file=path.name)
+
+
+def _words(columns: Columns) -> str:
+    """Return a row of tokens as a text; empty for a row that is none."""
+    tokens = columns.get("tokens")
+    if TEXT in columns or not isinstance(tokens, list):
+        return ""
+    return " ".join(token for token in tokens if isinstance(token, str))
 
 
 def _unit(columns: Columns, name: str, file: str, line: int) -> str | None:

@@ -25,7 +25,8 @@ from comity_client import tls
 from comity_client.backup import Backup, Passphrase, open_backup, restore, write_backup
 from comity_client.config import VaultConfig
 from comity_client.control import ask
-from comity_client.datasets import read_labelled, read_rows
+from comity_client.datasets import read_labelled, read_records, read_rows
+from comity_client.fingerprints import fingerprints
 from comity_client.flower_app import ask_vault, read_order
 from comity_client.institution import Institution
 from comity_client.policy import Policy
@@ -113,6 +114,24 @@ def _data(ending: str, seed: bytes) -> Callable[[Path], Harness]:
             assert len(read_rows(file, sorted(set(found.labels)))) == len(found)
             for text in found.texts:
                 text.encode()
+
+        return Harness(seeds=(seed,), read=read, mutate=_in_lines)
+
+    return make
+
+
+def _records(ending: str, seed: bytes) -> Callable[[Path], Harness]:
+    """What recognises rows and persons when they are registered."""
+
+    def make(directory: Path) -> Harness:
+        file = directory / f"rows{ending}"
+
+        def read(raw: bytes) -> None:
+            file.write_bytes(raw)
+            found = list(read_records(file, "person"))
+            assert all(one.unit and one.unit.strip() for one in found)
+            digests = fingerprints(found, bytes(32))
+            assert digests == fingerprints(reversed(found), bytes(32))
 
         return Harness(seeds=(seed,), read=read, mutate=_in_lines)
 
@@ -542,6 +561,11 @@ TARGETS: list[Target] = [
         ("data-csv", "comity_client.datasets.read_labelled", PARTNER, ERRORS,
          _data(".csv", b'id,text,label\n1,one,a\n2,"two, ""2""\n",b\n'),
          ("client/comity_client/datasets.py:reader",)),
+        ("records-jsonl", "comity_client.datasets.read_records", PARTNER, ERRORS,
+         _records(".jsonl", b'{"text":"one","person":1}\n{"tokens":["a","b"],"person":"P"}\n'),
+         ()),
+        ("records-csv", "comity_client.datasets.read_records", PARTNER, ERRORS,
+         _records(".csv", b'person,text,label\n1,one,a\nP,"two, ""2""\n",b\n'), ()),
         ("evaluation-set", "comity_server.evaluation.digest_of_file", PARTNER, ERRORS, _evaluation,
          ("server/comity_server/evaluation.py:loads",)),
         ("backup", "comity_client.backup.open_backup", OWN, ERRORS, _backup_file,
