@@ -1,5 +1,6 @@
 """A backup opens with its passphrase alone; what comes back spends nothing twice."""
 
+import math
 import os
 import pty
 import sqlite3
@@ -25,17 +26,19 @@ from comity_client.backup import Backup, Passphrase, open_backup, restore, write
 from comity_client.config import VaultConfig
 from comity_client.flower.supernode import make_node_key
 from comity_client.forfeits import NO_AGREEMENT
+from comity_client.grants import grant_part
 from comity_client.home import Home
 from comity_client.institution import Institution
 from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.dp.accountant import allowance, calibrate, total_cost
-from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.dp.terms import Gate, Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     BudgetCharge,
+    BudgetGrant,
     BudgetReserve,
     DatasetId,
     Outcome,
@@ -101,7 +104,7 @@ class Lost:
 
     def sign(self, agreement: Agreement, dataset: DatasetId, *, all_sign: bool = True) -> None:
         inst, raw = self.inst, encode(agreement)
-        inst.data.grant(dataset, agreement.privacy.order)
+        inst.data.grant(dataset, agreement.privacy.order, gate=agreement.privacy.gate)
         inst.agreements.sign(raw, inst.keys, inst.me, inst.policy, dataset)
         signatures = {
             id: keys.sign(Purpose.AGREEMENT, raw).signature for id, keys in self.keys.items()
@@ -447,6 +450,55 @@ def test_where_agreements_may_have_been_signed_since_no_budget_is_left(
     named = [(one.dataset, one.agreement and one.agreement.agreement.digest) for one in forfeits]
     assert named == [(rows, agreement.digest), (rows, None)]
     assert [one.name for one in forfeits] == ["rows", "rows, others"]  # they share a budget
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("signed_since", [False, True])
+def test_what_was_claimed_for_a_fixed_schedule_counts_as_spent(
+    lost: Lost, tmp_path: Path, begun: bool, signed_since: bool
+) -> None:
+    draft = lost.write("running")
+    fixed = replace(draft.privacy, gate=Gate.FIXED_SCHEDULE, order=0)
+    agreement = replace(draft, privacy=fixed)
+    rows = lost.register("rows", 20)
+    claim = Guarantee(epsilon=Decimal(9), delta=DELTA)
+    grant_part(lost.inst, rows, claim, Gate.FIXED_SCHEDULE, 0)
+    lost.sign(agreement, rows)
+    if begun:
+        lost.spend(agreement, rows, 1, end=True)
+    restore(backed_up(lost, tmp_path), tmp_path / "new", signed_since=signed_since)
+
+    new = Institution(tmp_path / "new")
+    budget = new.ledger.budget()
+    assert budget.epsilon_charged(rows) == 8  # and all of δ, so that nothing more can be claimed
+    assert sum(event.steps for event in budget.spent(rows)) == 25
+    again = replace(spending_of(agreement), agreement=NO_AGREEMENT)
+    with pytest.raises(Refusal):
+        budget.check_whole(rows, again)
+    granted = [one.guarantee and one.guarantee.epsilon for one in budget.grants(rows)]
+    assert granted == [20 if signed_since else 9]
+    assert budget.rest(rows) is None
+
+
+def test_a_grant_without_privacy_may_have_been_used(lost: Lost, tmp_path: Path) -> None:
+    rows = lost.register("rows", 20)
+    with lost.inst.store.transaction() as tx:
+        lost.inst.ledger.append(
+            tx,
+            BudgetGrant(
+                grant=bytes(16),
+                namespace=lost.inst.ledger.budget().namespace(rows),
+                guarantee=None,
+                gate=Gate.NONE,
+                order=0,
+            ),
+        )
+    opened = backed_up(lost, tmp_path)
+    for signed_since in (False, True):
+        home = tmp_path / f"new-{signed_since}"
+        restore(opened, home, signed_since=signed_since)
+        shown = Institution(home).ledger.budget().epsilon_charged(rows)
+        assert math.isinf(shown) is signed_since
 
 
 def test_where_none_was_signed_since_what_is_offered_may_still_be_signed(
