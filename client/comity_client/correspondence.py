@@ -124,7 +124,7 @@ def _signed(inst: Institution, known: Known, dataset: DatasetId) -> Signed:
     check_base(agreement.model)
     check_continuation(inst.progress, agreement)
     read_for(inst.data.file(dataset), agreement.task)
-    inst.data.grant(dataset, agreement.privacy.order)
+    inst.data.grant(dataset, agreement.privacy.order, gate=agreement.privacy.gate)
     return inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
 
 

@@ -256,6 +256,49 @@ def read_labelled_words(path: Path, on_part: OnPart = lambda part: None) -> Labe
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Record:
+    """What tells a row apart from others, without its label.
+
+    Attributes:
+        text: of a row of words, these one space apart.
+        unit: what the key column says; None where there is none.
+    """
+
+    text: str
+    unit: str | None
+
+    def __repr__(self) -> str:
+        return "Record(text and unit)"
+
+
+def read_records(path: Path, unit_key: str = "") -> Iterator[Record]:
+    """Read text and unit of every row, of either kind of task.
+
+    Args:
+        unit_key: the column that names each row's unit; empty for none.
+
+    Raises:
+        Problem: the file cannot be opened, has no row, or has a line that is no row or names no
+            unit. While reading.
+    """
+    form = FORMS.get(path.suffix.lower())
+    if form is None:
+        raise Problem("COM-DATA-002", file=path.name)
+    wanted = (TEXT, unit_key) if unit_key else (TEXT,)
+    for line, columns in _records(path, form, wanted, lambda part: None):
+        text = _joined(columns) or _column(columns, TEXT, path.name, line)
+        yield Record(text=text, unit=_person(columns, unit_key, path.name, line) or None)
+
+
+def _joined(columns: Columns) -> str:
+    """Return a row of words as a text; empty for a row that is none."""
+    words = columns.get(WORDS)
+    if TEXT in columns or not isinstance(words, list):
+        return ""
+    return " ".join(word for word in words if isinstance(word, str))
+
+
 def evaluation_set_digest(rows: Rows | WordRows) -> Digest:
     """Hash a public evaluation set: its texts and labels, in their order."""
     if isinstance(rows, WordRows):

@@ -1,22 +1,35 @@
 """What counts as spent when a vault comes back from a backup.
 
-The lost vault spent within its agreements and within each data set's ceiling. How much of it,
-nobody knows any more, so the most is taken: reserved and at once forfeited. Where the rest of a
-schedule does not fit below the ceiling, all that is left is taken, as one Gaussian mechanism that
-costs just that; the lost vault refused to spend more than that too.
+The lost vault spent within its agreements and within each grant. How much of it, nobody knows any
+more, so the most is taken: reserved and at once forfeited. Where the rest of a schedule does not
+fit below a grant, all that is left of it is taken, as one Gaussian mechanism that costs just that;
+the lost vault refused to spend more than that too. Where a grant without privacy was there, it may
+have been used, and ε is infinite.
 """
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 
-from comity_client.agreements import AgreementState, Known, schedule_event
+from comity_client.agreements import AgreementState, Known, spending_of
 from comity_client.correspondence import refuse
 from comity_client.institution import Institution
-from comity_common.dp.accountant import COST_MARGIN, allowance, fits, total_cost
+from comity_common.dp.accountant import COST_MARGIN, allowance, total_cost
+from comity_common.dp.accounts import EXACT, guarantees, left
 from comity_common.dp.budget import Budget
-from comity_common.dp.terms import MAX_ORDER, SampledGaussian
+from comity_common.dp.spending import Spending
+from comity_common.dp.tally import claimed, is_within
+from comity_common.dp.terms import (
+    LEAST,
+    MAX_ORDER,
+    NON_PRIVATE,
+    Gate,
+    Guarantee,
+    SampledGaussian,
+    Unit,
+)
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import (
     Body,
@@ -33,16 +46,23 @@ NONCE_BYTES = 16
 NO_AGREEMENT = Digest("0" * 64)  # stands for any that is not known here
 NOTHING = 1e-11  # of an allowance; COST_MARGIN, which every cost has on top, is larger
 NOISE_DIGITS = 14
+WITHOUT_PRIVACY = SampledGaussian(
+    sampling_probability=Decimal(1),
+    noise_multiplier=Decimal(0),
+    steps=1,
+    mechanism=NON_PRIVATE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forfeit:
-    """Budget of a data set that counts as spent from now on.
+    """Budget of a namespace that counts as spent from now on.
 
     Attributes:
-        name: by which people call the data set.
+        dataset: on which it may have been spent; any of the namespace's, where nobody knows.
+        name: by which people call the data set, or all that it may be.
         agreement: what it could have been spent for; None for agreements that are not known here.
-        epsilon_before, epsilon: spent in all, before and now, at the δ of the ceiling.
+        epsilon_before, epsilon: spent in all in the namespace, before and now; may be infinite.
         ceiling: the most ε that may ever be spent.
     """
 
@@ -63,13 +83,13 @@ def forfeit(
 
     Args:
         signed_since: whether agreements may have been signed after the backup was made. Then those
-            that were only offered in it are refused too, and no data set has any budget left.
+            that were only offered in it are refused too, and nothing is left of any ceiling.
     """
     reckoning = _Reckoning(institution, tx)
     reckoning.close_open_reserves()
     known = institution.agreements.known()
     signed = [one for one in known if one.state in (AgreementState.SIGNED, AgreementState.IN_FORCE)]
-    found = [reckoning.forfeit_schedule(one) for one in signed]
+    found = [loss for one in signed for loss in reckoning.forfeit_schedule(one)]
     if signed_since:
         reckoning.grant_the_rest()
         found += reckoning.forfeit_budgets()
@@ -77,7 +97,7 @@ def forfeit(
         reckoning.append(Restore(agreement=NO_AGREEMENT, epoch=0, round=0))
     for one in known if signed_since else signed:
         refuse(institution, tx, one.agreement.digest)
-    return tuple(one for one in found if one is not None)
+    return tuple(found)
 
 
 class _Reckoning:
@@ -85,13 +105,12 @@ class _Reckoning:
 
     def __init__(self, institution: Institution, tx: sqlite3.Connection) -> None:
         self._ledger = institution.ledger
-        self._datasets = {dataset.id: dataset for dataset in institution.data.all()}
+        self._names = {dataset.id: dataset.name for dataset in institution.data.all()}
         self._tx = tx
         entries = institution.ledger.entries()
-        bodies = [read(entry) for entry in entries]
         self._budget = Budget(entries)
+        bodies = [read(entry) for entry in entries]
         self._reserves = [body for body in bodies if isinstance(body, BudgetReserve)]
-        self._grants = [body for body in bodies if isinstance(body, BudgetGrant)]
 
     def append(self, body: Body) -> None:
         """Write an entry and count it."""
@@ -102,89 +121,189 @@ class _Reckoning:
         for reserve in self._budget.open_reserves():
             self.append(_forfeited(reserve.nonce))
 
-    def forfeit_schedule(self, known: Known) -> Forfeit | None:
-        """Forfeit the steps of an agreement that the ledger does not show."""
-        agreement = known.agreement
-        shown = [one for one in self._reserves if one.agreement == agreement.digest]
+    def forfeit_schedule(self, known: Known) -> list[Forfeit]:
+        """Forfeit the steps of an agreement that the ledger does not show.
+
+        Where it had reserved nothing yet, nobody knows under which grant it would have: under each
+        of its gate.
+        """
+        spending = spending_of(known.agreement)
+        shown = [one for one in self._reserves if one.agreement == spending.agreement]
         epoch, round = (shown[-1].epoch, shown[-1].round) if shown else (0, 0)
-        self.append(Restore(agreement=agreement.digest, epoch=epoch, round=round))
-        whole = schedule_event(agreement, agreement.schedule.attempts)
-        steps = whole.steps - sum(one.event.steps for one in shown)
-        if known.dataset is None or steps <= 0:
-            return None
-        grant = self._budget.grant(known.dataset)
-        rest: SampledGaussian | None = replace(whole, steps=steps)
-        if not fits((*self._taken(grant), rest), grant.ceiling, grant.order):
-            rest = self._what_is_left(grant)
-        return self._spend(grant, rest, known, epoch, round)
+        self.append(Restore(agreement=spending.agreement, epoch=epoch, round=round))
+        rest = self._budget.unreserved(known.dataset, spending) if known.dataset else ()
+        if known.dataset is None or not rest:
+            return []
+        grants = self._budget.grants(known.dataset, spending.gate)
+        if shown:
+            grants = tuple(grant for grant in grants if grant.grant == shown[0].grant)
+        found = []
+        for grant in grants:
+            wanted = [_Loss.of(spending, event, known, epoch, round) for event in rest]
+            if not is_within(grant, [*self._budget.held(grant.grant), *wanted]):
+                wanted = self._what_is_left(grant, known, epoch, round)
+            found += self._spend(known.dataset, grant, wanted)
+        return found
 
     def grant_the_rest(self) -> None:
-        """Grant the ceilings that no signature has put on the ledger yet, so they can be spent."""
-        granted = {grant.dataset for grant in self._grants}
-        for dataset in self._datasets.values():
-            if dataset.id not in granted:  # at the order at which most of ε is left
-                grant = BudgetGrant(dataset=dataset.id, ceiling=dataset.ceiling, order=MAX_ORDER)
+        """Grant what no grant on the ledger has of the ceilings yet, so that it can be spent."""
+        for statement in map(self._budget.statement, self._budget.namespaces()):
+            ceiling = statement.ceiling
+            grants = [one.grant for one in statement.grants if one.grant.guarantee is not None]
+            free = left(ceiling.epsilon, (one.epsilon for one in guarantees(grants)))
+            if not grants:  # at the order at which most of ε is left
+                grant = BudgetGrant(
+                    grant=os.urandom(NONCE_BYTES),
+                    namespace=statement.namespace,
+                    guarantee=ceiling,
+                    gate=Gate.RENYI,
+                    order=MAX_ORDER,
+                )
                 self.append(grant)
-                self._grants.append(grant)
+            elif free > 0 and (old := grants[0].guarantee) is not None:
+                epsilon = EXACT.add(old.epsilon, free)
+                self.append(replace(grants[0], guarantee=replace(old, epsilon=epsilon)))
 
-    def forfeit_budgets(self) -> list[Forfeit | None]:
-        """Forfeit all that is left of every data set's budget."""
-        return [self._spend(grant, self._what_is_left(grant), None, 0, 0) for grant in self._grants]
+    def forfeit_budgets(self) -> list[Forfeit]:
+        """Forfeit all that is left of every grant."""
+        found = []
+        for statement in map(self._budget.statement, self._budget.namespaces()):
+            for grant in [one.grant for one in statement.grants]:
+                losses = self._what_is_left(grant, None, 0, 0)
+                found += self._spend(statement.datasets[0], grant, losses)
+        return found
 
     def _spend(
-        self,
-        grant: BudgetGrant,
-        event: SampledGaussian | None,
-        known: Known | None,
-        epoch: int,
-        round: int,
-    ) -> Forfeit | None:
-        if event is None:
-            return None
-        before = self._budget.epsilon_charged(grant.dataset)
-        reserve = BudgetReserve(
-            dataset=grant.dataset,
-            nonce=os.urandom(NONCE_BYTES),
-            agreement=known.agreement.digest if known else NO_AGREEMENT,
+        self, dataset: DatasetId, grant: BudgetGrant, losses: "list[_Loss]"
+    ) -> list[Forfeit]:
+        if not losses:
+            return []
+        statement = self._budget.statement(grant.namespace)
+        for loss in losses:
+            reserve = loss.reserve(dataset, grant, statement.unit)
+            self.append(reserve)
+            self.append(_forfeited(reserve.nonce))
+        known = losses[0].known
+        those = [dataset] if known else statement.datasets
+        forfeit = Forfeit(
+            dataset=dataset,
+            name=", ".join(self._names[one] for one in those),
+            agreement=known,
+            epsilon_before=statement.epsilon_charged,
+            epsilon=self._budget.epsilon_charged(dataset),
+            ceiling=statement.ceiling.epsilon,
+        )
+        return [forfeit]
+
+    def _what_is_left(
+        self, grant: BudgetGrant, known: Known | None, epoch: int, round: int
+    ) -> "list[_Loss]":
+        """Return what uses a grant up: one mechanism that takes all that is left, or none."""
+        held = self._budget.held(grant.grant)
+        if grant.guarantee is None:
+            event, claim = WITHOUT_PRIVACY, None
+        elif grant.gate is Gate.RENYI:
+            found, claim = _rest_of_allowance(grant.guarantee, grant.order, held), grant.guarantee
+            if found is None:
+                return []
+            event = found
+        else:
+            claim = _rest_of_claims(grant.guarantee, held)
+            if claim is None:
+                return []
+            event = _gaussian(allowance(claim, MAX_ORDER), MAX_ORDER)
+        agreement = known.agreement.digest if known else NO_AGREEMENT
+        loss = _Loss(
+            agreement=agreement,
+            event=event,
+            schedule=(event,),
+            guarantee=claim,
+            known=known,
             epoch=epoch,
             round=round,
+        )
+        return [loss]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loss:
+    """What may have been spent, for what and at which round last."""
+
+    agreement: Digest
+    event: SampledGaussian
+    schedule: tuple[SampledGaussian, ...]
+    guarantee: Guarantee | None
+    known: Known | None
+    epoch: int
+    round: int
+
+    @classmethod
+    def of(
+        cls, spending: Spending, event: SampledGaussian, known: Known, epoch: int, round: int
+    ) -> "_Loss":
+        """Return the loss of a part of an agreement's schedule."""
+        return cls(
+            agreement=spending.agreement,
             event=event,
-        )
-        self.append(reserve)
-        self.append(_forfeited(reserve.nonce))
-        return Forfeit(
-            dataset=grant.dataset,
-            name=self._datasets[grant.dataset].name,
-            agreement=known,
-            epsilon_before=before,
-            epsilon=self._budget.epsilon_charged(grant.dataset),
-            ceiling=grant.ceiling.epsilon,
+            schedule=spending.schedule,
+            guarantee=spending.guarantee,
+            known=known,
+            epoch=epoch,
+            round=round,
         )
 
-    def _room(self, grant: BudgetGrant) -> float:
-        """Compute what is left of a data set's allowance, in nats at the granted order."""
-        spent = total_cost(self._taken(grant), grant.order)
-        return allowance(grant.ceiling, grant.order) - spent
+    def reserve(self, dataset: DatasetId, grant: BudgetGrant, unit: Unit) -> BudgetReserve:
+        """Return it as a reserve.
 
-    def _taken(self, grant: BudgetGrant) -> tuple[SampledGaussian, ...]:
-        return self._budget.spent(grant.dataset) + self._budget.reserved(grant.dataset)
-
-    def _what_is_left(self, grant: BudgetGrant) -> SampledGaussian | None:
-        """Return a mechanism that costs all that is left to within 10⁻¹¹ of the allowance.
-
-        What remains is less than COST_MARGIN: no event that was ever counted cost as much in truth
-        as it was counted, so the budget shows no less than the lost vault can have spent.
+        Args:
+            unit: of the namespace, where no agreement is known.
         """
-        room = self._room(grant)
-        slack = allowance(grant.ceiling, grant.order) * NOTHING / 10
-        if room <= 10 * slack:
-            return None
-        # A Gaussian on all records costs α/2σ² (Mironov 2017, prop. 7).
-        noise = (grant.order * (1 + COST_MARGIN) / 2 / (room - slack)) ** 0.5
-        multiplier = Context(prec=NOISE_DIGITS, rounding=ROUND_CEILING).create_decimal(noise)
-        return SampledGaussian(
-            sampling_probability=Decimal(1), noise_multiplier=multiplier, steps=1
+        return BudgetReserve(
+            dataset=dataset,
+            grant=grant.grant,
+            nonce=os.urandom(NONCE_BYTES),
+            agreement=self.agreement,
+            epoch=self.epoch,
+            round=self.round,
+            unit=self.known.agreement.privacy.unit if self.known else unit,
+            event=self.event,
+            schedule=self.schedule,
+            guarantee=self.guarantee,
         )
+
+
+def _rest_of_allowance(
+    guarantee: Guarantee, order: int, held: Iterable[BudgetReserve]
+) -> SampledGaussian | None:
+    """Return a mechanism that costs all that is left to within 10⁻¹¹ of the allowance.
+
+    What remains is less than COST_MARGIN: no event that was ever counted cost as much in truth as
+    it was counted, so the budget shows no less than the lost vault can have spent.
+    """
+    most = allowance(guarantee, order)
+    room = most - total_cost([one.event for one in held], order)
+    if room <= most * NOTHING:
+        return None
+    return _gaussian(room - most * NOTHING / 10, order)
+
+
+def _rest_of_claims(guarantee: Guarantee, held: Iterable[BudgetReserve]) -> Guarantee | None:
+    """Return what agreements could still claim; None if that is nothing."""
+    claims = claimed(held)
+    if claims is None:
+        return None
+    epsilon, delta = left(guarantee.epsilon, claims[:1]), left(guarantee.delta, claims[1:])
+    if min(epsilon, delta) < LEAST:
+        return None
+    rest = Guarantee(epsilon=epsilon, delta=delta)
+    return rest if allowance(rest, MAX_ORDER) > 0 else None
+
+
+def _gaussian(cost: float, order: int) -> SampledGaussian:
+    """Return a Gaussian on all records, which costs α/2σ² (Mironov 2017, prop. 7)."""
+    noise = (order * (1 + COST_MARGIN) / 2 / cost) ** 0.5
+    multiplier = Context(prec=NOISE_DIGITS, rounding=ROUND_CEILING).create_decimal(noise)
+    return SampledGaussian(sampling_probability=Decimal(1), noise_multiplier=multiplier, steps=1)
 
 
 def _forfeited(nonce: bytes) -> BudgetCharge:

@@ -1,36 +1,41 @@
-"""Registering a data file for training, with the ceiling of its privacy budget.
+"""Registering a data file for training, in a namespace with one budget for life.
 
 The ledger gets a random id and a salted commitment: neither name nor content nor size. Where the
 file lies, what it is called and the salt stay in the store.
 
-* The same bytes are one data set with one budget, whatever they are called and wherever they lie.
-* Its ceiling is for life, also after it was removed and added again.
-* It has no budget before the first agreement on it is signed: only that says at which order the
-  ceiling is counted, and what has no grant cannot be reserved.
+* A vault has one namespace, `default`, into which everything falls. Another one is opened only by
+  name, and only for rows and units of which none is in a namespace yet (`fingerprints`).
+* Rows that are in a namespace already belong to it, however they are ordered or written, also a
+  part of them and also with others besides. The same bytes are one data set.
+* The ceiling of a namespace is fixed by its first data set, also when that was removed.
+* There is no budget before the first agreement on it is signed, or a person grants one: only that
+  says how the ceiling is counted, and what has no grant cannot be reserved.
 """
 
 import os
 import re
 import sqlite3
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
 from comity_client.agreements import Agreements, AgreementState
+from comity_client.datasets import read_records
+from comity_client.fingerprints import fingerprints, namespaces_with, remember
 from comity_client.ledger import Ledger
 from comity_client.store import Store
 from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest
 from comity_common.dp.accountant import allowance
-from comity_common.dp.terms import MAX_ORDER, Guarantee
+from comity_common.dp.terms import MAX_ORDER, Gate, Guarantee, Unit
 from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
-from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister
+from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister, NamespaceId
 
-RECORD = "record"
+DEFAULT = "default"
+NONCE_BYTES = 16
 SALT_BYTES = 32
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 IN_USE = (AgreementState.SIGNED, AgreementState.IN_FORCE)
@@ -51,15 +56,33 @@ class Dataset:
     Attributes:
         name: what the institution calls it.
         path: where its rows lie; None once it is removed.
-        ceiling: the most that all agreements together may spend, for life.
+        namespace, budget: what it counts in, and how people call that.
+        unit_key: the column that names each row's person; empty where rows count.
+        ceiling: the most that all agreements in the namespace may spend together, for life.
     """
 
     id: DatasetId
     name: str
     task: TaskKind
     path: Path | None
+    namespace: NamespaceId
+    budget: str
+    unit_key: str
     ceiling: Guarantee
     removed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """What has one budget.
+
+    Attributes:
+        name: what the institution calls it, `default` for the first.
+    """
+
+    id: NamespaceId
+    name: str
+    ceiling: Guarantee
 
 
 class Registrations:
@@ -70,72 +93,125 @@ class Registrations:
         self._ledger = ledger
         self._agreements = Agreements(store, ledger)
 
-    def register(self, file: Path, *, name: str, task: TaskKind, ceiling: Guarantee) -> DatasetId:
+    def register(
+        self,
+        file: Path,
+        *,
+        name: str,
+        task: TaskKind,
+        ceiling: Guarantee | None = None,
+        unit_key: str = "",
+        separate: str = "",
+    ) -> DatasetId:
         """Register a file; the same bytes are the same data set, a removed one comes back.
 
+        Args:
+            ceiling: of its namespace; None for the one that this has already.
+            unit_key: the column that names the person of each row; empty where records count.
+            separate: the namespace in which it is to count apart from all others; empty for the
+                default one. Rows that are in a namespace already stay there.
+
         Raises:
-            Problem: the file cannot be read, the name is taken or cannot be one, the data has
-                another name or ceiling already, or no agreement could be within the ceiling.
+            Problem: the file cannot be read, the name is taken or cannot be one, the rows are in
+                another namespace than is wanted, this has another ceiling or counts persons, or
+                no agreement could be within the ceiling.
+            LocalError: a new namespace without a ceiling.
         """
         check_name(name)
-        check_ceiling(ceiling)
+        if separate:
+            check_name(separate)
+        if ceiling is not None:
+            check_ceiling(ceiling)
         content, path = _content(file), str(file.resolve())
+        self._check_may_be(content, name, ceiling)  # before the rows are looked at, and after
+        found = fingerprints(read_records(file, unit_key), self._key())
         with self._store.transaction() as tx:
             known = self._check_may_be(content, name, ceiling)
             if known is not None:
+                _check_same_unit(known, unit_key)
                 tx.execute(
                     "update datasets set name = ?, task = ?, path = ?, removed = 0 where id = ?",
                     (name, task.value, path, known.id),
                 )
                 return known.id
+            space = self._namespace_for(tx, file, found, separate, ceiling)
+            self._check_unit(space, file, unit_key)
             dataset, salt = DatasetId(os.urandom(16).hex()), os.urandom(SALT_BYTES)
             commitment = _commitment(salt, content)
-            budget = f"{ceiling.epsilon:f}", f"{ceiling.delta:f}"
             tx.execute(
                 "insert into datasets values (?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                (dataset, name, task.value, path, salt, commitment, *budget),
+                (dataset, name, task.value, path, salt, commitment, space.id, unit_key),
             )
+            remember(tx, space.id, found)
             self._ledger.append(
-                tx, DatasetRegister(dataset=dataset, commitment=commitment, unit=RECORD)
+                tx,
+                DatasetRegister(
+                    dataset=dataset,
+                    namespace=space.id,
+                    commitment=commitment,
+                    schema=_schema(task, unit_key),
+                    unit=Unit.PERSON if unit_key else Unit.RECORD,
+                    ceiling=space.ceiling,
+                    parent=DatasetId(""),
+                ),
             )
         return dataset
 
-    def check_may_be(self, file: Path, *, name: str, ceiling: Guarantee) -> None:
-        """Ask what `register` asks, and register nothing.
+    def check_may_be(self, file: Path, *, name: str, ceiling: Guarantee | None) -> None:
+        """Ask what `register` asks before it looks at rows, and register nothing.
 
         Raises:
             Problem: as `register`.
         """
         check_name(name)
-        check_ceiling(ceiling)
+        if ceiling is not None:
+            check_ceiling(ceiling)
         self._check_may_be(_content(file), name, ceiling)
 
-    def grant(self, dataset: DatasetId, order: int) -> None:
-        """Grant a data set its ceiling, at the order of the first agreement on it.
+    def namespaces(self) -> list[Namespace]:
+        """List the namespaces in the order of their coming."""
+        rows = self._store.reading().execute("select * from namespaces order by rowid")
+        return [
+            Namespace(id=NamespaceId(row["id"]), name=row["name"], ceiling=_ceiling(row))
+            for row in rows
+        ]
 
-        A grant that is there already stays; whether an agreement fits is then asked at its order.
+    def grant(self, dataset: DatasetId, order: int, *, gate: Gate = Gate.RENYI) -> None:
+        """Grant what is left of the ceiling at a gate, unless something is granted at it already.
+
+        Whether an agreement fits a grant that is there is then asked at the grant's order. Nothing
+        is granted without privacy: that is another act.
 
         Args:
-            order: α of the Rényi filter, 2 to 256.
+            order: α of the Rényi filter, 2 to 256; 0 for other gates.
 
         Raises:
-            Refusal: BUDGET: at this order the ceiling affords nothing.
+            Refusal: BUDGET: nothing of the ceiling is left to grant, or nothing can be afforded
+                with it at this order.
             LocalError: no such data set, or it is removed.
         """
         with self._store.transaction() as tx:
             known = self._get(dataset)
             if known.removed:
                 raise Problem("COM-DATA-019", name=known.name)
-            if self._is_granted(dataset):
+            budget = self._ledger.budget()
+            if gate is Gate.NONE or budget.grants(dataset, gate):
                 return
-            # On the ledger, a grant that affords nothing would spoil it for good.
-            if allowance(known.ceiling, order) <= 0:
+            rest = budget.rest(dataset)
+            if rest is None:
                 raise Refusal(
-                    RefusalCode.BUDGET, f"expected an order that can afford something, got {order}"
+                    RefusalCode.BUDGET,
+                    f"expected a part of the ceiling that is not granted yet, for {gate.value}",
                 )
-            self._ledger.append(
-                tx, BudgetGrant(dataset=dataset, ceiling=known.ceiling, order=order)
+            grant = BudgetGrant(
+                grant=os.urandom(NONCE_BYTES),
+                namespace=budget.namespace(dataset),
+                guarantee=rest,
+                gate=gate,
+                order=order,
             )
+            budget.check_grant(grant)  # one that affords nothing would spoil the ledger for good
+            self._ledger.append(tx, grant)
 
     def remove(self, name: str) -> None:
         """Forget where a data set lies; what it has spent is kept, and its file left alone.
@@ -164,7 +240,10 @@ class Registrations:
 
     def all(self) -> list[Dataset]:
         """List every data set, those that are removed too, in the order of their coming."""
-        rows = self._store.reading().execute("select * from datasets order by rowid")
+        rows = self._store.reading().execute(
+            "select datasets.*, namespaces.name as budget, epsilon, delta from datasets "
+            "join namespaces on namespaces.id = datasets.namespace order by datasets.rowid"
+        )
         return [_dataset(row) for row in rows]
 
     def file(self, dataset: DatasetId) -> Path:
@@ -189,11 +268,43 @@ class Registrations:
             return FileState.CHANGED if changed else FileState.UNREADABLE
         return FileState.AS_REGISTERED
 
-    def _is_granted(self, dataset: DatasetId) -> bool:
-        with suppress(LocalError):
-            self._ledger.budget().grant(dataset)
-            return True
-        return False
+    def _key(self) -> bytes:
+        row = self._store.reading().execute("select key from fingerprint_key").fetchone()
+        return bytes(row["key"])
+
+    def _namespace_for(
+        self,
+        tx: sqlite3.Connection,
+        file: Path,
+        found: set[bytes],
+        separate: str,
+        ceiling: Guarantee | None,
+    ) -> Namespace:
+        """Find the namespace of rows, or open it; in the transaction that registers them."""
+        there = set(namespaces_with(tx, found))
+        holders = [space for space in self.namespaces() if space.id in there]
+        if len(holders) > 1:
+            names = ", ".join(space.name for space in holders)
+            raise Problem("COM-BUDGET-001", file=file.name, names=names)
+        if holders and separate not in ("", holders[0].name):
+            raise Problem("COM-BUDGET-002", file=file.name, name=holders[0].name)
+        wanted = separate or DEFAULT
+        for space in holders or [one for one in self.namespaces() if one.name == wanted]:
+            _check_same_ceiling(space.name, space.ceiling, ceiling)
+            return space
+        if ceiling is None:
+            raise LocalError("expected a ceiling for a new budget")
+        opened = Namespace(id=NamespaceId(os.urandom(16).hex()), name=wanted, ceiling=ceiling)
+        budget = f"{ceiling.epsilon:f}", f"{ceiling.delta:f}"
+        tx.execute("insert into namespaces values (?, ?, ?, ?)", (opened.id, wanted, *budget))
+        return opened
+
+    def _check_unit(self, space: Namespace, file: Path, unit_key: str) -> None:
+        budget = self._ledger.budget()
+        if unit_key or space.id not in budget.namespaces():
+            return
+        if budget.statement(space.id).unit is Unit.PERSON:
+            raise Problem("COM-BUDGET-003", file=file.name, name=space.name)
 
     def _get(self, dataset: DatasetId) -> Dataset:
         for known in self.all():
@@ -212,7 +323,7 @@ class Registrations:
         row = self._store.reading().execute(select, (dataset,)).fetchone()
         return bool(_commitment(row["salt"], content) == row["commitment"])
 
-    def _check_may_be(self, content: bytes, name: str, ceiling: Guarantee) -> Dataset | None:
+    def _check_may_be(self, content: bytes, name: str, ceiling: Guarantee | None) -> Dataset | None:
         """Return the data set that these bytes are already, if they are one."""
         known = self._with_content(content)
         for other in self.all():
@@ -257,13 +368,23 @@ def _content(file: Path) -> bytes:
         raise Problem("COM-DATA-001", file=file.name, why=error.strerror) from None
 
 
-def _check_same(known: Dataset, name: str, ceiling: Guarantee) -> None:
+def _check_same(known: Dataset, name: str, ceiling: Guarantee | None) -> None:
     """Refuse another ceiling for the same bytes, and another name before they are removed."""
-    if known.ceiling != ceiling:
-        epsilon, delta = _plain(known.ceiling)
-        raise Problem("COM-DATA-015", name=known.name, epsilon=epsilon, delta=delta)
+    _check_same_ceiling(known.name, known.ceiling, ceiling)
     if known.name != name and not known.removed:
         raise Problem("COM-DATA-021", name=known.name)
+
+
+def _check_same_ceiling(name: str, ceiling: Guarantee, wanted: Guarantee | None) -> None:
+    if wanted not in (None, ceiling):
+        epsilon, delta = _plain(ceiling)
+        raise Problem("COM-DATA-015", name=name, epsilon=epsilon, delta=delta)
+
+
+def _check_same_unit(known: Dataset, unit_key: str) -> None:
+    if known.unit_key != unit_key:
+        column = known.unit_key or "none"
+        raise Problem("COM-BUDGET-005", name=known.name, column=column)
 
 
 def _dataset(row: sqlite3.Row) -> Dataset:
@@ -272,9 +393,20 @@ def _dataset(row: sqlite3.Row) -> Dataset:
         name=row["name"],
         task=TaskKind(row["task"]),
         path=Path(row["path"]) if row["path"] else None,
-        ceiling=Guarantee(epsilon=Decimal(row["epsilon"]), delta=Decimal(row["delta"])),
+        namespace=NamespaceId(row["namespace"]),
+        budget=row["budget"],
+        unit_key=row["unit_key"],
+        ceiling=_ceiling(row),
         removed=bool(row["removed"]),
     )
+
+
+def _ceiling(row: sqlite3.Row) -> Guarantee:
+    return Guarantee(epsilon=Decimal(row["epsilon"]), delta=Decimal(row["delta"]))
+
+
+def _schema(task: TaskKind, unit_key: str) -> Digest:
+    return Digest(digest("dataset-schema", task.value.encode(), unit_key.encode()).hex())
 
 
 def _commitment(salt: bytes, content: bytes) -> Digest:

@@ -26,9 +26,19 @@ create table withdrawals (
 );
 create table datasets (
     id text primary key, name text not null, task text not null, path text not null,
-    salt blob not null, commitment text not null, epsilon text not null, delta text not null,
-    removed integer not null default 0
+    salt blob not null, commitment text not null, namespace text not null,
+    unit_key text not null, removed integer not null default 0
 );
+create table namespaces (
+    id text primary key, name text not null unique, epsilon text not null, delta text not null
+);
+create table fingerprints (
+    digest blob not null, namespace text not null, primary key (digest, namespace)
+) without rowid;
+create table fingerprint_key (
+    only_row integer primary key check (only_row = 1), key blob not null
+);
+insert into fingerprint_key values (1, randomblob(32));
 create table mailbox (only_row integer primary key check (only_row = 1), cursor integer not null);
 insert into mailbox values (1, 0);
 create table outbox (

@@ -26,7 +26,7 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing as Signature
-from comity_client.agreements import check_expiry, schedule_event
+from comity_client.agreements import check_expiry, schedule_event, spending_of
 from comity_client.forgotten import (
     is_own_header_shown,
     is_unknown_upload_counted,
@@ -186,7 +186,8 @@ class Vault:
             return
         if known is not None or number <= self._newest(agreement):
             raise Refusal(RefusalCode.STALE_ROUND, f"expected a newer round than {number}")
-        inst.ledger.budget().check_reserve(signature.dataset, schedule_event(terms, 1))
+        budget = inst.ledger.budget()
+        budget.check(signature.dataset, spending_of(terms), schedule_event(terms, 1))
         with inst.store.transaction() as tx:
             inst.rounds.order(tx, agreement, number, plan)
         self.doing = "ordered"
@@ -467,15 +468,13 @@ class Vault:
         return plan
 
     def _reserve(self, round: Round, plan: Plan) -> BudgetReserve:
-        event = schedule_event(self._agreement, 1)
-        self._inst.ledger.budget().check_reserve(self._signature.dataset, event)
-        return BudgetReserve(
-            dataset=self._signature.dataset,
+        return self._inst.ledger.budget().reserve(
+            self._signature.dataset,
+            spending_of(self._agreement),
+            schedule_event(self._agreement, 1),
             nonce=os.urandom(NONCE_BYTES),
-            agreement=round.agreement,
             epoch=plan.epoch,
             round=plan.round,
-            event=event,
         )
 
     def _decline(self, round: Round, refusal: Refusal) -> None:

@@ -17,6 +17,10 @@ from functools import lru_cache
 
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
+from comity_common.dp.terms import Gate as Gate
+from comity_common.dp.terms import Noise as Noise
+from comity_common.dp.terms import Unit as Unit
+from comity_common.dp.terms import check_order
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.fixedpoint import RING_WIDTHS, largest_range
 from comity_common.ids import Digest, InstitutionId
@@ -38,28 +42,6 @@ class TaskKind(StrEnum):
 
     SEQUENCE_CLASSIFICATION = "sequence-classification"
     TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105
-
-
-class Unit(StrEnum):
-    """What is protected: neighbouring data sets differ by one of it."""
-
-    RECORD = "record"
-    PERSON = "person"
-
-
-class Noise(StrEnum):
-    """Who adds the noise of a mechanism."""
-
-    FULL = "full-in-each-vault"
-    NONE = "none"
-
-
-class Gate(StrEnum):
-    """The accountant that decides whether a mechanism may still run."""
-
-    RENYI = "renyi"
-    FIXED_SCHEDULE = "fixed-schedule"
-    NONE = "none"
 
 
 class Pooling(StrEnum):
@@ -214,7 +196,7 @@ class Privacy:
             claim at all, ε = ∞, for baselines.
         gate: the accountant: `renyi`, a Rényi filter at one fixed order, or `fixed-schedule`, the
             privacy loss distribution of the whole schedule.
-        order: α of the Rényi filter, an integer of at least 2; 0 for other gates.
+        order: α of the Rényi filter, 2 to 256; 0 for other gates.
         epsilon, delta: the guarantee, both above 0; both 0 where there is none.
     """
 
@@ -242,8 +224,10 @@ class Privacy:
             return
         if self.epsilon <= 0 or not 0 < self.delta < 1:
             raise LocalError("expected positive epsilon, and delta above 0 and below 1")
-        if (self.order != 0) if self.gate is Gate.FIXED_SCHEDULE else (self.order < 2):
-            raise LocalError("expected an order of at least 2 for a Rényi filter, else 0")
+        if self.gate is Gate.RENYI:
+            check_order(self.order)
+        elif self.order != 0:
+            raise LocalError(f"expected order 0 without a Rényi filter, got {self.order}")
 
     @property
     def is_private(self) -> bool:

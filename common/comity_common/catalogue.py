@@ -301,7 +301,7 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="choose another name, or comity client data remove {name}",
     ),
     "COM-DATA-015": Explanation(
-        cause="these rows were registered as {name} with ε = {epsilon} at δ = {delta}, for life",
+        cause="the budget of {name} has a ceiling of ε = {epsilon} at δ = {delta}, for life",
         fix="call again with --ceiling-epsilon {epsilon} --ceiling-delta {delta}",
     ),
     "COM-DATA-016": Explanation(
@@ -355,6 +355,41 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{file} line {line}: expected whose the row is in the column {column}: a text or a "
         "whole number",
         fix="fill it in, or leave the row out: a row of nobody cannot be protected as somebody's",
+    ),
+    # Budgets
+    "COM-BUDGET-001": Explanation(
+        cause="{file} has rows or units that count in different budgets: {names}",
+        fix="register the rows of each in a file of their own",
+    ),
+    "COM-BUDGET-002": Explanation(
+        cause="{file} has rows or units that count in the budget {name} already",
+        fix="leave --separate out, and they count there",
+    ),
+    "COM-BUDGET-003": Explanation(
+        cause="the budget {name} counts persons, and {file} was given without a key column",
+        fix="call again with --unit-key and the column that names the person of each row",
+    ),
+    "COM-BUDGET-005": Explanation(
+        cause="these bytes were registered as {name} with the key column {column}",
+        fix="call again with that column; a new file is needed for another one",
+    ),
+    "COM-BUDGET-006": Explanation(
+        cause="there is {count} grant of which {name} is the beginning, that could be raised",
+        fix="comity client budget show names the grants",
+    ),
+    "COM-BUDGET-007": Explanation(
+        cause="the policy allows no training without privacy",
+        fix="change the policy first, if that is what you want; it cannot be taken back",
+    ),
+    "COM-BUDGET-008": Explanation(
+        cause="expected one data set to be meant, there are {count}",
+        fix="name it with --data; comity client data list names them",
+        exit_code=USAGE,
+    ),
+    "COM-BUDGET-009": Explanation(
+        cause="expected {expected}",
+        fix="comity client budget {command} --help says how it is called; nothing was changed",
+        exit_code=USAGE,
     ),
     # Agreements
     "COM-AGREE-001": Explanation(

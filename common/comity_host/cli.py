@@ -33,7 +33,7 @@ ADVICE = {
     RefusalCode.UNKNOWN_AGREEMENT: "comity client agreement list",
     RefusalCode.AGREEMENT_EXPIRED: "ask the operator to propose a new agreement",
     RefusalCode.POLICY: "comity client policy show; comity client policy set changes it",
-    RefusalCode.BUDGET: "comity client data list; the ceiling of a data set is for life",
+    RefusalCode.BUDGET: "comity client budget show; a ceiling is for life",
     RefusalCode.SELFTEST: "comity client selftest shows what failed",
     RefusalCode.RESTORED: "wait for the next key epoch; nothing is to be done",
 }

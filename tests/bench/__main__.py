@@ -27,6 +27,7 @@ ROWS = (
     "simulated",
     "training",
     "selftest",
+    "budget",
 )
 
 

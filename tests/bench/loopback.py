@@ -230,7 +230,7 @@ def _agreement(
 
 def _sign(part: Institution, agreement: Agreement, rows: Path) -> bytes:
     privacy = agreement.privacy
-    rows.write_text(f"rows of {part.me}")
+    rows.write_text(f'{{"text": "rows of {part.me}", "label": "a"}}\n')
     dataset = part.data.register(
         rows,
         name="rows",

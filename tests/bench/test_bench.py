@@ -39,7 +39,7 @@ def check_shape(figures: list[dict], rows: set[str]) -> None:
 
 
 def test_rows_of_one_process_run_in_small_sizes():
-    rows = ("masking", "aggregation", "secaggplus", "simulated")
+    rows = ("masking", "aggregation", "secaggplus", "simulated", "budget")
     figures = quick(*rows)
     check_shape(figures, set(rows))
     uploads = [figure for figure in figures if "upload, SecAgg+" in figure["measured"]]

@@ -30,9 +30,11 @@ from comity_client.datasets import (
     read_for,
     read_labelled,
     read_labelled_words,
+    read_records,
     read_rows,
     read_word_rows,
 )
+from comity_client.fingerprints import fingerprints
 from comity_client.flower_app import ask_vault, read_order
 from comity_client.institution import Institution
 from comity_client.policy import Policy
@@ -125,6 +127,24 @@ def _data(ending: str, seed: bytes) -> Callable[[Path], Harness]:
             assert len(read_rows(file, sorted(set(found.labels)))) == len(found)
             for text in found.texts:
                 text.encode()
+
+        return Harness(seeds=(seed,), read=read, mutate=_in_lines)
+
+    return make
+
+
+def _records(ending: str, seed: bytes) -> Callable[[Path], Harness]:
+    """What recognises rows and persons when they are registered."""
+
+    def make(directory: Path) -> Harness:
+        file = directory / f"rows{ending}"
+
+        def read(raw: bytes) -> None:
+            file.write_bytes(raw)
+            found = list(read_records(file, "person"))
+            assert all(one.unit and one.unit.strip() for one in found)
+            digests = fingerprints(found, bytes(32))
+            assert digests == fingerprints(reversed(found), bytes(32))
 
         return Harness(seeds=(seed,), read=read, mutate=_in_lines)
 
@@ -575,6 +595,11 @@ TARGETS: list[Target] = [
          ("client/comity_client/datasets.py:reader",)),
         ("data-words", "comity_client.datasets.read_labelled_words", PARTNER, ERRORS, _word_data,
          ("client/comity_client/datasets.py:loads",)),
+        ("records-jsonl", "comity_client.datasets.read_records", PARTNER, ERRORS,
+         _records(".jsonl", b'{"text":"one","person":1}\n{"tokens":["a","b"],"person":"P"}\n'),
+         ()),
+        ("records-csv", "comity_client.datasets.read_records", PARTNER, ERRORS,
+         _records(".csv", b'person,text,label\n1,one,a\nP,"two, ""2""\n",b\n'), ()),
         ("evaluation-set", "comity_server.evaluation.digest_of_file", PARTNER, ERRORS,
          _evaluation(TaskKind.SEQUENCE_CLASSIFICATION,
                      b'{"text":"one","label":"a"}\n{"text":"two","label":"b"}\n'),

@@ -9,6 +9,7 @@ if find_spec("grpc") is None:  # the root command then leaves this part out
 
 from comity_client.cli import (
     agreement,
+    budget,
     data,
     doctor,
     export,
@@ -27,6 +28,7 @@ for command in (service.start, service.stop, service.status, service.unit):
 app.command("daemon")(service.run)
 app.command()(joining.join)
 app.add_typer(data.app, name="data")
+app.add_typer(budget.app, name="budget")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(policy.app, name="policy")
 app.command("what-left")(whatleft.what_left)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
+from comity_client.cli.numbers import finite, in_words
 from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
 from comity_host.options import JsonOption
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from comity_client.datareport import Report
     from comity_client.datasets import OnPart
     from comity_client.institution import Institution
-    from comity_client.policy import Policy
     from comity_client.registrations import Dataset
     from comity_common.agreement import TaskKind
     from comity_common.dp.budget import Budget
@@ -49,12 +49,28 @@ def add(
         str,
         typer.Option(
             metavar="NUMBER",
-            help="The most ε that all agreements together may ever spend, for life. "
-            "Default: the policy's ε.",
+            help="The most ε that all agreements together may ever spend on this budget, for "
+            "life. Default: what the budget has already, or the policy's ε.",
         ),
     ] = "",
     ceiling_delta: Annotated[
-        str, typer.Option(metavar="NUMBER", help="The δ of that. Default: the policy's δ.")
+        str, typer.Option(metavar="NUMBER", help="The δ of that. Default: likewise.")
+    ] = "",
+    unit_key: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column that names the person of each row, so that persons can be "
+            "protected and not rows alone.",
+        ),
+    ] = "",
+    separate: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Count apart from all other rows, in the budget of this name. Only for rows and "
+            "persons of which none is registered elsewhere.",
+        ),
     ] = "",
     model: Annotated[
         str,
@@ -73,10 +89,17 @@ def add(
     from comity_common.agreement import TaskKind
 
     institution, kind = Institution(home), TaskKind(task)
-    ceiling = _ceiling(institution.policy, ceiling_epsilon, ceiling_delta)
+    ceiling = _ceiling(institution, ceiling_epsilon, ceiling_delta, separate)
     institution.data.check_may_be(file, name=name, ceiling=ceiling)
     report = _look(file, kind, model)
-    dataset = institution.data.register(file, name=name, task=kind, ceiling=ceiling)
+    dataset = institution.data.register(
+        file,
+        name=name,
+        task=kind,
+        ceiling=ceiling,
+        unit_key=unit_key,
+        separate=separate,
+    )
     (known,) = (one for one in institution.data.all() if one.id == dataset)
     row = _row(institution, institution.ledger.budget(), known)
     data = row | {"report": asdict(report) | {"warnings": report.warnings()}}
@@ -104,12 +127,22 @@ def remove(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = Fals
     succeed({"name": name}, as_json=json_, text=text)
 
 
-def _ceiling(policy: "Policy", epsilon: str, delta: str) -> "Guarantee":
+def _ceiling(
+    institution: "Institution", epsilon: str, delta: str, separate: str
+) -> "Guarantee | None":
+    """Return the ceiling that is asked for; None for the one that is there already."""
+    from comity_client.registrations import DEFAULT
     from comity_common.dp.terms import Guarantee
 
+    wanted = separate or DEFAULT
+    known = [one.ceiling for one in institution.data.namespaces() if one.name == wanted]
+    if known and not (epsilon or delta):
+        return None
+    policy = institution.policy
+    usual = known[0] if known else Guarantee(epsilon=policy.epsilon, delta=policy.delta)
     return Guarantee(
-        epsilon=_number("--ceiling-epsilon", epsilon) if epsilon else policy.epsilon,
-        delta=_number("--ceiling-delta", delta, below=1) if delta else policy.delta,
+        epsilon=_number("--ceiling-epsilon", epsilon) if epsilon else usual.epsilon,
+        delta=_number("--ceiling-delta", delta, below=1) if delta else usual.delta,
     )
 
 
@@ -181,10 +214,18 @@ def _row(institution: "Institution", budget: "Budget", one: "Dataset") -> dict[s
         "file": str(one.path),
         "file_state": state.value,
         "as_registered": state is FileState.AS_REGISTERED,
+        "budget": one.budget,
+        "unit": "person" if one.unit_key else "record",
+        "unit_key": one.unit_key or None,
+        "shares_with": [
+            other.name
+            for other in institution.data.all()
+            if other.namespace == one.namespace and other.id != one.id and not other.removed
+        ],
         "epsilon_ceiling": f"{one.ceiling.epsilon:f}",
         "delta": f"{one.ceiling.delta:f}",
-        "epsilon_charged": charged,
-        "epsilon_reserved": reserved,
+        "epsilon_charged": finite(charged),
+        "epsilon_reserved": finite(reserved),
         "agreements": [
             {
                 "federation": known.agreement.federation,
@@ -200,13 +241,20 @@ def _row(institution: "Institution", budget: "Budget", one: "Dataset") -> dict[s
 def _added(row: dict[str, Any], report: "Report") -> list[str]:
     lines = [
         f"{row['name']} is registered for {row['task']}: {row['file']}",
-        f"  ceiling     {_ceiling_of(row)} for any record, for life",
+        f"  ceiling     {_ceiling_of(row)} for any {row['unit']}, for life",
+        f"  budget      {_shared(row)}",
     ]
     if row["epsilon_charged"]:
-        lines.append(f"  spent       ε = {row['epsilon_charged']:.2f} before")
+        lines.append(f"  spent       {in_words(row['epsilon_charged'])} before")
     lines += ["For your own eyes, neither sent nor logged nor kept:", *report.in_words()]
     lines += [f"  note: {warning}" for warning in report.warnings()]
     return [*lines, "Next: comity client start; it hears of agreements, and status tells of them"]
+
+
+def _shared(row: dict[str, Any]) -> str:
+    """Say whose budget it is."""
+    others = ", ".join(row["shares_with"])
+    return f"{row['budget']}, which it shares with {others}" if others else row["budget"]
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
@@ -237,5 +285,5 @@ def _ceiling_of(row: dict[str, Any]) -> str:
     return f"ε = {row['epsilon_ceiling']} at δ = {row['delta']}"
 
 
-def _epsilon(value: float | None) -> str:
-    return "not granted yet" if value is None else f"ε = {value:.2f}"
+def _epsilon(value: float | str | None) -> str:
+    return "not granted yet" if value is None else in_words(value)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comity_client.cli.numbers import finite, in_words
 from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
 from comity_host.options import JsonOption
@@ -83,8 +84,8 @@ def restore(
                 "dataset": one.dataset,
                 "name": one.name,
                 "agreement": one.agreement.agreement.digest if one.agreement else None,
-                "epsilon_before": one.epsilon_before,
-                "epsilon": one.epsilon,
+                "epsilon_before": finite(one.epsilon_before),
+                "epsilon": finite(one.epsilon),
                 "ceiling": f"{one.ceiling:f}",
             }
             for one in forfeits
@@ -128,7 +129,8 @@ def _in_words(
         )
         lines.append(
             f"  data set {one.name}: {what} counts as spent, "
-            f"ε = {one.epsilon:.2f} of {one.ceiling:f} in all (it was {one.epsilon_before:.2f})"
+            f"{in_words(one.epsilon)} of {one.ceiling:f} in all "
+            f"(it was {in_words(one.epsilon_before)})"
         )
     lines.append("  agreements that were signed are refused: sign a new one to go on")
     lines.append("The vault takes part again from the next key epoch of a new agreement.")

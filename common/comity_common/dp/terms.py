@@ -7,6 +7,7 @@ to the auditor; nobody rounds them on the way.
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from comity_common.errors import LocalError
 
@@ -18,6 +19,29 @@ MAX_STEPS = 2**53 - 1
 
 SAMPLED_GAUSSIAN = "poisson-sampled-gaussian"
 DISCRETE_GAUSSIAN = "discrete-gaussian"
+NON_PRIVATE = "non-private"
+
+
+class Unit(StrEnum):
+    """What is protected: neighbouring data sets differ by one of it."""
+
+    RECORD = "record"
+    PERSON = "person"
+
+
+class Noise(StrEnum):
+    """Who adds the noise of a mechanism."""
+
+    FULL = "full-in-each-vault"
+    NONE = "none"
+
+
+class Gate(StrEnum):
+    """The accountant that decides whether a mechanism may still run."""
+
+    RENYI = "renyi"
+    FIXED_SCHEDULE = "fixed-schedule"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +58,10 @@ class SampledGaussian:
     Attributes:
         sampling_probability: q, above 0 and at most 1.
         noise_multiplier: σ over the sum's sensitivity in the 2-norm (C for DP-SGD), no unit,
-            above 0.
+            above 0; 0 for `non-private` alone.
         steps: T, at least 1.
-        mechanism: its name. Under a name that this version does not know, it costs ε = ∞.
+        mechanism: its name. `non-private` (dp-accounting's `NonPrivateDpEvent`) costs ε = ∞, and
+            so does one under a name that this version does not know.
     """
 
     sampling_probability: Decimal
@@ -47,7 +72,10 @@ class SampledGaussian:
     def __post_init__(self) -> None:
         if not _within(LEAST, self.sampling_probability, Decimal(1)):
             raise LocalError("expected a sampling probability above 0 and at most 1")
-        if not _within(LEAST, self.noise_multiplier, MOST):
+        if self.mechanism == NON_PRIVATE:
+            if self.noise_multiplier != 0:
+                raise LocalError("expected no noise in a mechanism without privacy")
+        elif not _within(LEAST, self.noise_multiplier, MOST):
             raise LocalError("expected a positive noise multiplier")
         if not 1 <= self.steps <= MAX_STEPS:
             raise LocalError(f"expected at least 1 step, got {self.steps}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
-from comity_common.dp.terms import Guarantee, SampledGaussian, check_order
+from comity_common.dp.terms import Gate, Guarantee, SampledGaussian, Unit, check_order
 from comity_common.errors import LocalError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 
@@ -24,7 +24,10 @@ MAX_TESTS = 100
 DatasetId = NewType("DatasetId", str)
 """A registered data set: 32 lower-case hexadecimal digits, drawn at random."""
 
-DATASET_PATTERN = re.compile(r"[0-9a-f]{32}")
+NamespaceId = NewType("NamespaceId", str)
+"""What has one budget, all data sets of the same rows or persons: 32 such digits."""
+
+ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 JURISDICTION_PATTERN = re.compile(r"[A-Z]{2}")
 TEST_PATTERN = re.compile(r"[a-z][a-z-]{0,39}")
@@ -55,7 +58,7 @@ class EntryKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a reserve ended. Either way it is spent."""
+    """How a reserve was charged. Either way it is spent."""
 
     RELEASED = "released"
     FORFEITED = "forfeited"
@@ -66,6 +69,14 @@ class Verdict(StrEnum):
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
+
+
+class RefundReason(StrEnum):
+    """Why steps that were provably not begun are given back: a closed list of public events."""
+
+    ROUND_VOID = "round-void"
+    OVERTAKEN = "overtaken"
+    WITHDRAWN = "withdrawn"
 
 
 class Traffic(StrEnum):
@@ -114,40 +125,66 @@ class AgreementSign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRegister:
-    """Rows may be trained on from now on.
+    """Rows may be trained on from now on, and count against the budget of a namespace.
 
     Attributes:
+        namespace: what has the budget. Its first registration makes it.
         commitment: salted, to the rows; the salt stays at home.
-        unit: what is protected, `record`.
+        schema: digest of the kind of task and of the name of the key column, if there is one.
+        unit: what the rows are, `person` where a key column names one for each.
+        ceiling: of the namespace, for life. The first registration fixes it, each later one
+            repeats it; it is what the institution claims about everything that ever left.
+        parent: the data set of which these rows are a later version; empty for none.
     """
 
     dataset: DatasetId
+    namespace: NamespaceId
     commitment: Digest
-    unit: str
+    schema: Digest
+    unit: Unit
+    ceiling: Guarantee
+    parent: DatasetId
 
     def __post_init__(self) -> None:
         _check_dataset(self.dataset)
+        _check_namespace(self.namespace)
         _check_digest(self.commitment)
-        if self.unit != "record":
-            raise LocalError(f"expected the unit record, got {self.unit}")
+        _check_digest(self.schema)
+        if self.parent:
+            _check_dataset(self.parent)
+        if self.parent == self.dataset:
+            raise LocalError("expected a parent that is another data set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetGrant:
-    """A data set's ceiling for its lifetime, over all agreements.
+    """A part of a namespace's ceiling may be spent, at fixed terms.
+
+    The same grant once more with a larger ε is a top-up; its other terms never change.
 
     Attributes:
-        ceiling: the (ε, δ) that is claimed.
-        order: α of the Rényi filter, 2 to 256.
+        grant: 16 random bytes that name it.
+        guarantee: the (ε, δ) that may be spent; None for a grant without privacy, which makes
+            the namespace's ε infinite as soon as it is used.
+        gate: the accountant; `none` without privacy.
+        order: α of the Rényi filter, 2 to 256; 0 for other gates.
     """
 
-    dataset: DatasetId
-    ceiling: Guarantee
+    grant: bytes
+    namespace: NamespaceId
+    guarantee: Guarantee | None
+    gate: Gate
     order: int
 
     def __post_init__(self) -> None:
-        _check_dataset(self.dataset)
-        check_order(self.order)
+        _check_nonce(self.grant)
+        _check_namespace(self.namespace)
+        if (self.guarantee is None) is not (self.gate is Gate.NONE):
+            raise LocalError("expected a guarantee with every gate, and none without one")
+        if self.gate is Gate.RENYI:
+            check_order(self.order)
+        elif self.order != 0:
+            raise LocalError(f"expected order 0 without a Rényi filter, got {self.order}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,28 +192,39 @@ class BudgetReserve:
     """A mechanism may now run once on a data set.
 
     Attributes:
+        grant: what it counts against.
         nonce: 16 random bytes that name the reserve.
         epoch, round: of the plan it is for.
+        unit: what the agreement protects; neighbours differ by one of it, added or removed.
         event: the mechanism in full.
+        schedule: all mechanisms that the agreement may run, spare rounds included (T_max).
+        guarantee: what the agreement claims for all of it; None where it claims nothing.
     """
 
     dataset: DatasetId
+    grant: bytes
     nonce: bytes
     agreement: Digest
     epoch: int
     round: int
+    unit: Unit
     event: SampledGaussian
+    schedule: tuple[SampledGaussian, ...]
+    guarantee: Guarantee | None
 
     def __post_init__(self) -> None:
         _check_dataset(self.dataset)
+        _check_nonce(self.grant)
         _check_nonce(self.nonce)
         _check_digest(self.agreement)
         _check_counters(self.epoch, self.round)
+        if not self.schedule:
+            raise LocalError("expected a schedule with at least one mechanism")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetCharge:
-    """A reserve is closed.
+    """A reserve is closed, and spent.
 
     Attributes:
         nonce: of the reserve.
@@ -193,6 +241,24 @@ class BudgetCharge:
             _check_digest(self.released)
         elif self.released:
             raise LocalError("expected no digest with a forfeited reserve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRefund:
+    """A reserve is closed, and given back: no noise was drawn, as a public event shows.
+
+    Attributes:
+        nonce: of the reserve.
+        evidence: digest of the signed public event from which the reason follows.
+    """
+
+    nonce: bytes
+    reason: RefundReason
+    evidence: Digest
+
+    def __post_init__(self) -> None:
+        _check_nonce(self.nonce)
+        _check_digest(self.evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,6 +479,7 @@ Body = (
     | BudgetGrant
     | BudgetReserve
     | BudgetCharge
+    | BudgetRefund
     | RoundJoin
     | RoundComplaint
     | RoundVoid
@@ -432,6 +499,7 @@ BODIES: dict[EntryKind, type[Body]] = {
     EntryKind.BUDGET_GRANT: BudgetGrant,
     EntryKind.BUDGET_RESERVE: BudgetReserve,
     EntryKind.BUDGET_CHARGE: BudgetCharge,
+    EntryKind.BUDGET_REFUND: BudgetRefund,
     EntryKind.ROUND_JOIN: RoundJoin,
     EntryKind.ROUND_COMPLAINT: RoundComplaint,
     EntryKind.ROUND_VOID: RoundVoid,
@@ -445,8 +513,13 @@ BODIES: dict[EntryKind, type[Body]] = {
 
 
 def _check_dataset(value: str) -> None:
-    if not DATASET_PATTERN.fullmatch(value):
+    if not ID_PATTERN.fullmatch(value):
         raise LocalError("expected a data set id of 32 lower-case hexadecimal digits")
+
+
+def _check_namespace(value: str) -> None:
+    if not ID_PATTERN.fullmatch(value):
+        raise LocalError("expected a namespace id of 32 lower-case hexadecimal digits")
 
 
 def _check_digest(value: str) -> None:

@@ -191,7 +191,7 @@ def _institution(
     standing = institution.agreements.get(agreement)
     budget = institution.ledger.budget()
     dataset: DatasetId = standing.dataset
-    grant = budget.grant(dataset)
+    ceiling = budget.statement(budget.namespace(dataset)).ceiling
     sent, received = institution.traffic(agreement)
     return InstitutionResult(
         id=id,
@@ -200,8 +200,8 @@ def _institution(
         rows=rows,
         epsilon=budget.epsilon_charged(dataset),
         epsilon_reserved=budget.epsilon_reserved(dataset),
-        epsilon_cap=float(grant.ceiling.epsilon),
-        delta=float(grant.ceiling.delta),
+        epsilon_cap=float(ceiling.epsilon),
+        delta=float(ceiling.delta),
         rounds=sum(id in result.survivors for result in conductor.rounds if not result.void),
         bytes_sent=sent,
         bytes_received=received,

@@ -1,5 +1,6 @@
 """A backup opens with its passphrase alone; what comes back spends nothing twice."""
 
+import math
 import os
 import pty
 import sqlite3
@@ -17,24 +18,27 @@ from pathlib import Path
 import pytest
 from tests.commands import comity
 from tests.simulation.federation import make_agreement
+from tests.unit.common.dp.book import spending
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import AgreementState, schedule_event
+from comity_client.agreements import AgreementState, schedule_event, spending_of
 from comity_client.backup import Backup, Passphrase, open_backup, restore, write_backup
 from comity_client.config import VaultConfig
 from comity_client.flower.supernode import make_node_key
 from comity_client.forfeits import NO_AGREEMENT
+from comity_client.grants import grant_part
 from comity_client.home import Home
 from comity_client.institution import Institution
 from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.dp.accountant import allowance, calibrate, total_cost
-from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.dp.terms import Gate, Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     BudgetCharge,
+    BudgetGrant,
     BudgetReserve,
     DatasetId,
     Outcome,
@@ -72,7 +76,7 @@ class Lost:
 
     def register(self, name: str, ceiling: int) -> DatasetId:
         file = self.home.parent / f"{name}.jsonl"
-        file.write_text(name)
+        file.write_text(f'{{"text": "rows of {name}", "label": "a"}}\n')
         return self.inst.data.register(
             file,
             name=name,
@@ -100,7 +104,7 @@ class Lost:
 
     def sign(self, agreement: Agreement, dataset: DatasetId, *, all_sign: bool = True) -> None:
         inst, raw = self.inst, encode(agreement)
-        inst.data.grant(dataset, agreement.privacy.order)
+        inst.data.grant(dataset, agreement.privacy.order, gate=agreement.privacy.gate)
         inst.agreements.sign(raw, inst.keys, inst.me, inst.policy, dataset)
         signatures = {
             id: keys.sign(Purpose.AGREEMENT, raw).signature for id, keys in self.keys.items()
@@ -112,14 +116,8 @@ class Lost:
     def spend(self, agreement: Agreement, dataset: DatasetId, round: int, *, end: bool) -> None:
         """Reserve a round if the budget allows, as the vault does."""
         event = schedule_event(agreement, 1)
-        self.inst.ledger.budget().check_reserve(dataset, event)
-        reserve = BudgetReserve(
-            dataset=dataset,
-            nonce=os.urandom(16),
-            agreement=agreement.digest,
-            epoch=4,
-            round=round,
-            event=event,
+        reserve = self.inst.ledger.budget().reserve(
+            dataset, spending_of(agreement), event, nonce=os.urandom(16), epoch=4, round=round
         )
         with self.inst.store.transaction() as tx:
             self.inst.ledger.append(tx, reserve)
@@ -248,7 +246,7 @@ def test_no_secret_that_must_not_live_twice_is_in_it(lost: Lost, tmp_path: Path)
 
 def test_of_every_table_it_was_decided_whether_it_may_live_twice(lost: Lost) -> None:
     kept = {"agreements", "datasets", "entries", "mailbox", "models", "private_metrics"}
-    kept |= {"traffic", "withdrawals"}
+    kept |= {"fingerprint_key", "fingerprints", "namespaces", "traffic", "withdrawals"}
     cleared = {"chains", "epochs", "outbox", "rounds"}
     rows = lost.inst.store.reading().execute("select name from sqlite_master where type = 'table'")
     assert {row[0] for row in rows} - {"sqlite_sequence"} == kept | cleared
@@ -369,7 +367,7 @@ def test_an_agreement_that_others_had_not_signed_yet_counts_too(lost: Lost, tmp_
     new = Institution(tmp_path / "new")
     assert new.agreements.known()[0].state is AgreementState.REFUSED
     with pytest.raises(Refusal):
-        new.ledger.budget().check_reserve(rows, schedule_event(agreement, 1))
+        new.ledger.budget().check(rows, spending_of(agreement), schedule_event(agreement, 1))
 
 
 def test_a_round_at_work_when_the_backup_was_made_is_spent(lost: Lost, tmp_path: Path) -> None:
@@ -432,7 +430,7 @@ def test_where_agreements_may_have_been_signed_since_no_budget_is_left(
 ) -> None:
     agreement, offered = lost.write("running"), replace(lost.write("new"), nonce=bytes(range(16)))
     rows = lost.register("rows", 20)
-    others = lost.register("others", 20)  # no signature has put its ceiling on the ledger yet
+    others = lost.register("others", 20)
     lost.sign(agreement, rows)
     raw = encode(offered)
     signature = lost.operator.sign(Purpose.AGREEMENT, raw).signature
@@ -448,9 +446,59 @@ def test_where_agreements_may_have_been_signed_since_no_budget_is_left(
         assert new.ledger.budget().share(dataset) == pytest.approx(1, rel=1e-10)
         assert new.ledger.budget().share(dataset) <= 1
         with pytest.raises(Refusal):
-            new.ledger.budget().check_reserve(dataset, little)
+            new.ledger.budget().check(dataset, spending(event=little, rounds=1), little)
     named = [(one.dataset, one.agreement and one.agreement.agreement.digest) for one in forfeits]
-    assert named == [(rows, agreement.digest), (rows, None), (others, None)]
+    assert named == [(rows, agreement.digest), (rows, None)]
+    assert [one.name for one in forfeits] == ["rows", "rows, others"]  # they share a budget
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("signed_since", [False, True])
+def test_what_was_claimed_for_a_fixed_schedule_counts_as_spent(
+    lost: Lost, tmp_path: Path, begun: bool, signed_since: bool
+) -> None:
+    draft = lost.write("running")
+    fixed = replace(draft.privacy, gate=Gate.FIXED_SCHEDULE, order=0)
+    agreement = replace(draft, privacy=fixed)
+    rows = lost.register("rows", 20)
+    claim = Guarantee(epsilon=Decimal(9), delta=DELTA)
+    grant_part(lost.inst, rows, claim, Gate.FIXED_SCHEDULE, 0)
+    lost.sign(agreement, rows)
+    if begun:
+        lost.spend(agreement, rows, 1, end=True)
+    restore(backed_up(lost, tmp_path), tmp_path / "new", signed_since=signed_since)
+
+    new = Institution(tmp_path / "new")
+    budget = new.ledger.budget()
+    assert budget.epsilon_charged(rows) == 8  # and all of δ, so that nothing more can be claimed
+    assert sum(event.steps for event in budget.spent(rows)) == 25
+    again = replace(spending_of(agreement), agreement=NO_AGREEMENT)
+    with pytest.raises(Refusal):
+        budget.check_whole(rows, again)
+    granted = [one.guarantee and one.guarantee.epsilon for one in budget.grants(rows)]
+    assert granted == [20 if signed_since else 9]
+    assert budget.rest(rows) is None
+
+
+def test_a_grant_without_privacy_may_have_been_used(lost: Lost, tmp_path: Path) -> None:
+    rows = lost.register("rows", 20)
+    with lost.inst.store.transaction() as tx:
+        lost.inst.ledger.append(
+            tx,
+            BudgetGrant(
+                grant=bytes(16),
+                namespace=lost.inst.ledger.budget().namespace(rows),
+                guarantee=None,
+                gate=Gate.NONE,
+                order=0,
+            ),
+        )
+    opened = backed_up(lost, tmp_path)
+    for signed_since in (False, True):
+        home = tmp_path / f"new-{signed_since}"
+        restore(opened, home, signed_since=signed_since)
+        shown = Institution(home).ledger.budget().epsilon_charged(rows)
+        assert math.isinf(shown) is signed_since
 
 
 def test_where_none_was_signed_since_what_is_offered_may_still_be_signed(

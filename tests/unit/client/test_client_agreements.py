@@ -72,7 +72,7 @@ def founding(tmp_path: Path) -> Founding:
     signatures = {id: keys[id].sign(Purpose.AGREEMENT, raw).signature for id in IDS}
     signatures[agreement.operator.id] = operator.sign(Purpose.AGREEMENT, raw).signature
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("rows")
+    rows.write_text('{"text": "rows", "label": "a"}\n')
     dataset = inst.data.register(
         rows,
         name="rows",

@@ -6,18 +6,16 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.unit.common.dp.book import ROWS, grant, register, reserve
 
 from comity_client.ledger import Ledger
 from comity_client.store import Store
 from comity_common.canonical import decode, encode
-from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.dp.terms import SampledGaussian
 from comity_common.errors import LocalError, PeerError
-from comity_common.ids import Digest, InstitutionId
+from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import (
-    BudgetGrant,
     BudgetReserve,
-    DatasetId,
-    DatasetRegister,
     Genesis,
     Note,
 )
@@ -144,54 +142,29 @@ def encode_base64(raw: bytes) -> bytes:
 
 
 def test_the_budget_is_what_the_entries_say(store: Store, ledger: Ledger) -> None:
-    dataset = DatasetId("0" * 32)
+    with_budget(store, ledger)
+    with store.transaction() as tx:
+        assert ledger.budget().reserved(ROWS) == ()
+        made = spend(ledger, tx, 1)
+        assert ledger.budget().reserved(ROWS) == (made.event,)  # also within the transaction
+    assert Ledger(store, ME).budget().open_reserves() == (made,)
+
+
+def spend(ledger: Ledger, tx: object, number: int) -> BudgetReserve:
+    """Reserve another mechanism on the rows of `with_budget`."""
     event = SampledGaussian(
         sampling_probability=Decimal("0.1"), noise_multiplier=Decimal(2), steps=3
     )
-    reserve = BudgetReserve(
-        dataset=dataset,
-        nonce=bytes(16),
-        agreement=Digest("1" * 64),
-        epoch=1,
-        round=1,
-        event=event,
-    )
-    ceiling = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
-    with store.transaction() as tx:
-        ledger.append(
-            tx, DatasetRegister(dataset=dataset, commitment=Digest("2" * 64), unit="record")
-        )
-        ledger.append(tx, BudgetGrant(dataset=dataset, ceiling=ceiling, order=8))
-        assert ledger.budget().reserved(dataset) == ()
-        ledger.append(tx, reserve)
-        assert ledger.budget().reserved(dataset) == (event,)  # also within the transaction
-    assert Ledger(store, ME).budget().open_reserves() == (reserve,)
-
-
-def spend(ledger: Ledger, tx: object, nonce: int) -> BudgetReserve:
-    """Reserve another mechanism on the rows of `with_budget`."""
-    reserve = BudgetReserve(
-        dataset=DatasetId("0" * 32),
-        nonce=bytes([nonce]) * 16,
-        agreement=Digest("1" * 64),
-        epoch=1,
-        round=nonce,
-        event=SampledGaussian(
-            sampling_probability=Decimal("0.1"), noise_multiplier=Decimal(2), steps=3
-        ),
-    )
-    ledger.append(tx, reserve)  # type: ignore[arg-type]
-    return reserve
+    made = reserve(number, event)
+    ledger.append(tx, made)  # type: ignore[arg-type]
+    return made
 
 
 def with_budget(store: Store, ledger: Ledger) -> None:
     """Register rows with a grant."""
-    dataset, unit = DatasetId("0" * 32), "record"
-    ceiling = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
     with store.transaction() as tx:
-        registered = DatasetRegister(dataset=dataset, commitment=Digest("2" * 64), unit=unit)
-        ledger.append(tx, registered)
-        ledger.append(tx, BudgetGrant(dataset=dataset, ceiling=ceiling, order=8))
+        ledger.append(tx, register())
+        ledger.append(tx, grant())
 
 
 def test_a_budget_that_was_counted_goes_on_with_what_others_write(

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.commands import Outcome, comity
 from tests.simulation.federation import make_agreement
 from tests.unit.client.conftest import TEXTS, WORDS
+from tests.unit.common.dp.book import reserve
 
 from comity_client.cli.data import TASKS
 from comity_client.config import VaultConfig
@@ -23,8 +25,8 @@ from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Guarantee, SampledGaussian
-from comity_common.ids import Digest, InstitutionId
-from comity_common.ledger.bodies import BudgetReserve, DatasetRegister, Genesis
+from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import DatasetRegister, Genesis
 from comity_common.ledger.entries import read
 
 SECRET = "account 4711"
@@ -83,10 +85,11 @@ def test_a_ceiling_can_be_named_and_is_for_life(add: Add, home: Path) -> None:
     add("--ceiling-epsilon", "3", "--ceiling-delta", "1e-7")
     (known,) = Institution(home).data.all()
     assert known.ceiling == Guarantee(epsilon=Decimal(3), delta=Decimal("0.0000001"))
-    again = add("--json")
+    again = add("--ceiling-epsilon", "4", "--json")
     assert again.envelope["error"]["code"] == "COM-DATA-015"
     assert "--ceiling-epsilon 3 --ceiling-delta 0.0000001" in again.envelope["error"]["fix"]
     assert add("--ceiling-epsilon", "3.0", "--ceiling-delta", "1e-7").exit_code == 0
+    assert add().exit_code == 0  # what is there already need not be said again
     assert kinds_on_the_ledger(home) == [Genesis, DatasetRegister]
 
 
@@ -142,11 +145,13 @@ def test_what_it_is_told_is_neither_on_the_ledger_nor_in_the_store(
     add()
     inst = Institution(home)
     body = json.loads(inst.ledger.entries()[-1].body)
-    assert set(body) == {"dataset", "commitment", "unit"}
+    assert set(body) == {
+        *("dataset", "namespace", "commitment", "schema", "unit", "ceiling", "parent")
+    }
     (row,) = inst.store.reading().execute("select * from datasets").fetchall()
     sequence_classification = TaskKind.SEQUENCE_CLASSIFICATION.value
     known = {body["dataset"], body["commitment"], "intents", sequence_classification, str(rows)}
-    assert set(row) - known == {row["salt"], "8", "0.00001", 0}
+    assert set(row) - known == {row["salt"], body["namespace"], "", 0}
     tables = "\n".join(inst.store.reading().iterdump())
     assert not any(trace in tables for trace in (SECRET, "'card'", "'loan'"))
 
@@ -283,8 +288,10 @@ def test_the_list_says_what_was_spent_and_what_for(add: Add, home: Path, rows: P
     others.write_text(rows.read_text() + "\n")
     add(name="others", file=others)
     row, other = listed(home)
-    assert (other["name"], other["epsilon_reserved"], other["agreements"]) == ("others", None, [])
     budget = Institution(home).ledger.budget()
+    assert (other["name"], other["agreements"]) == ("others", [])
+    assert other["epsilon_reserved"] == row["epsilon_reserved"]  # they share a budget
+    assert (row["shares_with"], other["shares_with"]) == (["others"], ["intents"])
     assert row["epsilon_charged"] == 0.0
     assert row["epsilon_reserved"] == budget.epsilon_reserved(dataset) > 0
     (used,) = row["agreements"]  # type: ignore[misc]
@@ -303,11 +310,9 @@ def sign_and_reserve(inst: Institution):  # type: ignore[no-untyped-def]
     event = SampledGaussian(
         sampling_probability=Decimal("0.01"), noise_multiplier=Decimal(2), steps=5
     )
-    reserve = BudgetReserve(
-        dataset=known.id, nonce=bytes(16), agreement=Digest("a" * 64), epoch=1, round=1, event=event
-    )
+    (grant,) = inst.ledger.budget().grants(known.id)
     with inst.store.transaction() as tx:
-        inst.ledger.append(tx, reserve)
+        inst.ledger.append(tx, replace(reserve(1, event, known.id), grant=grant.grant))
         row = (agreement.digest, encode(agreement), "in-force", known.id)
         tx.execute("insert into agreements values (?, ?, ?, ?)", row)
     return known.id, agreement

@@ -1,11 +1,13 @@
-"""One budget for one file's bytes, for life; and nothing of the file on the ledger."""
+"""One budget for the same rows, for life; and nothing of them on the ledger."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from tests.simulation.federation import make_agreement
+from tests.unit.common.dp.book import reserve, spending
 
 from comity_client.ledger import Ledger
 from comity_client.registrations import FileState, Registrations
@@ -15,10 +17,9 @@ from comity_common.canonical import encode
 from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
-from comity_common.ids import Digest, InstitutionId
+from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import (
     BudgetGrant,
-    BudgetReserve,
     DatasetId,
     DatasetRegister,
     Genesis,
@@ -42,10 +43,15 @@ class Vault:
         self.data = Registrations(self.store, self.ledger)
 
     def register(
-        self, file: Path, ceiling: Guarantee = CEILING, name: str = "intents", order: int = 8
+        self,
+        file: Path,
+        ceiling: Guarantee | None = CEILING,
+        name: str = "intents",
+        order: int = 8,
+        **where: str,
     ) -> DatasetId:
         dataset = self.data.register(
-            file, name=name, task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+            file, name=name, task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling, **where
         )
         self.data.grant(dataset, order)
         return dataset
@@ -91,13 +97,14 @@ def test_another_ceiling_for_the_same_bytes_is_refused(
     with pytest.raises(Problem, match=r"ε = 8 at δ = 0.00001, for life"):
         vault.register(rows, ceiling)
     (grant,) = vault.bodies(BudgetGrant)
-    assert (grant.dataset, grant.ceiling, grant.order) == (dataset, CEILING, 8)
+    assert (grant.guarantee, grant.order) == (CEILING, 8)
+    assert grant.namespace == vault.ledger.budget().namespace(dataset)
 
 
 def test_the_order_of_the_first_agreement_stays(vault: Vault, rows: Path) -> None:
     dataset = vault.register(rows)
     vault.data.grant(dataset, 4)
-    assert vault.ledger.budget().grant(dataset).order == 8
+    assert [one.order for one in vault.ledger.budget().grants(dataset)] == [8]
 
 
 def test_nothing_can_be_reserved_before_the_grant(vault: Vault, rows: Path) -> None:
@@ -108,16 +115,16 @@ def test_nothing_can_be_reserved_before_the_grant(vault: Vault, rows: Path) -> N
         sampling_probability=Decimal("0.01"), noise_multiplier=Decimal(5), steps=1
     )
     with pytest.raises(Refusal, match="granted budget"):
-        vault.ledger.budget().check_reserve(dataset, one)
+        vault.ledger.budget().check(dataset, spending(event=one, order=8), one)
     vault.data.grant(dataset, 8)
-    vault.ledger.budget().check_reserve(dataset, one)
+    vault.ledger.budget().check(dataset, spending(event=one, order=8), one)
 
 
 def test_the_grant_is_on_the_ledger_after_the_registration(vault: Vault, rows: Path) -> None:
     dataset = vault.register(rows)
     bodies = [read(entry) for entry in vault.ledger.entries()]
     assert [type(body) for body in bodies] == [Genesis, DatasetRegister, BudgetGrant]
-    assert vault.ledger.budget().grant(dataset).ceiling == CEILING
+    assert [one.guarantee for one in vault.ledger.budget().grants(dataset)] == [CEILING]
 
 
 def test_a_grant_that_affords_nothing_leaves_no_trace(vault: Vault, rows: Path) -> None:
@@ -142,7 +149,7 @@ def test_an_order_at_which_the_ceiling_affords_nothing_leaves_no_trace(
     assert refusal.value.code is RefusalCode.BUDGET
     assert vault.bodies(BudgetGrant) == []
     vault.data.grant(dataset, 64)  # the ledger is still good
-    assert vault.ledger.budget().grant(dataset).order == 64
+    assert [one.order for one in vault.ledger.budget().grants(dataset)] == [64]
 
 
 def test_a_ceiling_with_too_many_digits_for_the_ledger_is_not_registered(
@@ -219,7 +226,7 @@ def test_a_missing_file_is_not_registered(vault: Vault, tmp_path: Path) -> None:
 def test_a_name_is_one_data_sets_and_well_formed(vault: Vault, rows: Path, tmp_path: Path) -> None:
     vault.register(rows)
     other = tmp_path / "other.jsonl"
-    other.write_bytes(ROWS[:100])
+    other.write_bytes(b"".join(ROWS.splitlines(keepends=True)[:3]))
     with pytest.raises(Problem, match="taken"):
         vault.register(other)
     for name in ("", "Intents", "a b", "x" * 41, "../x", "-x", "x\n", "ä"):
@@ -233,7 +240,7 @@ def test_other_bytes_never_take_a_name_from_the_data_set_that_has_it(
 ) -> None:
     vault.register(rows)
     other = tmp_path / "other.jsonl"
-    other.write_bytes(ROWS[:100])
+    other.write_bytes(b"".join(ROWS.splitlines(keepends=True)[:3]))
     vault.register(other, name="others")
     vault.data.remove("others")
     with pytest.raises(Problem, match="the name intents is taken"):
@@ -264,11 +271,9 @@ def test_a_removed_data_set_comes_back_with_what_it_has_spent(vault: Vault, rows
     one = SampledGaussian(
         sampling_probability=Decimal("0.01"), noise_multiplier=Decimal(1), steps=9
     )
-    reserve = BudgetReserve(
-        dataset=dataset, nonce=bytes(16), agreement=Digest("a" * 64), epoch=1, round=1, event=one
-    )
+    (grant,) = vault.ledger.budget().grants(dataset)
     with vault.store.transaction() as tx:
-        vault.ledger.append(tx, reserve)
+        vault.ledger.append(tx, replace(reserve(1, one, dataset), grant=grant.grant))
     vault.data.remove("intents")
     with pytest.raises(Problem, match=r"ε = 8 at δ = 0.00001, for life"):
         vault.register(rows, Guarantee(epsilon=Decimal(80), delta=CEILING.delta), name="again")

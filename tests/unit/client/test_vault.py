@@ -19,7 +19,7 @@ from tests.simulation.operator import Line
 from tests.simulation.test_vaults import NOW, Crash, Federation, Seat
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import schedule_event
+from comity_client.agreements import schedule_event, spending_of
 from comity_client.intake import order_answer
 from comity_client.uplink import Delivery
 from comity_common.canonical import decode, encode
@@ -399,17 +399,23 @@ def spend_all(bench: Bench) -> None:
     """Spend the whole ceiling under other agreements."""
     inst = bench.seat.inst
     dataset = inst.agreements.get(bench.agreement.digest).dataset
+    terms = spending_of(bench.agreement)
+    (grant,) = inst.ledger.budget().grants(dataset)
     for k in range(bench.agreement.schedule.attempts):
         with inst.store.transaction() as tx:
             inst.ledger.append(
                 tx,
                 BudgetReserve(
                     dataset=dataset,
+                    grant=grant.grant,
                     nonce=bytes([k]) * 16,
                     agreement=Digest("9" * 64),
                     epoch=1,
                     round=k + 1,
+                    unit=terms.unit,
                     event=schedule_event(bench.agreement, 1),
+                    schedule=terms.schedule,
+                    guarantee=terms.guarantee,
                 ),
             )
 
@@ -440,7 +446,9 @@ def test_the_last_round_that_fits_is_allowed_and_the_next_is_not(bench: Bench) -
     dataset = bench.bodies(BudgetReserve)[0].dataset
     assert bench.seat.inst.ledger.budget().share(dataset) <= 1
     with pytest.raises(Refusal):
-        bench.seat.inst.ledger.budget().check_reserve(dataset, schedule_event(bench.agreement, 1))
+        bench.seat.inst.ledger.budget().check(
+            dataset, spending_of(bench.agreement), schedule_event(bench.agreement, 1)
+        )
 
 
 def test_a_vault_without_a_key_epoch_declines(tmp_path: Path) -> None:

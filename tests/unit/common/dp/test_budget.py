@@ -4,75 +4,33 @@ import math
 from decimal import Decimal
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.unit.common.dp.book import (
+    CEILING,
+    HERE,
+    ORDER,
+    OTHER,
+    ROWS,
+    STEP,
+    THERE,
+    Book,
+    charge,
+    claim,
+    grant,
+    refund,
+    register,
+    reserve,
+    spending,
+)
 
-from comity_common.dp.accountant import calibrate, epsilon_of, total_cost
+from comity_common.dp.accountant import calibrate, epsilon_of
 from comity_common.dp.budget import Budget
-from comity_common.dp.terms import Guarantee, SampledGaussian
+from comity_common.dp.terms import SampledGaussian, Unit
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
-from comity_common.ledger.bodies import (
-    BudgetCharge,
-    BudgetGrant,
-    BudgetReserve,
-    DatasetId,
-    DatasetRegister,
-    EntryKind,
-    Genesis,
-    Note,
-    Outcome,
-)
-from comity_common.ledger.entries import VERSION, Entry, append, verify_chain
+from comity_common.ledger.bodies import EntryKind, Note, Outcome, RefundReason
+from comity_common.ledger.entries import VERSION, Entry, verify_chain
 
-ROWS, OTHER = DatasetId("0" * 31 + "1"), DatasetId("0" * 31 + "2")
-CEILING = Guarantee(epsilon=Decimal(8), delta=Decimal("1e-5"))
-ORDER = 4
-DIGEST = Digest("ab" * 32)
-STEP = SampledGaussian(
-    sampling_probability=Decimal("0.2"), noise_multiplier=Decimal("1.5561"), steps=25
-)  # a quarter of the ceiling
-
-
-class Book:
-    """A ledger that grows, and the budget it tells."""
-
-    def __init__(self, *bodies) -> None:
-        self.entries = []
-        self.budget = Budget()
-        self.write(Genesis(nonce=bytes(16), software="test 1"))
-        for body in bodies:
-            self.write(body)
-
-    def write(self, body) -> None:
-        last = self.entries[-1] if self.entries else None
-        entry = append(last, body, InstitutionId("clinic"), "2026-01-01T00:00:00Z")
-        self.budget.apply(entry)
-        self.entries.append(entry)
-
-
-def register(dataset=ROWS) -> DatasetRegister:
-    return DatasetRegister(dataset=dataset, commitment=DIGEST, unit="record")
-
-
-def grant(dataset=ROWS, order=ORDER) -> BudgetGrant:
-    return BudgetGrant(dataset=dataset, ceiling=CEILING, order=order)
-
-
-def nonce(n: int) -> bytes:
-    return n.to_bytes(16, "big")
-
-
-def reserve(n: int, event=STEP, dataset=ROWS, agreement=DIGEST) -> BudgetReserve:
-    return BudgetReserve(
-        dataset=dataset, nonce=nonce(n), agreement=agreement, epoch=0, round=n, event=event
-    )
-
-
-def charge(n: int, outcome=Outcome.RELEASED) -> BudgetCharge:
-    left = DIGEST if outcome is Outcome.RELEASED else Digest("")
-    return BudgetCharge(nonce=nonce(n), outcome=outcome, released=left)
+TWO_NAMESPACES = (register(), grant(), register(OTHER, THERE), grant(THERE, n=2))
 
 
 def granted() -> Book:
@@ -82,6 +40,8 @@ def granted() -> Book:
 def picture(budget: Budget):
     """Everything that can be asked about the data set."""
     return (
+        budget.statement(HERE),
+        budget.grants(ROWS),
         budget.spent(ROWS),
         budget.reserved(ROWS),
         budget.open_reserves(),
@@ -92,7 +52,10 @@ def picture(budget: Budget):
 
 
 def test_a_fresh_grant_has_spent_nothing():
-    assert picture(granted().budget) == ((), (), (), 0.0, 0.0, 0.0)
+    statement, (only,), *others = picture(granted().budget)
+    assert others == [(), (), (), 0.0, 0.0, 0.0]
+    assert only == grant()
+    assert (statement.ceiling, statement.unit, statement.rest) == (CEILING, Unit.RECORD, None)
 
 
 def test_a_reserve_counts_until_it_is_charged_and_then_as_spent():
@@ -126,13 +89,12 @@ def test_a_calibrated_schedule_fits_to_the_last_round_and_no_further():
     assert (sigma, order) == (STEP.noise_multiplier, ORDER)
     book = granted()
     for n in range(4):
-        book.budget.check_reserve(ROWS, STEP)
-        book.write(reserve(n))
+        book.ask(spending(), STEP, n)
     assert book.budget.share(ROWS) == pytest.approx(1, abs=1e-3)
     assert book.budget.epsilon_reserved(ROWS) <= 8
 
     with pytest.raises(Refusal) as refusal:
-        book.budget.check_reserve(ROWS, STEP)
+        book.budget.check(ROWS, spending(9), STEP)
 
     assert refusal.value.code is RefusalCode.BUDGET
 
@@ -145,7 +107,7 @@ def test_closing_reserves_makes_no_room(outcome):
         book.write(charge(n, outcome))
 
     with pytest.raises(Refusal):
-        book.budget.check_reserve(ROWS, STEP)
+        book.budget.check(ROWS, spending(9), STEP)
 
 
 def test_spending_adds_up_over_agreements():
@@ -154,26 +116,26 @@ def test_spending_adds_up_over_agreements():
         book.write(reserve(n, agreement=Digest(f"{n:064x}")))
 
     with pytest.raises(Refusal):
-        book.budget.check_reserve(ROWS, STEP)
+        book.budget.check(ROWS, spending(9), STEP)
 
 
-def test_each_data_set_has_its_own_budget():
-    book = Book(register(), grant(), register(OTHER), grant(OTHER))
+def test_each_namespace_has_its_own_budget():
+    book = Book(*TWO_NAMESPACES)
     for n in range(4):
         book.write(reserve(n))
 
-    book.budget.check_reserve(OTHER, STEP)
+    book.budget.check(OTHER, spending(), STEP)
     assert book.budget.share(OTHER) == 0.0
 
 
-@pytest.mark.parametrize("bodies", [[], [register()], [register(OTHER), grant(OTHER)]])
+@pytest.mark.parametrize("bodies", [[], [register()], [register(OTHER, THERE), grant(THERE)]])
 def test_without_a_grant_everything_is_refused(bodies):
     tiny = SampledGaussian(
         sampling_probability=Decimal("1e-9"), noise_multiplier=Decimal("1e9"), steps=1
     )
 
     with pytest.raises(Refusal) as refusal:
-        Book(*bodies).budget.check_reserve(ROWS, tiny)
+        Book(*bodies).budget.check(ROWS, spending(event=tiny), tiny)
 
     assert refusal.value.code is RefusalCode.BUDGET
 
@@ -187,13 +149,13 @@ def test_an_unknown_mechanism_is_refused_and_counts_as_infinite_if_it_is_history
     )
     book = granted()
     with pytest.raises(Refusal):
-        book.budget.check_reserve(ROWS, unknown)
+        book.budget.check(ROWS, spending(event=unknown), unknown)
 
     book.write(reserve(1, unknown))
 
     assert book.budget.epsilon_reserved(ROWS) == book.budget.share(ROWS) == math.inf
     with pytest.raises(Refusal):
-        book.budget.check_reserve(ROWS, STEP)
+        book.budget.check(ROWS, spending(9), STEP)
 
 
 def test_a_refusal_leaves_no_trace():
@@ -203,7 +165,7 @@ def test_a_refusal_leaves_no_trace():
     before = picture(book.budget)
 
     with pytest.raises(Refusal):
-        book.budget.check_reserve(ROWS, STEP)
+        book.budget.check(ROWS, spending(9), STEP)
 
     assert picture(book.budget) == before
 
@@ -212,27 +174,52 @@ def test_a_refusal_leaves_no_trace():
     "wrong",
     [
         register(),
-        grant(),
-        grant(OTHER),
+        register(OTHER, ceiling=claim(9)),
+        register(OTHER, ceiling=claim(8, "1e-6")),
+        grant(n=1),
+        grant(n=1, guarantee=claim(9)),
+        grant(n=1, guarantee=claim(7)),
+        grant(n=1, order=8),
+        grant(n=2, guarantee=claim("0.1", "1e-7")),
+        grant(THERE, n=2),
         reserve(9, dataset=OTHER),
+        reserve(9, granted=2),
         reserve(1),
         reserve(2),
+        reserve(3),
         charge(1),
         charge(3),
+        charge(4),
+        refund(1),
+        refund(3),
+        refund(4),
     ],
     ids=[
         "registered-twice",
+        "registered-with-another-epsilon",
+        "registered-with-another-delta",
         "granted-twice",
-        "grant-without-data-set",
+        "topped-up-beyond-the-ceiling",
+        "grant-that-shrinks",
+        "grant-at-another-order",
+        "granted-beyond-the-ceiling",
+        "grant-without-namespace",
         "reserve-without-data-set",
+        "reserve-without-grant",
         "nonce-of-a-closed-reserve",
         "nonce-of-an-open-reserve",
+        "nonce-of-a-refunded-reserve",
         "charged-twice",
+        "charged-after-a-refund",
         "charge-without-reserve",
+        "refunded-after-a-charge",
+        "refunded-twice",
+        "refund-without-reserve",
     ],
 )
 def test_an_entry_that_does_not_fit_raises_and_changes_nothing(wrong):
-    book = Book(register(), grant(), reserve(1), charge(1), reserve(2))
+    before_it = (reserve(1), charge(1), reserve(2), reserve(3), refund(3))
+    book = Book(register(), grant(), *before_it)
     before = picture(book.budget)
 
     with pytest.raises(LocalError):
@@ -244,10 +231,62 @@ def test_an_entry_that_does_not_fit_raises_and_changes_nothing(wrong):
 
 
 def test_a_nonce_names_one_reserve_over_all_data_sets():
-    book = Book(register(), grant(), register(OTHER), grant(OTHER), reserve(1))
+    book = Book(*TWO_NAMESPACES, reserve(1))
 
     with pytest.raises(LocalError):
-        book.write(reserve(1, dataset=OTHER))
+        book.write(reserve(1, dataset=OTHER, granted=2))
+
+
+def test_a_grant_is_of_one_namespace():
+    book = Book(register(), grant(), register(OTHER, THERE))
+
+    with pytest.raises(LocalError):
+        book.write(grant(THERE))
+    with pytest.raises(LocalError):
+        book.budget.check_grant(grant(THERE))
+    book.write(grant(THERE, n=2))
+    with pytest.raises(LocalError):
+        book.write(reserve(1, dataset=OTHER, granted=1))
+
+
+def test_data_sets_of_one_namespace_share_its_budget():
+    book = Book(register(), grant(), register(OTHER))
+    for n in range(4):
+        book.write(reserve(n, dataset=(ROWS, OTHER)[n % 2]))
+
+    for dataset in (ROWS, OTHER):
+        assert book.budget.share(dataset) == pytest.approx(1, abs=1e-3)
+        with pytest.raises(Refusal):
+            book.budget.check(dataset, spending(9), STEP)
+
+
+@pytest.mark.parametrize("reason", RefundReason)
+def test_a_refund_makes_room_again(reason):
+    book = granted()
+    for n in range(4):
+        book.write(reserve(n))
+    book.write(refund(3, reason))
+
+    assert book.budget.share(ROWS) == pytest.approx(0.75, abs=1e-3)
+    assert len(book.budget.open_reserves()) == 3
+    book.ask(spending(9, rounds=1), STEP, 9)
+    with pytest.raises(Refusal):
+        book.budget.check(ROWS, spending(10), STEP)
+
+
+def test_a_refund_gives_back_the_steps_of_its_agreement_too():
+    book = Book(register(ceiling=claim(80)), grant(guarantee=claim(80)))
+    terms = spending(1, rounds=2)
+    for n in (1, 2):
+        book.ask(terms, STEP, n)
+    with pytest.raises(Refusal, match="at most 50 steps"):
+        book.budget.check(ROWS, terms, STEP)
+
+    book.write(refund(2))
+
+    book.ask(terms, STEP, 3)
+    with pytest.raises(Refusal, match="at most 50 steps"):
+        book.budget.check(ROWS, terms, STEP)
 
 
 def test_a_reserve_on_an_ungranted_data_set_does_not_fit():
@@ -265,7 +304,8 @@ def test_a_grant_at_an_order_that_affords_nothing_is_refused():
 
 
 def test_the_budget_can_be_told_again_from_the_ledger():
-    book = Book(register(), grant(), reserve(1), charge(1), Note(text="a", about=None), reserve(2))
+    before = (reserve(1), charge(1), Note(text="a", about=None), reserve(2), reserve(3), refund(3))
+    book = Book(register(), grant(), *before)
     verify_chain(book.entries)
 
     assert picture(Budget(book.entries)) == picture(book.budget)
@@ -284,63 +324,3 @@ def test_a_body_of_another_kind_is_the_peers_fault():
 
     with pytest.raises(PeerError):
         Budget([entry])
-
-
-class Spending(RuleBasedStateMachine):
-    """Any interleaving of reserves, releases, forfeits and restarts on two data sets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.book = Book(register(), grant(), register(OTHER), grant(OTHER))
-        self.made = {ROWS: [], OTHER: []}
-        self.open = []
-        self.count = 0
-
-    @rule(
-        dataset=st.sampled_from([ROWS, OTHER]),
-        q=st.sampled_from(["0.05", "0.2", "1"]),
-        sigma=st.sampled_from(["0.8", "1.5561", "5"]),
-        steps=st.integers(1, 60),
-    )
-    def ask_and_reserve(self, dataset, q, sigma, steps):
-        event = SampledGaussian(
-            sampling_probability=Decimal(q), noise_multiplier=Decimal(sigma), steps=steps
-        )
-        try:
-            self.book.budget.check_reserve(dataset, event)
-        except Refusal:
-            assert epsilon_of([*self.made[dataset], event], ORDER, CEILING.delta) > 8 - 1e-9
-            return
-        self.count += 1
-        self.book.write(reserve(self.count, event, dataset))
-        self.made[dataset].append(event)
-        self.open.append(self.count)
-
-    @precondition(lambda self: self.open)
-    @rule(data=st.data(), outcome=st.sampled_from(Outcome))
-    def close(self, data, outcome):
-        n = data.draw(st.sampled_from(self.open))
-        self.open.remove(n)
-        self.book.write(charge(n, outcome))
-
-    @rule()
-    def restart(self):
-        verify_chain(self.book.entries)
-        self.book.budget = Budget(self.book.entries)
-
-    @invariant()
-    def no_ceiling_is_passed_and_nothing_is_forgotten(self):
-        budget = self.book.budget
-        for dataset, events in self.made.items():
-            assert budget.share(dataset) <= 1
-            assert budget.epsilon_charged(dataset) <= budget.epsilon_reserved(dataset) <= 8
-            counted = budget.spent(dataset) + budget.reserved(dataset)
-            assert sorted(counted, key=repr) == sorted(events, key=repr)
-            assert budget.share(dataset) > 0 or not total_cost(events, ORDER)
-        assert sorted(reserve.nonce for reserve in budget.open_reserves()) == sorted(
-            map(nonce, self.open)
-        )
-
-
-TestSpending = Spending.TestCase
-TestSpending.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
