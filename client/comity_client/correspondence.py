@@ -17,7 +17,7 @@ from comity_client.model.base import check_base
 from comity_client.releases import check_continuation
 from comity_client.uplink import AgreementState as Told
 from comity_client.uplink import Uplink
-from comity_common.agreement import Agreement
+from comity_common.agreement import Agreement, Unit
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import ComityError, PeerError, Problem, Refusal, RefusalCode
@@ -123,7 +123,9 @@ def _signed(inst: Institution, known: Known, dataset: DatasetId) -> Signed:
     inst.check_policy(agreement)  # before the operator's order is fixed for the data
     check_base(agreement.model)
     check_continuation(inst.progress, agreement)
-    read_for(inst.data.file(dataset), agreement.task)
+    source = inst.data.source(dataset)
+    key = source.unit_key if agreement.privacy.unit is Unit.PERSON else ""
+    read_for(source.path, agreement.task, key)
     inst.data.grant(dataset, agreement.privacy.order, gate=agreement.privacy.gate)
     return inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
 

@@ -22,6 +22,7 @@ from comity_client.agreements import AgreementState, Standing
 from comity_client.compute import Compute
 from comity_client.correspondence import Correspondence
 from comity_client.cosigning import Cosigner
+from comity_client.datasets import Source
 from comity_client.failures import Unreachable
 from comity_client.institution import Institution
 from comity_client.intake import LineSocket, order_answer
@@ -64,7 +65,7 @@ class Works(Trains, Looks, Protocol):
         """Try the machinery of training out; see `selftest`."""
 
 
-def set_up_workbench(agreement: Agreement, data: Path, compute: Compute) -> Works:
+def set_up_workbench(agreement: Agreement, data: Source, compute: Compute) -> Works:
     """Build what trains; see `Workbench`."""
     from comity_client.workbench import Workbench  # torch takes seconds to import
 
@@ -104,7 +105,7 @@ class Daemon:
         self,
         institution: Institution,
         on_phase: OnPhase,
-        set_up: Callable[[Agreement, Path, Compute], Works] = set_up_workbench,
+        set_up: Callable[[Agreement, Source, Compute], Works] = set_up_workbench,
     ) -> None:
         self._inst = institution
         self._on_phase = on_phase
@@ -191,7 +192,7 @@ class Daemon:
             return
         self._stage = "loading model and data"
         try:
-            data = inst.data.file(standing.dataset)
+            data = inst.data.source(standing.dataset)
             workbench = self._set_up(agreement, data, inst.config.compute)
         except LocalError as error:
             log.error("cannot train", why=str(error))

@@ -50,6 +50,25 @@ Columns = Mapping[str, object]
 csv.field_size_limit(MAX_LINE_BYTES)  # a quote that is never closed ends here
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Source:
+    """Where rows lie, and how persons are told apart in them.
+
+    Attributes:
+        path: the file.
+        unit_key: the column that says whose a row is; empty where there is none.
+        cap_key: 32 bytes of the vault's own, by which the rows of a person who has too many are
+            chosen; always the same for the same rows. Empty where there is none.
+    """
+
+    path: Path
+    unit_key: str = ""
+    cap_key: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Source({self.path.name})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Rows:
     """Labelled texts.

@@ -41,6 +41,7 @@ from comity_common.ledger.bodies import (
     Restore,
 )
 from comity_common.ledger.entries import read
+from comity_common.ledger.witness import GENERATION_BYTES
 
 NONCE_BYTES = 16
 NO_AGREEMENT = Digest("0" * 64)  # stands for any that is not known here
@@ -79,7 +80,8 @@ def forfeit(
 ) -> tuple[Forfeit, ...]:
     """Write to the ledger what may have been spent since a backup, and refuse its agreements.
 
-    The operator is told of the refusals as soon as the vault runs.
+    The operator is told of the refusals as soon as the vault runs. The ledger goes on in a new
+    generation, so that witnesses do not take it for one that was put back.
 
     Args:
         signed_since: whether agreements may have been signed after the backup was made. Then those
@@ -93,8 +95,8 @@ def forfeit(
     if signed_since:
         reckoning.grant_the_rest()
         found += reckoning.forfeit_budgets()
-    if signed_since or not signed:
-        reckoning.append(Restore(agreement=NO_AGREEMENT, epoch=0, round=0))
+    generation = os.urandom(GENERATION_BYTES)
+    reckoning.append(Restore(agreement=NO_AGREEMENT, epoch=0, round=0, generation=generation))
     for one in known if signed_since else signed:
         refuse(institution, tx, one.agreement.digest)
     return tuple(found)

@@ -21,13 +21,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from comity_client.agreements import Agreements, AgreementState
-from comity_client.datasets import read_records
+from comity_client.datasets import Source, read_records
 from comity_client.fingerprints import fingerprints, namespaces_with, remember
 from comity_client.ledger import Ledger
 from comity_client.store import Store
 from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
-from comity_common.crypto.derive import digest
+from comity_common.crypto.derive import digest, expand
 from comity_common.dp.accountant import allowance
 from comity_common.dp.terms import MAX_ORDER, Gate, Guarantee, Unit
 from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
@@ -258,6 +258,18 @@ class Registrations:
         if not self._has_content(dataset, _content(known.path)):
             raise Problem("COM-DATA-018", file=known.path.name, name=known.name)
         return known.path
+
+    def source(self, dataset: DatasetId) -> Source:
+        """Return what a workbench needs to read the rows, once they are found as registered.
+
+        Raises:
+            LocalError: as `file`.
+        """
+        return Source(
+            path=self.file(dataset),
+            unit_key=self._get(dataset).unit_key,
+            cap_key=expand(self._key(), "rows-of-a-person"),
+        )
 
     def file_state(self, dataset: DatasetId) -> FileState:
         """Look at the file of a data set that is not removed."""

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from time import monotonic
 
 from comity_client.agreements import OVER, Known
+from comity_client.datasets import Source
 from comity_client.institution import Institution
 from comity_client.rounds import StoredUpload
 from comity_client.space import free_bytes, needed_bytes
@@ -89,7 +89,7 @@ def choose_agreement(institution: Institution, name: str) -> Known:
 
 
 def rehearse(
-    institution: Institution, agreement: Agreement, data: Path, on_phase: OnPhase
+    institution: Institution, agreement: Agreement, data: Source, on_phase: OnPhase
 ) -> Rehearsal:
     """Take a few steps of a round and throw them away.
 

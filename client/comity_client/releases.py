@@ -15,6 +15,7 @@ import structlog
 from comity.v1 import transfer_pb2 as pb
 from comity_client.institution import Institution
 from comity_client.progress import Progress, ProgressTable
+from comity_client.refunds import settle
 from comity_client.uplink import Uplink
 from comity_common import chunks
 from comity_common.agreement import Agreement
@@ -22,7 +23,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest
-from comity_common.ledger.bodies import MAX_TEXT, RoundVoid
+from comity_common.ledger.bodies import MAX_TEXT, RefundReason, RoundVoid
 from comity_common.modelfile import read_state, write_state
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.masking import sections, vector_bytes
@@ -180,6 +181,8 @@ def accept_certificate(
     signed = institution.keys.signing.sign(Purpose.ENDORSEMENT, encode(endorsement))
     with institution.store.erasing() as tx:
         if round is not None and round.phase is not Phase.CLOSED:
+            reason = RefundReason.ROUND_VOID if body.void else RefundReason.OVERTAKEN
+            settle(institution, tx, round, reason, after.certificate)
             institution.rounds.close(tx, round, "void" if body.void else "certified")
         if body.void:
             institution.ledger.append(

@@ -33,6 +33,7 @@ from comity_client.forgotten import (
     stop_until_a_new_epoch,
 )
 from comity_client.institution import FEDERATED_TRAINING, Institution
+from comity_client.refunds import UNMADE, forfeit, settle
 from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
 from comity_client.space import free_bytes, needed_bytes
@@ -50,6 +51,7 @@ from comity_common.ledger.bodies import (
     BudgetReserve,
     Egress,
     Outcome,
+    RefundReason,
     RoundComplaint,
     RoundJoin,
     Traffic,
@@ -73,7 +75,6 @@ log = structlog.get_logger()
 NONCE_BYTES = 16
 LAST_SECOND = 253_402_300_799  # of the year 9999
 
-UNMADE = (Phase.JOINED, Phase.STARTED)  # reserved, and nothing durable made with it
 OUTDATED = "stopped: this disk is older than what others have witnessed of this vault"
 
 OnPhase = Callable[[str, int], None]
@@ -310,6 +311,8 @@ class Vault:
                     ),
                 )
                 size = inst.ledger.append(tx, reserve).sequence + 1
+                for earlier in inst.rounds.open(round.agreement):
+                    settle(inst, tx, earlier, RefundReason.OVERTAKEN, round.plan_digest)
                 named = bytes.fromhex(round.plan_digest)
                 keys = inst.epochs.use(tx, round.agreement, plan.epoch, plan.round, named)
                 inst.rounds.join(tx, round, plan, reserve.nonce, size)
@@ -487,10 +490,7 @@ class Vault:
             raise LocalError("expected a reserve of a joined round")
         refusal = Refusal(code, "expected a round that was not interrupted")
         with self._inst.store.erasing() as tx:  # charged and closed at once, or twice charged
-            self._inst.ledger.append(
-                tx,
-                BudgetCharge(nonce=round.reserve, outcome=Outcome.FORFEITED, released=Digest("")),
-            )
+            forfeit(self._inst, tx, round.reserve)
             self._close_declined(tx, round, refusal)
         self.rest(f"refused: {code.value}")
 

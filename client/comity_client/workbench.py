@@ -5,19 +5,18 @@ has: the base model's digest (in `build_agreed`), the number of parameters, the 
 Imports torch.
 """
 
-from pathlib import Path
-
 from comity_client.agreements import schedule_event
 from comity_client.compute import Compute
-from comity_client.datasets import read_for
+from comity_client.datasets import Rows, Source, WordRows, read_for
 from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import score_rows
 from comity_client.selftest.examination import Examination, examine_agreement
 from comity_client.training.adam import AdamMoments
+from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.hardware import find
 from comity_client.training.trainer import OnStep, Trainer
 from comity_client.training.units import Units
-from comity_common.agreement import Agreement
+from comity_common.agreement import Agreement, Unit
 from comity_common.crypto.stream import opened_keystreams
 from comity_common.errors import LocalError
 from comity_common.optimizer import ModelState, check_denormals, first_state, state_digest
@@ -30,24 +29,13 @@ class Workbench:
     """The training side of one agreement.
 
     Args:
-        data: the file with the rows.
-        unit_key: the column that says whose a row is; needed where the unit is a person.
-        cap_key: 32 bytes, the vault's own, by which the rows of a person who has too many are
-            chosen; always the same for a data set.
+        data: the rows.
 
     Raises:
         LocalError: this machine does not have what the agreement names.
     """
 
-    def __init__(
-        self,
-        agreement: Agreement,
-        data: Path,
-        compute: Compute,
-        *,
-        unit_key: str = "",
-        cap_key: bytes = b"",
-    ) -> None:
+    def __init__(self, agreement: Agreement, data: Source, compute: Compute) -> None:
         check_denormals()
         model = agreement.model
         self._classifier = build_agreed(agreement)
@@ -60,18 +48,27 @@ class Workbench:
             )
         if agreement.continues is None and state_digest(self.first_state) != model.initial_state:
             raise LocalError("expected the first model state that the agreement names")
-        rows = read_for(data, agreement.task, unit_key)
+        privacy, key = agreement.privacy, data.unit_key
+        rows = read_for(data.path, agreement.task, key if privacy.unit is Unit.PERSON else "")
         self._agreement, self._threads = agreement, compute.threads
-        self._trainer = Trainer(
-            self._classifier,
-            rows,
-            agreement.training,
-            threads=compute.threads,
-            hardware=find(compute),
-            units=Units.agreed(agreement.privacy, rows, cap_key),
-        )
+        self._trainer = self._make_trainer(rows, data, compute)
         self._own = rows.first(OWN_EYES_ROWS)
         self._own_examples = self._classifier.prepare(self._own.texts)
+
+    def _make_trainer(
+        self, rows: Rows | WordRows, data: Source, compute: Compute
+    ) -> Trainer | TrainerWithoutPrivacy:
+        privacy, training = self._agreement.privacy, self._agreement.training
+        if not privacy.is_private:  # the agreement promises nothing, and the budget says ε = ∞
+            return TrainerWithoutPrivacy(self._classifier, rows, training, threads=compute.threads)
+        return Trainer(
+            self._classifier,
+            rows,
+            training,
+            threads=compute.threads,
+            hardware=find(compute),
+            units=Units.agreed(privacy, rows, data.cap_key),
+        )
 
     def examine(self) -> Examination:
         """Try the machinery out on made-up rows; see `selftest`."""
@@ -87,10 +84,14 @@ class Workbench:
             LocalError: other steps were taken than a round reserves, or a key came twice.
         """
         adam = None if moments is None else AdamMoments.from_bytes(moments, start.size)
-        drawn = self._trainer.noise_vectors_drawn
+        trainer = self._trainer
+        if isinstance(trainer, TrainerWithoutPrivacy):
+            delta, after = trainer.train(start, adam, on_step)
+            return delta, after.to_bytes()
+        drawn = trainer.noise_vectors_drawn
         with opened_keystreams() as keys:
-            delta, after = self._trainer.train(start, adam, on_step)
-        drawn = self._trainer.noise_vectors_drawn - drawn
+            delta, after = trainer.train(start, adam, on_step)
+        drawn = trainer.noise_vectors_drawn - drawn
         reserved = schedule_event(self._agreement, 1).steps
         if drawn != reserved or len(set(keys)) != len(keys):
             raise LocalError(f"expected fresh noise for each of {reserved} steps, got {drawn}")

@@ -12,9 +12,20 @@ from pathlib import Path
 import pytest
 
 from comity_client.witnesses import Witnesses
+from comity_common.canonical import decode
 from comity_common.errors import Refusal, RefusalCode
 from comity_common.ids import InstitutionId
-from comity_common.ledger.bodies import BudgetCharge, BudgetReserve, Egress, Restore, Traffic
+from comity_common.ledger.bodies import (
+    BudgetCharge,
+    BudgetRefund,
+    BudgetReserve,
+    Egress,
+    RefundReason,
+    Restore,
+    Traffic,
+)
+from comity_common.secagg.messages import CertificateBody
+from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Phase
 
@@ -192,14 +203,66 @@ def test_no_noise_is_drawn_and_nothing_leaves_before_a_quorum_has_seen_it(tmp_pa
             world.operator.ears[others[k]] = away[others[k]]
 
 
-def test_a_round_that_ends_before_it_was_witnessed_has_trained_nothing(tmp_path):
-    world = World(tmp_path)
+def waiting_for_witnesses(path: Path) -> World:
+    """A world whose victim has reserved, and whom nobody answers."""
+    world = World(path)
     for id in world.roster[1:]:
         world.operator.ears.pop(id)
     world.begin()
     world.victim.vault.go_on()
+    assert world.victim.inst.ledger.budget().open_reserves()
+    return world
+
+
+def test_a_crash_before_witnesses_answered_is_spent_though_nothing_was_trained(tmp_path):
+    world = waiting_for_witnesses(tmp_path)
     world.victim.wake()
     assert world.victim.bench.trained == 0
+    assert [charge.outcome.value for charge in world.victim.entries(BudgetCharge)] == ["forfeited"]
+    assert world.victim.entries(BudgetRefund) == []
+
+
+def test_a_round_that_is_void_before_noise_was_drawn_is_given_back(tmp_path):
+    world = waiting_for_witnesses(tmp_path)
+    world.operator.collector.expire()
+    world.operator.certify()
+    world.victim.work()
+    (refund,) = world.victim.entries(BudgetRefund)
+    (reserve,) = world.victim.entries(BudgetReserve)
+    certificate = certificate_digest(decode(CertificateBody, world.operator.certificate.body))
+    assert (refund.nonce, refund.reason, refund.evidence) == (
+        reserve.nonce,
+        RefundReason.ROUND_VOID,
+        certificate,
+    )
+    budget = world.victim.inst.ledger.budget()
+    assert budget.epsilon_reserved(reserve.dataset) == 0.0
+    assert world.victim.bench.trained == 0
+
+
+def test_a_round_that_a_newer_plan_overtakes_before_noise_was_drawn_is_given_back(tmp_path):
+    world = waiting_for_witnesses(tmp_path)
+    first = world.victim.entries(BudgetReserve)[0]
+    world.operator.ears.update({id: world.seats[id].hear for id in world.roster[1:]})
+    newer = world.operator.begin_round(world.roster)
+    world.order(newer, world.roster[:1])
+    world.victim.work()
+    (refund,) = world.victim.entries(BudgetRefund)
+    assert (refund.nonce, refund.reason) == (first.nonce, RefundReason.OVERTAKEN)
+    assert refund.evidence == plan_digest(newer)
+    assert world.victim.bench.trained == 1
+
+
+def test_noise_that_was_drawn_is_never_given_back(tmp_path):
+    world = World(tmp_path)
+    world.begin()
+    world.victim.crash_at = ("training", 1)
+    world.victim.work()
+    world.operator.collector.expire()
+    world.operator.certify()
+    world.victim.work()
+    assert world.victim.bench.trained == 1
+    assert world.victim.entries(BudgetRefund) == []
     assert [charge.outcome.value for charge in world.victim.entries(BudgetCharge)] == ["forfeited"]
 
 

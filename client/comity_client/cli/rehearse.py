@@ -41,9 +41,9 @@ def rehearse(
     institution = Institution(home)
     known = choose_agreement(institution, agreement)
     dataset = _dataset(institution, known, data)
-    file = institution.data.file(dataset)
+    source = institution.data.source(dataset)
     with progress() as on_phase:
-        measured = measure(institution, known.agreement, file, on_phase)
+        measured = measure(institution, known.agreement, source, on_phase)
     found = {
         "agreement": known.agreement.digest,
         "federation": known.agreement.federation,

@@ -2,7 +2,8 @@
 
 What a table of results is compared with: one institution alone, all rows in one place, federated
 averaging without DP. Same sampler, steps, optimiser and signature as `trainer`, but no clipping
-and no noise: what it returns says whatever the rows say. No part of the vault imports this.
+and no noise: what it returns says whatever the rows say. A vault uses it for agreements that
+promise nothing: its policy refuses them unless a person has allowed them; its budget says ε = ∞.
 """
 
 import torch

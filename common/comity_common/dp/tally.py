@@ -15,10 +15,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Protocol
 
+from comity_common.dp import pld
 from comity_common.dp.accountant import allowance, epsilon_of, fits, total_cost
 from comity_common.dp.accounts import EXACT, total
 from comity_common.dp.spending import mechanism_of
 from comity_common.dp.terms import MAX_ORDER, MIN_ORDER, Gate, Guarantee, SampledGaussian
+from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import BudgetGrant
 
@@ -117,14 +119,20 @@ def keeps(schedule: tuple[SampledGaussian, ...], guarantee: Guarantee) -> bool:
     """Tell whether a schedule that was fixed beforehand is within a guarantee.
 
     It is if it is at any integer order from 2 to 256: as nothing is chosen on the way, the order
-    may be chosen afterwards (Mironov 2017, prop. 3).
+    may be chosen afterwards (Mironov 2017, prop. 3). Else its privacy loss distribution decides,
+    if it agrees with these orders (`pld.check_consistent`); if not, nothing is kept.
     """
-    return any(fits(schedule, guarantee, order) for order in ORDERS)
+    if any(fits(schedule, guarantee, order) for order in ORDERS):
+        return True
+    try:
+        return pld.check_consistent(schedule, guarantee.delta) <= float(guarantee.epsilon)
+    except LocalError:
+        return False
 
 
 def schedule_epsilon(schedule: tuple[SampledGaussian, ...], delta: Decimal) -> float:
-    """Bound the ε at δ of a schedule that was fixed beforehand: the least of any order."""
-    return min(epsilon_of(schedule, order, delta) for order in ORDERS)
+    """Bound the ε at δ of a schedule that was fixed beforehand, by its loss distribution."""
+    return pld.epsilon(schedule, delta)
 
 
 def _events(booked: Iterable[Booked]) -> list[SampledGaussian]:

@@ -11,7 +11,9 @@ from tests.commands import comity
 from tests.simulation.federation import make_agreement
 from tests.unit.client.conftest import LABELS, TEXTS
 
+from comity_client.compute import Compute
 from comity_client.config import VaultConfig
+from comity_client.datasets import Source
 from comity_client.institution import Institution
 from comity_client.rehearsal import rehearse
 from comity_common.agreement import Agreement, TaskKind
@@ -104,14 +106,14 @@ def test_words_are_trained_on_as_texts_are(place: Place, tune: Tune) -> None:
     words = [text.split() for text in TEXTS * 3]
     rows = [{"tokens": w, "tags": [LABELS[len(x) % 3] for x in w]} for w in words]
     with pytest.raises(Problem, match="expected the column tokens"):
-        rehearse(place.inst, agreement, place.rows, lambda _: None)
+        rehearse(place.inst, agreement, Source(path=place.rows), lambda _: None)
     place.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    measured = rehearse(place.inst, agreement, place.rows, lambda _: None)
+    measured = rehearse(place.inst, agreement, Source(path=place.rows), lambda _: None)
     assert measured.parameters == agreement.model.parameters
 
     from comity_client.workbench import Workbench
 
-    workbench = Workbench(agreement, place.rows, threads=1)
+    workbench = Workbench(agreement, Source(path=place.rows), Compute())
     accuracy, macro_f1 = workbench.look(workbench.first_state.parameters)
     first = sum(len(word) % 3 == 0 for row in words for word in row)
     assert accuracy <= first / sum(map(len, words)) + 1e-9  # all zeros name the first label
@@ -123,7 +125,7 @@ def test_steps_are_taken_and_everything_stays_as_it_was(place: Place, tune: Tune
     agreement = place.write(tune)
     before = contents(place.inst.home.path)
     phases: list[str] = []
-    measured = rehearse(place.inst, agreement, place.rows, phases.append)
+    measured = rehearse(place.inst, agreement, Source(path=place.rows), phases.append)
     assert contents(place.inst.home.path) == before
     steps = [f"trained step {k} of 3" for k in (1, 2, 3)]
     assert phases == ["loading the model and the rows", "training", *steps, "masking"]
@@ -139,7 +141,7 @@ def test_steps_are_taken_and_everything_stays_as_it_was(place: Place, tune: Tune
 
 def test_the_bytes_are_those_of_a_real_upload(place: Place) -> None:
     agreement = place.write()
-    measured = rehearse(place.inst, agreement, place.rows, lambda phase: None)
+    measured = rehearse(place.inst, agreement, Source(path=place.rows), lambda phase: None)
     vector = vector_bytes(agreement.model.parameters, agreement.aggregation.ring_width)
     boxes = measured.upload_bytes - vector
     assert 500 < boxes < 5000  # header, commitments and shares for three institutions
@@ -153,7 +155,7 @@ def test_a_model_that_is_not_the_agreements_is_told(place: Place) -> None:
     missing = replace(agreement, model=replace(agreement.model, name="/no/such/model"))
     for changed, why in ((other, "digest"), (missing, "expected a directory")):
         with pytest.raises(Problem, match=why) as problem:
-            rehearse(place.inst, changed, place.rows, lambda phase: None)
+            rehearse(place.inst, changed, Source(path=place.rows), lambda phase: None)
         assert problem.value.code == "COM-MODEL-006"
 
 
@@ -161,7 +163,7 @@ def test_a_label_that_the_agreement_has_not_is_told_with_its_line(place: Place) 
     agreement = place.write()
     place.rows.write_text(place.rows.read_text() + '{"text": "hello", "label": "savings"}\n')
     with pytest.raises(LocalError, match=r"rows\.jsonl line 22") as told:
-        rehearse(place.inst, agreement, place.rows, lambda phase: None)
+        rehearse(place.inst, agreement, Source(path=place.rows), lambda phase: None)
     assert "savings" not in str(told.value)
     assert "hello" not in str(told.value)
 
@@ -170,7 +172,7 @@ def test_too_little_disk_is_told_before_anything_is_loaded(place: Place) -> None
     huge = replace(place.write(), model=replace(place.write().model, parameters=2**52))
     phases: list[str] = []
     with pytest.raises(Problem) as problem:
-        rehearse(place.inst, huge, place.rows, phases.append)
+        rehearse(place.inst, huge, Source(path=place.rows), phases.append)
     assert problem.value.code == "COM-REHEARSE-003"
     assert phases == []
 

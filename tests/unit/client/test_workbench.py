@@ -10,8 +10,10 @@ import pytest
 from tests.unit.client.conftest import LABELS, TEXTS
 from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 
+from comity_client.compute import Compute
+from comity_client.datasets import Source
 from comity_client.workbench import Workbench
-from comity_common.agreement import Agreement, Unit
+from comity_common.agreement import Agreement, Gate, Noise, Unit
 from comity_common.errors import LocalError
 
 KEY = bytes(32)
@@ -41,7 +43,7 @@ def train(workbench: Workbench) -> np.ndarray:
 
 def test_persons_are_trained_on_by_their_column(place: Place, keyed: Path) -> None:  # noqa: F811
     agreement = short(place.write(), Unit.PERSON, 2)
-    workbench = Workbench(agreement, keyed, 1, unit_key="patient", cap_key=KEY)
+    workbench = Workbench(agreement, Source(path=keyed, unit_key="patient", cap_key=KEY), Compute())
     units = workbench._trainer._units
     assert [len(units.rows_of(unit)) for unit in range(len(units))] == [2, 2, 2, 2]
     assert np.isfinite(train(workbench)).all()
@@ -49,14 +51,16 @@ def test_persons_are_trained_on_by_their_column(place: Place, keyed: Path) -> No
 
 def test_without_a_column_no_person_is_promised_anything(place: Place) -> None:  # noqa: F811
     with pytest.raises(LocalError, match="whose"):
-        Workbench(short(place.write(), Unit.PERSON, 2), place.rows, 1, cap_key=KEY)
+        Workbench(
+            short(place.write(), Unit.PERSON, 2), Source(path=place.rows, cap_key=KEY), Compute()
+        )
 
 
 def test_a_round_that_takes_another_number_of_steps_than_reserved_is_not_handed_out(
     place: Place,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    workbench = Workbench(short(place.write(), Unit.RECORD, 1), place.rows, 1)
+    workbench = Workbench(short(place.write(), Unit.RECORD, 1), Source(path=place.rows), Compute())
     assert np.isfinite(train(workbench)).all()
     fewer = replace(workbench._trainer._training, local_steps=2)
     monkeypatch.setattr(workbench._trainer, "_training", fewer)
@@ -70,6 +74,23 @@ def test_a_round_whose_keys_come_twice_is_not_handed_out(
 ) -> None:
     from tests.injected import injected
 
-    workbench = Workbench(short(place.write(), Unit.RECORD, 1), place.rows, 1)
+    workbench = Workbench(short(place.write(), Unit.RECORD, 1), Source(path=place.rows), Compute())
     with injected("noise reseeded"), pytest.raises(LocalError, match="fresh noise"):
         train(workbench)
+
+
+def test_an_agreement_without_privacy_trains_without_noise_and_says_so(place: Place) -> None:  # noqa: F811
+    agreement = short(place.write(), Unit.RECORD, 1)
+    nothing = replace(
+        agreement.privacy,
+        noise=Noise.NONE,
+        gate=Gate.NONE,
+        order=0,
+        epsilon=Decimal(0),
+        delta=Decimal(0),
+    )
+    loud = replace(agreement.training, noise_multiplier=Decimal(0), sampling_probability=Decimal(1))
+    silent = replace(agreement, privacy=nothing, training=loud)
+    workbench = Workbench(silent, Source(path=place.rows), Compute())
+    assert np.array_equal(train(workbench), train(workbench))  # nothing is drawn
+    assert not hasattr(workbench._trainer, "noise_vectors_drawn")
