@@ -22,6 +22,7 @@ PARCEL_PREFIX = "parcel_kind_"  # how the uplink names small signed messages
 
 MEANING = {
     "ask": "am I approved yet?",
+    "cosignature": "your ledger goes on from where I last saw it",
     "decline": "I do not take part in this round, with a reason of a closed list",
     "endorsement": "the digest of the next model, as computed here",
     "enrol": "who I am, with my public keys",
@@ -34,6 +35,8 @@ MEANING = {
     "fetch-total": "give me the sum of this round",
     "follow": "I am here; give me my messages",
     "greet": "who are you? I hold this invitation",
+    "head": "a hash over my ledger, and how many entries it has",
+    "objection": "your ledger does not go on from where I last saw it; here is what you said then",
     "probe": "random bytes, to see how fast the way is",
     "reveal": "what takes the masks off the sum, and off nothing else",
     "signature": "I sign this agreement",

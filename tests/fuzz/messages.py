@@ -19,6 +19,13 @@ from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ledger.bodies import BODIES, Outcome
 from comity_common.ledger.entries import Entry, verify_chain
+from comity_common.ledger.witness import (
+    Cosignature,
+    Growth,
+    HeadRequest,
+    Objection,
+    TreeHead,
+)
 from comity_common.secagg import messages
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.keyepoch import check_open, check_views, read_halves, read_keys
@@ -46,6 +53,7 @@ AUDITEE = "who hands over a ledger or a stored round"
 
 KINDS: tuple[type, ...] = (
     *(one for one in vars(messages).values() if isinstance(one, type) and is_dataclass(one)),
+    *(TreeHead, Growth, HeadRequest, Cosignature, Objection),
     Agreement,
     Party,
     membership.EnrolmentRequest,

@@ -24,11 +24,14 @@ import httpx
 from comity.v1 import coordination_pb2, enrolment_pb2
 from comity.v1 import transfer_pb2 as pb
 from comity_common import wire
+from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.seal import SealingKey
 from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
+from comity_common.ledger.tree import Tree
+from comity_common.ledger.witness import Cosignature, Objection, request_head
 from comity_common.membership import USER_AGENT, Withdrawal, request_digest
 from comity_common.secagg.keyepoch import make_halves, read_halves, read_keys, view_digest
 from comity_common.secagg.messages import (
@@ -167,6 +170,7 @@ def story() -> dict[str, Moment]:
         Withdrawal(agreement=agreement.digest, institution=SENDER, by=SENDER)
     )
     told["agreement"] = encode(agreement)
+    told |= _of_witnesses(agreement)
     keep("collecting")
     for who in plan.participants:
         header, upload = world.signed[who]
@@ -330,6 +334,9 @@ PURPOSES = {
     pb.PARCEL_KIND_ENDORSEMENT: Purpose.ENDORSEMENT,
     pb.PARCEL_KIND_SIGNATURE: Purpose.AGREEMENT,
     pb.PARCEL_KIND_WITHDRAWAL: Purpose.WITHDRAWAL,
+    pb.PARCEL_KIND_HEAD: Purpose.HEAD,
+    pb.PARCEL_KIND_COSIGNATURE: Purpose.COSIGNATURE,
+    pb.PARCEL_KIND_OBJECTION: Purpose.OBJECTION,
 }
 
 
@@ -392,6 +399,23 @@ def _refill(request: Any, chance: random.Random) -> None:
         getattr(request, field.name).extend([value] * chance.choice([1, 3]))
     else:
         setattr(request, field.name, value)
+
+
+def _of_witnesses(agreement: Agreement) -> dict[str, bytes]:
+    """Make what the sender says as a witness, and to witnesses."""
+    other = next(id for id in agreement.roster if id != SENDER)
+    generation, tree = bytes(16), Tree([b"first", b"second"])
+    asked = request_head(agreement.digest, SENDER, generation, tree, [1])
+    theirs = request_head(agreement.digest, other, generation, tree, [])
+    given = Cosignature(agreement=agreement.digest, witness=SENDER, head=theirs.head)
+    shown = Objection(
+        agreement=agreement.digest,
+        witness=SENDER,
+        institution=other,
+        body=encode(theirs),
+        signature=bytes(64),
+    )
+    return {"head": encode(asked), "cosignature": encode(given), "objection": encode(shown)}
 
 
 def _send(moment: str, kind: int, message: Callable[[Desk], bytes]) -> Callable[[Path], Harness]:
@@ -646,6 +670,9 @@ TARGETS: list[Target] = [
                 ("endorsement", "ended", "PARCEL_KIND_ENDORSEMENT", _told("endorsement")),
                 ("signature", "collecting", "PARCEL_KIND_SIGNATURE", _told("agreement")),
                 ("withdrawal", "collecting", "PARCEL_KIND_WITHDRAWAL", _told("withdrawal")),
+                ("head", "collecting", "PARCEL_KIND_HEAD", _told("head")),
+                ("cosignature", "collecting", "PARCEL_KIND_COSIGNATURE", _told("cosignature")),
+                ("objection", "collecting", "PARCEL_KIND_OBJECTION", _told("objection")),
             )
         ),
         ("operator-follow", "comity_server.transfer.TransferService.Follow", MEMBER, PEER,

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import check_signatures
+from comity_client.institution import Institution
 from comity_client.joining import accept
+from comity_client.mailroom import BESIDE
 from comity_client.releases import accept_certificate, first_model
 from comity_client.terms import in_words
 from comity_client.uplink import AgreementState, Delivery, Uplink
@@ -26,11 +28,13 @@ from comity_common.errors import LocalError, PeerError, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Refused
 from comity_common.ledger.entries import read
+from comity_common.ledger.witness import Cosignature, HeadRequest, Objection, request_head
 from comity_common.membership import Withdrawal
 from comity_common.modelfile import write_state
 from comity_common.secagg.messages import Deadline, Header, Plan
 from comity_common.secagg.participant import header_digest
 from comity_common.secagg.plan import plan_digest
+from comity_common.wire import digest_of
 from tests.simulation.test_vaults import Federation, Seat
 
 from .messages import parcel_altered, parsed
@@ -84,6 +88,9 @@ class Scene:
         (self._home / "outbox").mkdir(exist_ok=True)
 
     def _begin(self) -> None:
+        witnesses = self.seat.vault.witnesses  # who would see that this vault is put back
+        witnesses.ask = lambda size=1: None  # type: ignore[method-assign]
+        witnesses.are_enough = lambda size: True  # type: ignore[method-assign]
         self._watch = sqlite3.connect(self.seat.inst.home.database, isolation_level=None)
         self._content = list(self._watch.iterdump())
         self._version = self._seen()
@@ -140,11 +147,20 @@ class Scene:
         delivery = Delivery(
             parcel.sequence, parcel.agreement, parcel.kind, tuple(messages), tuple(parcel.boxes)
         )
-        self.hold(lambda: self.seat.mailroom.deliver(delivery))
+        self.hold(lambda: self._take(delivery))
+
+    def _take(self, delivery: Delivery) -> None:
+        """Hear what witnesses say as the mailbox's thread does, all else as the worker."""
+        if delivery.kind not in BESIDE:
+            self.seat.mailroom.deliver(delivery)
+        elif digest_of(delivery.agreement) == self.seat.agreement.digest:
+            self.seat.hear(delivery)
 
 
 def who_is_me(parcel: pb.Parcel, me: InstitutionId) -> bool:
     """Tell whether this harness would forge a signature of the vault's own."""
+    if parcel.kind in (pb.PARCEL_KIND_COSIGNATURE, pb.PARCEL_KIND_OBJECTION):
+        return False  # a witness signs, about the vault
     own = f'"institution":"{me}"'.encode()
     return any(not one.signature and own in one.body for one in parcel.envelopes)
 
@@ -160,6 +176,12 @@ def _signer(
             return Purpose.EPOCH_HALVES, (None, *others)[place % len(roster)]
         case pb.PARCEL_KIND_EPOCH_VIEWS:
             return Purpose.EPOCH_VIEW, (None, *others)[place % len(roster)]
+        case pb.PARCEL_KIND_HEAD:
+            return Purpose.HEAD, others[0]
+        case pb.PARCEL_KIND_COSIGNATURE:
+            return Purpose.COSIGNATURE, others[0]
+        case pb.PARCEL_KIND_OBJECTION:
+            return Purpose.OBJECTION, others[0]
         case pb.PARCEL_KIND_SURVIVORS if place:
             who = (None, *others)[(place - 1) % len(roster)]
             return (Purpose.HEADER if place <= len(roster) else Purpose.UPLOAD), who
@@ -210,6 +232,8 @@ def story() -> dict[str, tuple[Federation, Mapping[Path, bytes], pb.Parcel]]:
     deadline = Deadline(plan=plan_digest(plan), until=2_000_000_000)
     unsigned = Signed(body=encode(deadline), signature=b"")
     keep("deadline", wire.parcel(federation.agreement.digest, pb.PARCEL_KIND_DEADLINE, [unsigned]))
+    for name, kind, said in _of_witnesses(federation, me, roster[1]):
+        keep(name, wire.parcel(federation.agreement.digest, kind, [said]))
     work(roster)
     operator.ask_reveals()
     keep("survivors")
@@ -223,6 +247,36 @@ def story() -> dict[str, tuple[Federation, Mapping[Path, bytes], pb.Parcel]]:
     late.envelopes.extend(wire.envelope(one) for one in _unsigned(operator.endorsements, me))
     told["certificate-late"] = (federation, told["between"][1], late)
     return told
+
+
+def _of_witnesses(
+    federation: Federation, me: InstitutionId, other: InstitutionId
+) -> Iterable[tuple[str, int, Signed]]:
+    """Make what another institution says as a witness, or to one; unsigned."""
+    agreement = federation.agreement.digest
+    own, theirs = (federation.seats[who].inst for who in (me, other))
+
+    def request(inst: Institution) -> HeadRequest:
+        ledger = inst.ledger
+        known = range(len(ledger.tree()))
+        return request_head(agreement, inst.me, ledger.generations()[-1], ledger.tree(), known)
+
+    mine = request(own)
+    shown = own.keys.signing.sign(Purpose.HEAD, encode(mine))
+    cosignature = Cosignature(agreement=agreement, witness=other, head=mine.head)
+    objection = Objection(
+        agreement=agreement,
+        witness=other,
+        institution=me,
+        body=shown.body,
+        signature=shown.signature,
+    )
+    for name, kind, body in (
+        ("head", pb.PARCEL_KIND_HEAD, request(theirs)),
+        ("cosignature", pb.PARCEL_KIND_COSIGNATURE, cosignature),
+        ("objection", pb.PARCEL_KIND_OBJECTION, objection),
+    ):
+        yield name, kind, Signed(body=encode(body), signature=b"")
 
 
 def _unsigned(messages: Iterable[Signed], me: InstitutionId) -> list[Signed]:
@@ -302,7 +356,8 @@ def _receipt(directory: Path) -> Harness:
 
     def read(raw: bytes) -> None:
         seat.line.fetch_plan, seat.line.upload = fetched, received  # type: ignore[method-assign]
-        assert seat.vault.go_on()
+        assert seat.vault.go_on()  # joins
+        assert seat.vault.go_on()  # trains and masks
         true = f'{{"header":"{digest("header", _header()).hex()}"}}'.encode()
         raw_now[0] = true if raw == b"true" else raw
         assert seat.vault.go_on()
@@ -579,6 +634,9 @@ PARCELS = (
     ("vault-epoch-halves", "epoch-halves", "PARCEL_KIND_EPOCH_HALVES"),
     ("vault-epoch-views", "epoch-views", "PARCEL_KIND_EPOCH_VIEWS"),
     ("vault-deadline", "deadline", "PARCEL_KIND_DEADLINE"),
+    ("vault-head", "head", "PARCEL_KIND_HEAD"),
+    ("vault-cosignature", "cosignature", "PARCEL_KIND_COSIGNATURE"),
+    ("vault-objection", "objection", "PARCEL_KIND_OBJECTION"),
     ("vault-survivors", "survivors", "PARCEL_KIND_SURVIVORS"),
     ("vault-certificate", "certificate", "PARCEL_KIND_CERTIFICATE"),
     ("vault-certificate-late", "certificate-late", ""),

@@ -119,6 +119,8 @@ def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> 
             tx.exec_driver_sql(f"alter table rounds drop column {column}")
         tx.exec_driver_sql("alter table rounds drop column until")
         tx.exec_driver_sql("alter table uploads add column committed integer not null default 0")
+        tx.exec_driver_sql("drop index ix_mailbox_topic")
+        tx.exec_driver_sql("alter table mailbox drop column topic")
     store.close()
     assert VERSION - 1 in STEPS
     again = Store(tmp_path / "server.db")

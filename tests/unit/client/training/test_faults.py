@@ -18,6 +18,7 @@ import pytest
 import torch
 from opacus import GradSampleModule
 from tests.unit.client.training.test_step import ALL, TARGETS, TEXTS, clipped_sum, moved, naive
+from tests.unit.common.dp import book
 
 from comity_client import flower_app
 from comity_client.datasets import Rows
@@ -36,10 +37,7 @@ from comity_common.errors import LocalError, PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     BudgetCharge,
-    BudgetGrant,
-    BudgetReserve,
     DatasetId,
-    DatasetRegister,
     Genesis,
     Outcome,
 )
@@ -282,8 +280,8 @@ def check_all_rounds_count_over_restarts(world: World) -> None:
     agreement = Digest("ab" * 32)
     bodies: list[Any] = [
         Genesis(nonce=bytes(16), software="test 1"),
-        DatasetRegister(dataset=RECORDS, commitment=agreement, unit="record"),
-        BudgetGrant(dataset=RECORDS, ceiling=ceiling, order=ORDER),
+        book.register(dataset=RECORDS, ceiling=ceiling),
+        book.grant(order=ORDER, guarantee=ceiling),
     ]
     classifier = world.tiny(Tune.LORA)
     start, stored, drawn = np.zeros(classifier.layout.size, np.float32), None, 0
@@ -297,14 +295,7 @@ def check_all_rounds_count_over_restarts(world: World) -> None:
         stored, drawn = after.to_bytes(), drawn + made.noise_vectors_drawn
         nonce = number.to_bytes(16, "big")
         bodies += [
-            BudgetReserve(
-                dataset=RECORDS,
-                nonce=nonce,
-                agreement=agreement,
-                epoch=0,
-                round=number,
-                event=MECHANISM,
-            ),
+            book.reserve(number, MECHANISM, RECORDS, agreement),
             BudgetCharge(nonce=nonce, outcome=Outcome.RELEASED, released=agreement),
         ]
     assert drawn == 3
@@ -320,7 +311,7 @@ def break_forget_earlier_rounds(patch: Patch) -> None:
     reserve = Budget._reserve
 
     def only_the_last(self: Any, body: Any) -> None:
-        self._accounts[body.dataset].closed.clear()
+        self._accounts[self.namespace(body.dataset)].reserves.clear()
         reserve(self, body)
 
     patch.setattr(Budget, "_reserve", only_the_last)

@@ -375,6 +375,7 @@ def test_shared_fields_have_no_place_for_what_depends_on_rows():
         "about",
         "dealers",
         "reason",
+        "generation",
         "verdict",
         "tests",
         "failed",

@@ -11,7 +11,8 @@ from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Phase, Stag
 
 LEGAL_PHASES = {
     "ordered": {"join": "joined", "close": "closed"},
-    "joined": {"mask": "masked", "close": "closed"},
+    "joined": {"start": "started", "close": "closed"},
+    "started": {"mask": "masked", "close": "closed"},
     "masked": {"receipt": "uploaded", "reveal": "revealed", "close": "closed"},
     "uploaded": {"receipt": "uploaded", "reveal": "revealed", "close": "closed"},
     "revealed": {"reveal": "revealed", "close": "closed"},
@@ -69,11 +70,11 @@ def test_every_state_is_reached_and_every_state_comes_to_an_end(table, states, s
 
 
 def test_nothing_masks_twice_and_nothing_reveals_before_a_masked_file_is_durable():
-    assert [state for (state, step) in INSTITUTION if step is Step.MASK] == [Phase.JOINED]
-    for phase in (Phase.ORDERED, Phase.JOINED, Phase.CLOSED):
+    assert [state for (state, step) in INSTITUTION if step is Step.MASK] == [Phase.STARTED]
+    for phase in (Phase.ORDERED, Phase.JOINED, Phase.STARTED, Phase.CLOSED):
         assert (phase, Step.REVEAL) not in INSTITUTION
     for phase in (Phase.MASKED, Phase.UPLOADED, Phase.REVEALED, Phase.CLOSED):
-        assert Phase.JOINED not in reachable(INSTITUTION, phase)
+        assert not reachable(INSTITUTION, phase) & {Phase.JOINED, Phase.STARTED}
 
 
 def test_the_operator_certifies_only_what_it_summed_after_unmasking():
