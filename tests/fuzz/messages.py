@@ -19,12 +19,14 @@ from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ledger.bodies import BODIES, Outcome
 from comity_common.ledger.entries import Entry, verify_chain
+from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import (
     Cosignature,
     Growth,
     HeadRequest,
     Objection,
     TreeHead,
+    request_head,
 )
 from comity_common.secagg import messages
 from comity_common.secagg.collector import Collector
@@ -96,6 +98,13 @@ def _kind_target(kind: type) -> Target:
     )
 
 
+def _of_witnesses() -> list[bytes]:
+    agreement, me = samples().world.agreement, samples().me
+    asked = request_head(agreement.digest, me, bytes(16), Tree([b"first", b"second"]), [1])
+    given = Cosignature(agreement=agreement.digest, witness=me, head=asked.head)
+    return [encode(one) for one in (asked, asked.head, asked.growths[0], given)]
+
+
 def _of_kind(kind: type) -> Mutate:
     """Change a valid sample, or make one from the type."""
 
@@ -111,7 +120,7 @@ def _of_kind(kind: type) -> Mutate:
 def _seeds(kind: type) -> tuple[bytes, ...]:
     """Find samples of a kind: of a played round, or else made from its type."""
     bodies = [encode(samples().world.dealt[samples().me].held), encode(_party()), ledger()[0][0]]
-    bodies += [*samples().bodies(), *ledger()[1]]
+    bodies += [*samples().bodies(), *ledger()[1], *_of_witnesses()]
     found = [raw for raw in bodies if _is_of(kind, raw)]
     for seed in range(2000):
         if found:

@@ -67,6 +67,7 @@ PARTS = ((), (b"",), (b"a", b"b"), (b"ab",))
 HASHED = [
     "agreement", "plan", "header", "upload", "survivors", "certificate", "commit", "share", "box",
     "box-key", "half", "pair-salt", "epoch-view", "chunk", "chunks", "ctx", "vector",
+    "keystream-id",
     *(f"sign/{purpose}" for purpose in Purpose),
 ]  # fmt: skip
 EXPANDED = ["ratchet", "round", "pair-mask", "box-root", "box", "ctr"]

@@ -45,7 +45,7 @@ def test_draws_have_exactly_the_masses_of_the_definition(variance):
 
 
 def test_the_test_would_notice_a_rounded_gaussian():
-    rounded = np.rint(np.random.default_rng().normal(0, math.sqrt(0.5), MANY)).astype(int)
+    rounded = np.rint(np.random.default_rng().normal(0, math.sqrt(0.5), 20 * MANY)).astype(int)
 
     assert p_value(rounded.tolist(), masses(0.5)) < SIGNIFICANCE
 

@@ -23,10 +23,10 @@ from tests.unit.common.dp.book import (
     spending,
 )
 
-from comity_common.dp import gate
+from comity_common.dp import gate, pld
 from comity_common.dp.accountant import calibrate, epsilon_of
 from comity_common.dp.spending import Spending
-from comity_common.dp.tally import schedule_epsilon
+from comity_common.dp.tally import keeps, schedule_epsilon
 from comity_common.dp.terms import Gate, Guarantee, SampledGaussian, Unit
 from comity_common.errors import LocalError, Refusal, RefusalCode
 from comity_common.ids import Digest
@@ -46,11 +46,24 @@ def open_to(gate: Gate, guarantee: Guarantee = WIDE, ceiling: Guarantee = WIDE, 
     return Book(register(ceiling=ceiling), grant(guarantee=guarantee, gate=gate, **terms))
 
 
-def test_a_schedule_is_costed_at_its_best_order_when_it_is_fixed_beforehand():
+def test_a_schedule_that_is_fixed_beforehand_costs_less_than_at_any_order():
     orders = [epsilon_of([SCHEDULE], order, CEILING.delta) for order in range(2, 257)]
+    exact = schedule_epsilon((SCHEDULE,), CEILING.delta)
 
-    assert schedule_epsilon((SCHEDULE,), CEILING.delta) == min(orders)
-    assert min(orders) <= float(EPSILON)
+    assert 0.8 * min(orders) < exact < min(orders) <= float(EPSILON)
+    for epsilon, kept in ((exact + 1e-6, True), (exact - 1e-6, False)):
+        claimed = Guarantee(epsilon=Decimal(str(epsilon)), delta=CEILING.delta)
+        assert keeps((SCHEDULE,), claimed) is kept
+
+
+def test_a_loss_distribution_that_contradicts_renyi_keeps_nothing(monkeypatch):
+    claimed = Guarantee(epsilon=Decimal("7.5"), delta=CEILING.delta)
+    keeps.cache_clear()
+    assert keeps((SCHEDULE,), claimed)
+    keeps.cache_clear()
+    monkeypatch.setattr(pld, "epsilon", lambda events, delta: 100.0)
+    assert not keeps((SCHEDULE,), claimed)
+    keeps.cache_clear()
 
 
 # The rules, and their mutants

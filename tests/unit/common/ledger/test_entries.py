@@ -167,7 +167,7 @@ def test_the_bytes_of_an_entry_do_not_change():
         b'"previous":"OidmimNUx5hdMaoEPrbVtIS/yiTe7KFQENjoYSBswbQ=","sequence":1,'
         b'"time":"2026-01-01T00:00:00Z","version":"comity-ledger/1"}'
     )
-    head = "665e13df00a2d6d4a1010be68873a36b8a8b6ff6741339f0cb6733d979ea61ba"
+    head = "3e502139503623cfb4f07f31e2b37420129e377d544260a80d2dc5e3f6e9a7ca"
     assert verify_chain(chain(EXAMPLES[:15])).hex() == head
 
 
