@@ -35,7 +35,8 @@ ADVICE = {
     RefusalCode.POLICY: "comity client policy show; comity client policy set changes it",
     RefusalCode.BUDGET: "comity client budget show; a ceiling is for life",
     RefusalCode.SELFTEST: "comity client selftest shows what failed",
-    RefusalCode.RESTORED: "wait for the next key epoch; nothing is to be done",
+    RefusalCode.RESTORED: "put the newest disk back; if it is lost, comity client keys backup of "
+    "this home and keys restore into an empty one, which counts as spent what may have been",
 }
 
 
