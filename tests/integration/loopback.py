@@ -28,9 +28,11 @@ from tests.tiny_bert import save_tiny_bert
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
 from comity_client.config import VaultConfig
+from comity_client.cosigning import Cosigner
 from comity_client.daemon import Daemon, Works, set_up_workbench
 from comity_client.institution import Institution
 from comity_client.rounds import StoredUpload
+from comity_client.uplink import Delivery
 from comity_client.vault import OnPhase
 from comity_common import chunks
 from comity_common.agreement import Agreement, TaskKind
@@ -311,7 +313,19 @@ class Federation:
         base = save_tiny_bert(path / "base", WORDS, hidden=32, positions=32, seed=7)
         self.agreement, state = self._write_agreement(operator, base, tune)
         self.operator = self.board.operator = Operator(self.agreement, operator, state)
+        for id, part in self.parts.items():
+            self.operator.ears[id] = self._witness(part)
         self._sign(operator, rows)
+
+    def _witness(self, part: Institution) -> Callable[[Delivery], None]:
+        """Let an institution whose daemon does not run cosign all the same."""
+        cosigner = Cosigner(part, Line(self.operator, part.me).send)
+
+        def hear(delivery: Delivery) -> None:
+            if delivery.kind == pb.PARCEL_KIND_HEAD:
+                cosigner.answer(self.agreement.digest, delivery.messages)
+
+        return hear
 
     def _write_agreement(
         self, operator: SigningKeys, base: Path, tune: Tune
@@ -409,6 +423,7 @@ class Federation:
             self_test: whether it tries its machinery out first, which takes seconds.
         """
         stop = threading.Event()
+        self.operator.ears.pop(id, None)  # from now on its daemon hears what witnesses say
         set_up = set_up_workbench if self_test else untried
         daemon = Daemon(Institution(self.parts[id].home.path), on_phase, set_up)
 

@@ -85,6 +85,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         command += ["client", "daemon", "--home", str(path / TRACED)]
         log = (path / "log").open("w")
         vault = subprocess.Popen(command, stdout=log, stderr=log)
+        federation.operator.ears.pop(InstitutionId(TRACED))  # it hears by its mailbox
         try:
             for id in rows:
                 if id != TRACED:

@@ -29,6 +29,7 @@ from comity_common.errors import RefusalCode
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import BudgetReserve, Egress, Traffic
 from comity_common.ledger.entries import read
+from comity_common.ledger.witness import Cosignature, HeadRequest
 from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.messages import (
     Decline,
@@ -52,6 +53,8 @@ SMALL_MESSAGES = {
     pb.PARCEL_KIND_REVEAL: (Reveal, Purpose.REVEAL),
     pb.PARCEL_KIND_ENDORSEMENT: (Endorsement, Purpose.ENDORSEMENT),
     pb.PARCEL_KIND_DECLINE: (Decline, Purpose.DECLINE),
+    pb.PARCEL_KIND_HEAD: (HeadRequest, Purpose.HEAD),
+    pb.PARCEL_KIND_COSIGNATURE: (Cosignature, Purpose.COSIGNATURE),
 }
 HEX = re.compile("[0-9a-f]{64}")
 
@@ -259,6 +262,10 @@ def test_opaque_bytes_are_of_the_kinds_and_sizes_that_the_protocol_names(
             if isinstance(message, EpochHalves):
                 sizes = {len(sealed) for k, sealed in enumerate(message.sealed) if k != me}
                 assert sizes == {1120 + 32 + 16}
+            if isinstance(message, HeadRequest):
+                assert {len(node) for growth in message.growths for node in growth.path} <= {32}
+            if isinstance(message, HeadRequest | Cosignature):
+                assert (len(message.head.generation), len(message.head.root)) == (16, 32)
             if isinstance(message, Reveal):
                 assert message.complaints == ()
                 assert {len(share) for share in message.shares} == {32}
@@ -279,11 +286,16 @@ def test_opaque_bytes_are_of_the_kinds_and_sizes_that_the_protocol_names(
 
 
 def test_messages_of_vaults_with_other_rows_have_the_same_sizes(crossing: SimpleNamespace) -> None:
-    declined = pb.PARCEL_KIND_DECLINE
+    """But for heads, whose proofs are as long as a ledger's number of entries makes them."""
+    declined, head = pb.PARCEL_KIND_DECLINE, pb.PARCEL_KIND_HEAD
     sizes = []
     for sent in crossing.sent.values():
         plain = [
-            (request.method, getattr(request.message, "kind", 0), len(request.raw))
+            (
+                request.method,
+                kind := getattr(request.message, "kind", 0),
+                len(request.raw) if kind != head else 0,
+            )
             for method in sent
             for request in sent[method]
             if method not in ("Follow", "FetchPlan")
@@ -315,6 +327,7 @@ def test_the_unix_sockets_say_a_closed_list_of_things(crossing: SimpleNamespace)
     doing = {
         "starting", "loading model and data", "waiting", "ordered", "training", "masking", "masked",
         "uploading", "uploaded", "revealed", "up to date", "done", "stopping", "refused: plan",
+        "waiting for witnesses",
     }  # fmt: skip
     heard = [json.loads(line) for line in crossing.federation.answers]
     orders = [answer for answer in heard if "accepted" in answer]
@@ -492,7 +505,8 @@ def test_an_upload_is_a_mechanism_with_its_reserve_and_all_else_is_control(
         assert {body.message for body in egress if body.traffic is Traffic.CONTROL} <= {
             "follow", "fetch-plan", "fetch-total", "parcel_kind_epoch_keys",
             "parcel_kind_epoch_halves", "parcel_kind_epoch_views", "parcel_kind_reveal",
-            "parcel_kind_endorsement", "parcel_kind_decline",
+            "parcel_kind_endorsement", "parcel_kind_decline", "parcel_kind_head",
+            "parcel_kind_cosignature",
         }  # fmt: skip
         for body in egress:
             assert body.receiver == federation.agreement.operator.id
