@@ -33,6 +33,7 @@ from comity_client.training.hooks import hooks
 from comity_common.tuning import Tune
 
 CLIP_MARGIN = 1e-5
+KEEPS_BOOKS = (Tune.HEAD, Tune.FULL)  # low-rank updates and biases cost less by hooks
 ALIGNED = 8  # float64 in 64 bytes; a product's last bit may depend on where its result lies
 
 
@@ -142,10 +143,10 @@ def clipping(
 
 @contextmanager
 def _record_gradients(classifier: Classifier) -> Iterator[RecordGradients]:
-    """Choose the way that costs least: book-keeping where all is trained, else Opacus's hooks."""
+    """Choose the way that costs least: book-keeping for the head or all, else Opacus's hooks."""
     module, trained = classifier.trained_module, classifier.trained
     try:
-        if classifier.tune is Tune.FULL:
+        if classifier.tune in KEEPS_BOOKS:
             yield BookKeeping(module.train(), trained)
         else:
             with hooks(module, list(trained.values())) as hooked:

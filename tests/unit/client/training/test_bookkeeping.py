@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from comity_client.model.examples import FEATURE_ROWS
 from comity_client.training import rules
 from comity_client.training.bookkeeping import BookKeeping
 from comity_client.training.gradients import Loss
@@ -260,3 +261,35 @@ def test_no_tensor_is_as_large_as_the_gradients_of_all_records() -> None:
         kept.add(torch.ones(rows, dtype=torch.float64), totals)
     assert 0 < largest.numel < rows * width * width / 4
     assert np.isfinite(totals[0].numpy()).all()
+
+
+def test_a_row_of_a_head_of_real_size_has_the_same_gradient_in_any_company() -> None:
+    torch.set_num_threads(1)
+    head, labels = nn.Linear(384, 77), torch.randint(77, (FEATURE_ROWS,))
+    vectors = torch.tanh(torch.randn(FEATURE_ROWS, 384))
+    trained = dict(head.named_parameters())
+    kept = BookKeeping(head, trained)
+
+    def alone(place: int, others: int) -> tuple[torch.Tensor, ...]:
+        """Put row 0 at a place among as many others, and take its norm and gradient."""
+        order = 1 + torch.randperm(FEATURE_ROWS - 1)[:others]
+        order = torch.cat([order[:place], torch.zeros(1, dtype=torch.int64), order[place:]])
+        inputs = torch.zeros(FEATURE_ROWS, 384)
+        inputs[: len(order)] = vectors[order]
+
+        def loss(module: nn.Module) -> torch.Tensor:
+            output = module(inputs)[: len(order)]
+            return nn.functional.cross_entropy(output, labels[order], reduction="sum")
+
+        norms = kept.take(loss, FEATURE_ROWS, len(order))
+        factors = torch.zeros(len(order), dtype=torch.float64)
+        factors[place] = 1.0
+        totals = [torch.zeros(p.numel(), dtype=torch.float64) for p in trained.values()]
+        kept.add(factors, totals)
+        return norms[place], *totals
+
+    wanted = alone(0, 0)
+    for others in (1, 5, 31, 64, FEATURE_ROWS - 1):
+        for place in (0, others // 2, others):
+            got = alone(place, others)
+            assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
