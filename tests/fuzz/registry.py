@@ -31,7 +31,6 @@ PARSERS = frozenset(
 
 OWN: dict[str, str] = {
     "client/comity_client/cli/agreement.py:loads": "bytes that `decode` has read",
-    "client/comity_client/datareport.py:loads": "the model's own directory",
     "client/comity_client/epochs.py:loads": "the vault's own store",
     "client/comity_client/model/families.py:loads": "the model's own directory",
     "client/comity_client/training/adam.py:frombuffer": "the vault's own moments",

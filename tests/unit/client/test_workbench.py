@@ -12,6 +12,7 @@ from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 
 from comity_client.compute import Compute
 from comity_client.datasets import Source
+from comity_client.training.trainer import Trainer
 from comity_client.workbench import Workbench
 from comity_common.agreement import Agreement, Gate, Noise, Unit
 from comity_common.errors import LocalError
@@ -91,6 +92,7 @@ def test_an_agreement_without_privacy_trains_without_noise_and_says_so(place: Pl
     )
     loud = replace(agreement.training, noise_multiplier=Decimal(0), sampling_probability=Decimal(1))
     silent = replace(agreement, privacy=nothing, training=loud)
+    assert isinstance(Workbench(agreement, Source(path=place.rows), Compute())._trainer, Trainer)
     workbench = Workbench(silent, Source(path=place.rows), Compute())
     assert np.array_equal(train(workbench), train(workbench))  # nothing is drawn
     assert not hasattr(workbench._trainer, "noise_vectors_drawn")
