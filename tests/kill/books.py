@@ -11,12 +11,13 @@ What may happen is that a round counts more than was drawn: that is what a crash
 """
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 
 from comity_common.canonical import decode
 from comity_common.dp.budget import Budget
-from comity_common.ledger.bodies import BudgetReserve, Egress, Genesis, Restore, Traffic
+from comity_common.ledger.bodies import Egress, Genesis, Restore, Traffic
 from comity_common.ledger.entries import Entry, read, verify_chain
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import HeadRequest, is_past_of
@@ -36,6 +37,20 @@ class Count:
     drawn: int
     under: int
     over: int
+
+
+def reserved_steps(budget: Budget) -> Counter[int]:
+    """Return how many vectors of noise a budget counts, charged or open, by round.
+
+    Args:
+        budget: of one agreement.
+    """
+    steps: Counter[int] = Counter()
+    for namespace in budget.namespaces():
+        for grant in budget.statement(namespace).grants:
+            for reserve in budget.held(grant.grant.grant):
+                steps[reserve.round] += reserve.event.steps
+    return steps
 
 
 class Broken(AssertionError):
@@ -64,14 +79,12 @@ class Books:
         self._check_witnesses()
         self._check_what_left()
         world = self._world
-        held: dict[int, int] = {}
-        for reserve in self._reserves():
-            held[reserve.round] = held.get(reserve.round, 0) + reserve.event.steps
+        held = reserved_steps(self._budget)
         rounds = held.keys() | world.noise.keys()
         return Count(
             drawn=len(world.noise),
-            under=sum(held.get(round, 0) < world.noise[round] for round in rounds),
-            over=sum(held.get(round, 0) > world.noise[round] for round in rounds),
+            under=sum(held[round] < world.noise[round] for round in rounds),
+            over=sum(held[round] > world.noise[round] for round in rounds),
         )
 
     def check_chain(self) -> None:
@@ -105,15 +118,6 @@ class Books:
                     self._left.add(round)
                 case Restore():
                     raise Broken("expected a vault that knows that it was not put back")
-
-    def _reserves(self) -> list[BudgetReserve]:
-        """List what the product's own budget counts, charged or open."""
-        return [
-            reserve
-            for namespace in self._budget.namespaces()
-            for grant in self._budget.statement(namespace).grants
-            for reserve in self._budget.held(grant.grant.grant)
-        ]
 
     def _check_witnesses(self) -> None:
         for seat in self._world.seats.values():

@@ -21,7 +21,7 @@ from comity_client.daemon import Works
 from tests.bench.measuring import ROOT
 from tests.kill import victim
 from tests.kill.books import Broken
-from tests.kill.line import Answer, Call
+from tests.kill.line import Answer, Call, Far
 from tests.kill.world import World
 
 SILENCE_S = 120.0  # in which a victim must say something; a fresh one imports torch first
@@ -106,7 +106,8 @@ def forked(world: World, works: Works) -> Life:
         pid = os.fork()
         if pid == 0:
             near.close()
-            victim.live(far, world.home, world.agreement.digest, works)
+            home, agreement, line = world.home, world.agreement.digest, Far(far)
+            victim.live(far, lambda: victim.Victim(home, agreement, line, works).live())
         return pid
 
     return Life(start, is_fresh=False)

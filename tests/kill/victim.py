@@ -1,4 +1,6 @@
-"""The vault that is killed: `python -m tests.kill.victim DESCRIPTOR HOME AGREEMENT`, or a fork.
+"""The vault that is killed: a fork of the campaign, or an interpreter of its own.
+
+    python -m tests.kill.victim DESCRIPTOR HOME AGREEMENT [JOURNAL HOW]
 
 Everything that is the product's is the product's: its store on a disk, its ledger, its walk, its
 workbench. Only the way out is a pipe (`line`), and three things are told through it before they
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 from unittest.mock import patch
 
 import numpy as np
@@ -102,12 +105,11 @@ class Victim:
                 self.vault.witnesses.take_objection(delivery.messages)
 
 
-def live(connection: Connection, home: Path, agreement: Digest, works: Works) -> None:
-    """Live in this process, and tell what went wrong if anything does; never return."""
+def live(connection: Connection, life: Callable[[], None]) -> NoReturn:
+    """Live in this process, and tell what went wrong if anything does."""
     quiet()
-    line = Far(connection)
     try:
-        Victim(home, agreement, line, works).live()
+        life()
     except BaseException:  # nothing may be lost of it, whatever it is
         connection.send(traceback.format_exc())
     os._exit(1)
@@ -130,7 +132,30 @@ def workbench(home: Path, agreement: Digest) -> Works:
     return works
 
 
+def watched(home: Path, agreement: Digest, line: Far) -> None:
+    """Live on a disk that is watched; see `power`."""
+    from tests.kill.power import Noisy
+
+    inst = Institution(home)
+    terms = inst.agreements.get(agreement).agreement
+    inst.store.reading().close()
+    Victim(home, agreement, line, Noisy(terms)).live()
+
+
+def main() -> None:
+    """Live in an interpreter of one's own."""
+    descriptor, path, digest, *watch = sys.argv[1:]
+    connection, home, agreement = Connection(int(descriptor)), Path(path), Digest(digest)
+    if watch:
+        from tests.kill.power import careless, mark
+
+        journal, how = watch
+        with careless(how):
+            line = Far(connection, mark(Path(journal)))
+            live(connection, lambda: watched(home, agreement, line))
+    line, works = Far(connection), workbench(home, agreement)
+    live(connection, lambda: Victim(home, agreement, line, works).live())
+
+
 if __name__ == "__main__":
-    descriptor, home, agreement = sys.argv[1:]
-    works = workbench(Path(home), Digest(agreement))
-    live(Connection(int(descriptor)), Path(home), Digest(agreement), works)
+    main()
