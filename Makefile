@@ -11,7 +11,7 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow bench bench-utility fuzz lint stubs clean help
+.PHONY: demo test test-slow bench bench-utility bench-kill fuzz lint stubs clean help
 
 help:
 	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow  run the long ones: exhaustive searches, fuzzing, many kills"
 	@echo "make bench      measure what the masked sum costs (ARGS=--quick for small sizes)"
 	@echo "make bench-utility  compare models with and without privacy on real data (ARGS=--quick for a look)"
+	@echo "make bench-kill kill a vault that trains 1000 times and compare its ledger with its noise (ARGS=\"--kills 100\")"
 	@echo "make fuzz       look for inputs that break a reader, for 10 s each (ARGS=\"--seconds 60 --only NAME\")"
 	@echo "make lint       style, types, import contracts, generated stubs"
 	@echo "make clean      remove what demo and test made"
@@ -27,7 +28,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/comity demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/bench tests/utility $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/bench tests/utility tests/kill $(ARGS)
 	$(BIN)/python -m pytest -m "not slow" tests/integration tests/e2e $(ARGS)
 
 test-slow: $(VENV)/.dev
@@ -38,6 +39,9 @@ bench: $(VENV)/.dev
 
 bench-utility: $(VENV)/.dev
 	@$(BIN)/python -m tests.utility $(ARGS)
+
+bench-kill: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -128,7 +128,6 @@ def write_backup(home: Home, file: Path, passphrase: Passphrase, now: datetime) 
     except OSError:
         file.unlink(missing_ok=True)  # half of a backup is none
         raise
-    sync_directory(file.parent)
 
 
 def open_backup(file: Path, passphrase: Passphrase) -> Backup:

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from comity_common.agreement import PublicIdentity
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, Problem
-from comity_host.files import write_secret
+from comity_host.files import write_durably, write_secret
 
 SIGNING = "signing.key"
 TLS_KEY = "tls.key"
@@ -78,8 +78,8 @@ class Keystore:
 
     def install(self, certificate: bytes, authority: bytes) -> None:
         """Keep the certificate that the operator signed, and the operator's authority (PEM)."""
-        (self._directory / TLS_CERTIFICATE).write_bytes(certificate)
-        (self._directory / AUTHORITY).write_bytes(authority)
+        write_durably(self._directory / TLS_CERTIFICATE, certificate)
+        write_durably(self._directory / AUTHORITY, authority)
 
     def tls(self) -> tuple[bytes, bytes]:
         """Return private key and certificate as PEM.

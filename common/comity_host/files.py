@@ -39,7 +39,7 @@ def write_durably(path: Path, raw: bytes | bytearray | memoryview) -> None:
 
 
 def write_secret(path: Path, secret: bytes) -> None:
-    """Write a file that its owner alone can read (mode 0600).
+    """Write a file that its owner alone can read (mode 0600), and have it and its name on disk.
 
     Raises:
         LocalError: it exists; keys are never overwritten.
@@ -52,13 +52,20 @@ def write_secret(path: Path, secret: bytes) -> None:
         file.write(secret)
         file.flush()
         os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
 def make_private(*directories: Path) -> None:
-    """Make directories that their owner alone can enter (mode 0700), or make them so."""
+    """Make directories that their owner alone can enter (mode 0700), or make them so.
+
+    What is synced in a directory later is of no use if the directory's own name is lost.
+    """
     for directory in directories:
+        is_new = not directory.exists()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
+        if is_new:
+            sync_directory(directory.parent)
 
 
 def sync_directory(path: Path) -> None:

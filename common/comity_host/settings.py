@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from comity_common.errors import Problem
+from comity_host.files import write_durably
 
 MAX_DOTS = 100  # of a key; tomllib's time grows with their square, and ours have two
 
@@ -84,14 +85,14 @@ def load(path: Path, kind: type[S]) -> S:
 
 
 def write(path: Path, settings: Settings) -> None:
-    """Write settings as TOML: plain keys first, then a section for each nested type."""
+    """Write settings as TOML, durably: plain keys first, then a section for each nested type."""
     values = settings.model_dump(mode="json", exclude_none=True)
     sections = {key: value for key, value in values.items() if isinstance(value, dict)}
     lines = [f"{key} = {_spell(value)}" for key, value in values.items() if key not in sections]
     for name, section in sections.items():
         lines += ["", f"[{name}]"]
         lines += [f"{key} = {_spell(value)}" for key, value in section.items()]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    write_durably(path, ("\n".join(lines) + "\n").encode())
 
 
 def _spell(value: object) -> str:

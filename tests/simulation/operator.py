@@ -219,11 +219,14 @@ class Line:
 
     def upload(self, agreement: Digest, stored: StoredUpload, file: Path) -> Signed:
         """Take a whole upload."""
+        return self.take(stored, file.read_bytes())
+
+    def take(self, stored: StoredUpload, vector: bytes) -> Signed:
+        """Take a whole upload, as bytes."""
         self._check()
         operator = self.operator
         header = decode(Header, stored.header)
         operator.headers[self.me, header.plan].add(stored.header)
-        vector = file.read_bytes()
         leaves = [
             chunks.leaf(vector[k : k + chunks.CHUNK_BYTES])
             for k in range(0, len(vector), chunks.CHUNK_BYTES)

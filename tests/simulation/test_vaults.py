@@ -7,6 +7,7 @@ and a ledger that never says less than was spent.
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from comity_common.fixedpoint import RING_WIDTHS, scale, signed
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import BudgetCharge, BudgetReserve, Egress, Outcome, Traffic
 from comity_common.ledger.entries import read, verify_chain
-from comity_common.optimizer import first_state, state_digest
+from comity_common.optimizer import ModelState, first_state, state_digest
 from comity_common.secagg.masking import sections
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.plan import plan_digest
@@ -52,8 +53,8 @@ class Crash(BaseException):
 class Bench:
     """Trains by giving back a delta that the test knows."""
 
-    def __init__(self) -> None:
-        self.deltas: dict[bytes, np.ndarray] = {}
+    def __init__(self, lanes: int = LANES) -> None:
+        self.lanes = lanes
         self.trained = 0
 
     def train(self, start, moments, on_step):
@@ -61,7 +62,7 @@ class Bench:
         self.trained += 1
         on_step(1, 2)
         chance = np.random.default_rng(self.trained)
-        self.last = chance.uniform(-0.9, 0.9, LANES).astype(np.float32)
+        self.last = chance.uniform(-0.9, 0.9, self.lanes).astype(np.float32)
         on_step(2, 2)
         return self.last, b"moments"
 
@@ -75,7 +76,7 @@ class Seat:
 
     def __init__(self, path: Path, agreement: Agreement, operator: Operator) -> None:
         self.path, self.agreement, self.operator = path, agreement, operator
-        self.bench = Bench()
+        self.bench = Bench(agreement.model.parameters)
         self.crash_at: tuple[str, int] | None = None
         self.crashes = 0
         self.wake()
@@ -137,8 +138,19 @@ class Seat:
         return [body for body in bodies if isinstance(body, kind)]
 
 
+def of_zeros(draft: Agreement) -> tuple[Agreement, ModelState]:
+    """Let a model of zeros be what is trained."""
+    state = first_state(np.zeros(draft.model.parameters, np.float32), draft.aggregation)
+    return draft, state
+
+
 class Federation:
-    """An operator and its seats, with an agreement that all have signed."""
+    """An operator and its seats, with an agreement that all have signed.
+
+    Args:
+        terms: puts a model into a draft, and returns the model's first state with it.
+        rows: what every institution trains on, as lines of JSON; None: one line of its own.
+    """
 
     def __init__(
         self,
@@ -149,6 +161,8 @@ class Federation:
         *,
         minimum: int | None = None,
         ring_width: int = 32,
+        terms: Callable[[Agreement], tuple[Agreement, ModelState]] = of_zeros,
+        rows: str | None = None,
     ) -> None:
         parts = {}
         for k in range(n):
@@ -172,18 +186,18 @@ class Federation:
             spare_rounds=spare,
             ring_width=ring_width,
         )
-        self.agreement = _calibrated(draft, parts)
-        state = first_state(np.zeros(LANES, np.float32), self.agreement.aggregation)
+        draft, state = terms(draft)
+        self.agreement = _calibrated(draft, state, parts)
         self.operator = Operator(self.agreement, keys, state)
         raw = encode(self.agreement)
         signatures = {self.agreement.operator.id: keys.sign(Purpose.AGREEMENT, raw).signature}
         privacy = self.agreement.privacy
         ceiling = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
         for id, inst in parts.items():
-            rows = path / id / "rows.jsonl"
-            rows.write_text(f'{{"text": "a row of {id}", "label": "a"}}\n')
+            file = path / id / "rows.jsonl"
+            file.write_text(rows or f'{{"text": "a row of {id}", "label": "a"}}\n')
             dataset = inst.data.register(
-                rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+                file, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
             )
             inst.data.grant(dataset, privacy.order)
             signed = inst.agreements.sign(raw, inst.keys, id, inst.policy, dataset)
@@ -244,10 +258,9 @@ class Federation:
             assert all(len(versions) == 1 for versions in sent.values())
 
 
-def _calibrated(agreement: Agreement, parts: dict) -> Agreement:
+def _calibrated(agreement: Agreement, state: ModelState, parts: dict) -> Agreement:
     from dataclasses import replace
 
-    state = first_state(np.zeros(LANES, np.float32), agreement.aggregation)
     training, privacy, schedule = agreement.training, agreement.privacy, agreement.schedule
     noise, order = calibrate(
         training.sampling_probability,
