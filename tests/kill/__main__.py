@@ -3,6 +3,7 @@
 python -m tests.kill
 python -m tests.kill --at DIR --kills 1000 --seconds 600    # again: goes on where it was
 python -m tests.kill --kills 30 --fresh-every 0 --json
+python -m tests.kill --write                                # the table of docs/crashes.md
 
 Exit code 1 if any round counts less than was drawn in it.
 """
@@ -21,7 +22,7 @@ from unittest.mock import patch
 
 from tests.bench.figures import as_text as figures_as_text
 from tests.kill.campaign import Campaign
-from tests.kill.table import as_markdown, as_text, figures
+from tests.kill.table import as_text, figures, write
 from tests.kill.victim import quiet
 
 
@@ -44,7 +45,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=None, help="of where and when to kill")
     parser.add_argument("--json", action="store_true", help="for scripts")
-    parser.add_argument("--markdown", action="store_true", help="the table for docs/crashes.md")
+    parser.add_argument("--write", action="store_true", help="write docs/crashes.md's table")
     parser.add_argument(
         "--one-step-too-few",
         action="store_true",
@@ -60,13 +61,13 @@ def main() -> int:
         began = monotonic()
         added = campaign.go_on(args.kills, args.seconds, say)
         took_s = monotonic() - began
+    if args.write:
+        write(campaign.kills)
     found = figures(campaign.kills, added, took_s)
     if args.json:
         told = [asdict(figure) | {"met": figure.met} for figure in found]
         kills = [asdict(kill) for kill in campaign.kills]
         print(json.dumps({"figures": told, "kills": kills}, indent=1))
-    elif args.markdown:
-        print(as_markdown(campaign.kills), end="")
     else:
         print(as_text(campaign.kills), figures_as_text(found), sep="\n\n")
     return 1 if any(kill.under for kill in campaign.kills) else 0

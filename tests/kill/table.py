@@ -1,12 +1,16 @@
 """What a campaign found: a table by where the kills hit, and figures with their bars."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.bench.figures import Figure
 from tests.kill.campaign import ANY_TIME, BOUNDARIES, Kill
 
 HEAD = ("killed", "kills", "fresh", "noise drawn", "over-counted", "under-reported")
 BAR_A_SECOND = 5.0
+PAGE = Path(__file__).parents[2] / "docs" / "crashes.md"
+MARKED = re.compile(r"(<!-- table:kills -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rows(kills: Sequence[Kill]) -> list[tuple[str, ...]]:
@@ -34,6 +38,12 @@ def as_markdown(kills: Sequence[Kill]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
+def write(kills: Sequence[Kill]) -> None:
+    """Replace the table of docs/crashes.md."""
+    text = PAGE.read_text("utf-8")
+    PAGE.write_text(MARKED.sub(lambda mark: mark[1] + as_markdown(kills) + mark[2], text), "utf-8")
+
+
 def figures(kills: Sequence[Kill], added: int, took_s: float) -> list[Figure]:
     """Return the figures.
 
@@ -42,7 +52,7 @@ def figures(kills: Sequence[Kill], added: int, took_s: float) -> list[Figure]:
     """
     count = len(kills)
     sizes = f"{count} kills"
-    return [
+    found = [
         Figure(
             row="kills",
             measured=f"rounds that count less than was drawn, {sizes}",
@@ -57,14 +67,17 @@ def figures(kills: Sequence[Kill], added: int, took_s: float) -> list[Figure]:
             unit="rounds",
             at_most=count,
         ),
-        Figure(
+    ]
+    if added:
+        speed = Figure(
             row="kills",
             measured="kills a second, with all that lies between",
             value=added / took_s,
             unit="a second",
             at_least=BAR_A_SECOND,
-        ),
-    ]
+        )
+        found.append(speed)
+    return found
 
 
 def _row(where: str, kills: Sequence[Kill]) -> tuple[str, ...]:
