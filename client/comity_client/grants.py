@@ -13,8 +13,6 @@ from comity_common.dp.terms import Gate, Guarantee
 from comity_common.errors import Problem
 from comity_common.ledger.bodies import NONCE_BYTES, BudgetGrant, DatasetId
 
-DIGITS = 8  # of 32, that people are shown of a grant's name
-
 
 def grant_part(
     institution: Institution, dataset: DatasetId, guarantee: Guarantee, gate: Gate, order: int
@@ -67,7 +65,7 @@ def grant_without_privacy(institution: Institution, dataset: DatasetId) -> Budge
     Raises:
         Problem: the policy does not allow it.
     """
-    if not getattr(institution.policy, "without_privacy", False):
+    if not institution.policy.without_privacy:
         raise Problem("COM-BUDGET-007")
     grant = BudgetGrant(
         grant=os.urandom(NONCE_BYTES),

@@ -32,10 +32,15 @@ from comity_common.dp.accountant import allowance
 from comity_common.dp.terms import MAX_ORDER, Gate, Guarantee, Unit
 from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
-from comity_common.ledger.bodies import BudgetGrant, DatasetId, DatasetRegister, NamespaceId
+from comity_common.ledger.bodies import (
+    NONCE_BYTES,
+    BudgetGrant,
+    DatasetId,
+    DatasetRegister,
+    NamespaceId,
+)
 
 DEFAULT = "default"
-NONCE_BYTES = 16
 SALT_BYTES = 32
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 IN_USE = (AgreementState.SIGNED, AgreementState.IN_FORCE)

@@ -47,6 +47,7 @@ from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import quantised
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
+    NONCE_BYTES,
     BudgetCharge,
     BudgetReserve,
     Egress,
@@ -72,7 +73,6 @@ from comity_host.files import is_disk_full, written_durably
 
 log = structlog.get_logger()
 
-NONCE_BYTES = 16
 LAST_SECOND = 253_402_300_799  # of the year 9999
 
 OUTDATED = "stopped: this disk is older than what others have witnessed of this vault"
@@ -130,12 +130,13 @@ class Vault:
         self._slots = Slots(institution.config.slot_s)
         self._keys: dict[int, Mapping[InstitutionId, bytes]] = {}  # of the round that waits
         self.witnesses = Witnesses(institution, self._agreement, uplink.send)
+        self._is_stopped = False  # for good: others have witnessed a newer ledger
         self.doing = "waiting"
         self.fraction: float | None = None
 
     def rest(self, doing: str) -> None:
         """Say that nothing is going on; that an old disk was stopped stays said."""
-        if self.doing != OUTDATED:
+        if not self._is_stopped:
             self.doing = doing
         self.fraction = None
 
@@ -536,10 +537,11 @@ class Vault:
 
     def _stop_for_good(self) -> None:
         """Let nothing leave any more: others have witnessed a newer ledger of this vault."""
-        if self.doing != OUTDATED:
+        if not self._is_stopped:
             self._give_up(RefusalCode.RESTORED)
             stop_until_a_new_epoch(self._inst, self._agreement.digest)
             self.rest(OUTDATED)
+            self._is_stopped = True
 
     def _round_of(self, plan: Digest) -> Round | None:
         for round in self._inst.rounds.open(self._agreement.digest):

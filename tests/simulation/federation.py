@@ -5,7 +5,7 @@ The simulator speaks the same functions as the daemons. Change the world in one 
 
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -120,6 +120,20 @@ def make_agreement(
         ),
         schedule=Schedule(rounds=rounds, spare_rounds=spare_rounds, expires="2099-12-31"),
     )
+
+
+def promising_nothing(agreement: Agreement) -> Agreement:
+    """Return the agreement without noise and without a promise, as a baseline has it."""
+    nothing = replace(
+        agreement.privacy,
+        noise=Noise.NONE,
+        gate=Gate.NONE,
+        order=0,
+        epsilon=Decimal(0),
+        delta=Decimal(0),
+    )
+    silent = replace(agreement.training, noise_multiplier=Decimal(0))
+    return replace(agreement, privacy=nothing, training=silent)
 
 
 @dataclass

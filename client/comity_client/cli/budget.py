@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from comity_client.cli.numbers import finite, in_words
+from comity_client.cli.numbers import finite, in_words, positive
 from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
 from comity_host.options import JsonOption, YesOption
@@ -105,7 +105,7 @@ def grant(
         if not epsilon or delta or order:
             expected = "--epsilon with --top-up, and neither --delta nor --order"
             raise Problem("COM-BUDGET-009", expected=expected, command="grant")
-        raised = _number("--epsilon", epsilon)
+        raised = positive("--epsilon", epsilon)
         _confirm(f"Raise {top_up} to ε = {raised:f}?", yes or json_)
         made = grants.top_up(institution, dataset, top_up, raised)
     else:
@@ -194,10 +194,10 @@ def forecast(
     else:
         dataset = _dataset(institution, data)
         numbers = (
-            _number("--sampling-probability", sampling_probability),
-            _number("--noise-multiplier", noise_multiplier),
+            positive("--sampling-probability", sampling_probability),
+            positive("--noise-multiplier", noise_multiplier),
         )
-        at = _number("--delta", delta) if delta else institution.policy.delta
+        at = positive("--delta", delta) if delta else institution.policy.delta
         spending = _spending(budget, dataset, *numbers, steps, at, gate, order)
         like = "this"
     runs = budget.forecast(dataset, spending)
@@ -351,8 +351,8 @@ def _part(
     if rest is None and not (epsilon and delta):
         raise Refusal(RefusalCode.BUDGET, "expected a part of the ceiling that is not granted yet")
     return Guarantee(
-        epsilon=_number("--epsilon", epsilon) if epsilon or rest is None else rest.epsilon,
-        delta=_number("--delta", delta) if delta or rest is None else rest.delta,
+        epsilon=positive("--epsilon", epsilon) if epsilon or rest is None else rest.epsilon,
+        delta=positive("--delta", delta) if delta or rest is None else rest.delta,
     )
 
 
@@ -365,20 +365,6 @@ def _check_order(gate: str, order: int) -> None:
         raise Problem("COM-BUDGET-009", expected=expected, command="grant")
     if gate != GATES[0] and order:
         raise Problem("COM-BUDGET-009", expected="no --order without renyi", command="grant")
-
-
-def _number(option: str, text: str) -> "Decimal":
-    from decimal import Decimal, InvalidOperation
-
-    from comity_common.errors import Problem
-
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal(0)
-    if not number.is_finite() or number <= 0:
-        raise Problem("COM-DATA-022", option=option, expected="a number above 0")
-    return number
 
 
 def _spending(

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from comity_client.cli.numbers import finite, in_words
+from comity_client.cli.numbers import finite, in_words, positive
 from comity_client.cli.options import DEFAULT_HOME, HomeOption
 from comity_host.cli import succeed
 from comity_host.options import JsonOption
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from comity_client.datareport import Report
     from comity_client.datasets import OnPart
     from comity_client.institution import Institution
@@ -141,24 +139,9 @@ def _ceiling(
     policy = institution.policy
     usual = known[0] if known else Guarantee(epsilon=policy.epsilon, delta=policy.delta)
     return Guarantee(
-        epsilon=_number("--ceiling-epsilon", epsilon) if epsilon else usual.epsilon,
-        delta=_number("--ceiling-delta", delta, below=1) if delta else usual.delta,
+        epsilon=positive("--ceiling-epsilon", epsilon) if epsilon else usual.epsilon,
+        delta=positive("--ceiling-delta", delta, below=1) if delta else usual.delta,
     )
-
-
-def _number(option: str, text: str, below: int | None = None) -> "Decimal":
-    from decimal import Decimal, InvalidOperation
-
-    from comity_common.errors import Problem
-
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal(0)
-    if not number.is_finite() or number <= 0 or (below is not None and number >= below):
-        expected = "a number above 0" + (f" and below {below}" if below is not None else "")
-        raise Problem("COM-DATA-022", option=option, expected=expected)
-    return number
 
 
 def _look(file: Path, task: "TaskKind", model: str) -> "Report":

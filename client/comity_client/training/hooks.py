@@ -1,6 +1,6 @@
 """Per-record gradients by Opacus's hooks: every record's gradient in memory, one batch at a time.
 
-For low-rank updates or biases this is at the floor (1.02 to 1.06 of a plain step). In
+For low-rank updates or biases this is at the floor (`docs/benchmarks.md`, row *training*). In
 evaluation mode the hooks see nothing and say nothing, so the module is put into training mode
 before every pass, and what they should have left is checked after it.
 """

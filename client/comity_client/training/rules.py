@@ -7,7 +7,7 @@ of its output; never written out for all records at once.
     every bias                    Σ over tokens of gradient
 
 Norms and sums over records are in float64 throughout, whatever the layers compute in: a sum in
-float32 would cost 5 % of a step less, and its rounding would depend on the company of a record.
+float32 would cost a little less, and its rounding would depend on the company of a record.
 """
 
 from collections.abc import Callable

@@ -175,17 +175,8 @@ class Budget:
         """
         grant = self.check(dataset, spending, event)
         self._check_fresh(nonce)
-        return BudgetReserve(
-            dataset=dataset,
-            grant=grant.grant,
-            nonce=nonce,
-            agreement=spending.agreement,
-            epoch=epoch,
-            round=round,
-            unit=spending.unit,
-            event=event,
-            schedule=spending.schedule,
-            guarantee=spending.guarantee,
+        return _reserve_under(
+            grant, dataset, spending, event, nonce=nonce, epoch=epoch, round=round
         )
 
     def check_grant(self, grant: BudgetGrant) -> None:
@@ -238,19 +229,7 @@ class Budget:
                 continue
             for kind, event in enumerate(rest):
                 nonce = b"committed" + place.to_bytes(4, "big") + kind.to_bytes(3, "big")
-                reserve = BudgetReserve(
-                    dataset=dataset,
-                    grant=grant.grant,
-                    nonce=nonce,
-                    agreement=spending.agreement,
-                    epoch=0,
-                    round=0,
-                    unit=spending.unit,
-                    event=event,
-                    schedule=spending.schedule,
-                    guarantee=spending.guarantee,
-                )
-                twin._reserve(reserve)
+                twin._reserve(_reserve_under(grant, dataset, spending, event, nonce=nonce))
         return twin
 
     def unreserved(self, dataset: DatasetId, spending: Spending) -> tuple[SampledGaussian, ...]:
@@ -412,3 +391,27 @@ class Budget:
         namespace = self.namespace(reserve.dataset)
         self._accounts[namespace].reserve(reserve)
         self._reserves[reserve.nonce] = namespace
+
+
+def _reserve_under(
+    grant: BudgetGrant,
+    dataset: DatasetId,
+    spending: Spending,
+    event: SampledGaussian,
+    *,
+    nonce: bytes,
+    epoch: int = 0,
+    round: int = 0,
+) -> BudgetReserve:
+    return BudgetReserve(
+        dataset=dataset,
+        grant=grant.grant,
+        nonce=nonce,
+        agreement=spending.agreement,
+        epoch=epoch,
+        round=round,
+        unit=spending.unit,
+        event=event,
+        schedule=spending.schedule,
+        guarantee=spending.guarantee,
+    )

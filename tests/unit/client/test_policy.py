@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from tests.e2e.blocks import blocks
-from tests.simulation.federation import make_agreement
+from tests.simulation.federation import make_agreement, promising_nothing
 
 from comity_client.agreements import MAX_KNOWN, MAX_OFFERS
 from comity_client.limits import JUDGED_A_DAY, REFUSED_ORDERS_A_DAY
 from comity_client.policy import EXPECTED, Policy, load, save
-from comity_common.agreement import Agreement, Gate, Noise, TaskKind, Unit
+from comity_common.agreement import Agreement, TaskKind, Unit
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
@@ -98,16 +98,7 @@ def test_every_rule_alone_refuses_and_is_named_at_home(
 
 
 def test_no_privacy_is_refused_unless_it_is_allowed_by_name(agreement: Agreement) -> None:
-    privacy = replace(
-        agreement.privacy,
-        noise=Noise.NONE,
-        gate=Gate.NONE,
-        order=0,
-        epsilon=Decimal(0),
-        delta=Decimal(0),
-    )
-    training = replace(agreement.training, noise_multiplier=Decimal(0))
-    baseline = replace(agreement, privacy=privacy, training=training)
+    baseline = promising_nothing(agreement)
     with pytest.raises(Refusal, match="expected without_privacy within") as refusal:
         check(Policy(), baseline)
     assert refusal.value.code is RefusalCode.POLICY

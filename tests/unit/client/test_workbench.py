@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.simulation.federation import promising_nothing
 from tests.unit.client.conftest import LABELS, TEXTS
 from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 
@@ -14,7 +15,7 @@ from comity_client.compute import Compute
 from comity_client.datasets import Source
 from comity_client.training.trainer import Trainer
 from comity_client.workbench import Workbench
-from comity_common.agreement import Agreement, Gate, Noise, Unit
+from comity_common.agreement import Agreement, Unit
 from comity_common.errors import LocalError
 
 KEY = bytes(32)
@@ -82,16 +83,8 @@ def test_a_round_whose_keys_come_twice_is_not_handed_out(
 
 def test_an_agreement_without_privacy_trains_without_noise_and_says_so(place: Place) -> None:  # noqa: F811
     agreement = short(place.write(), Unit.RECORD, 1)
-    nothing = replace(
-        agreement.privacy,
-        noise=Noise.NONE,
-        gate=Gate.NONE,
-        order=0,
-        epsilon=Decimal(0),
-        delta=Decimal(0),
-    )
-    loud = replace(agreement.training, noise_multiplier=Decimal(0), sampling_probability=Decimal(1))
-    silent = replace(agreement, privacy=nothing, training=loud)
+    everyone = replace(agreement.training, sampling_probability=Decimal(1))
+    silent = promising_nothing(replace(agreement, training=everyone))
     assert isinstance(Workbench(agreement, Source(path=place.rows), Compute())._trainer, Trainer)
     workbench = Workbench(silent, Source(path=place.rows), Compute())
     assert np.array_equal(train(workbench), train(workbench))  # nothing is drawn

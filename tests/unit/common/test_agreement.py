@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from tests.simulation.federation import make_agreement
+from tests.simulation.federation import make_agreement, promising_nothing
 
 from comity_common.agreement import (
     MAX_INSTITUTIONS,
@@ -250,19 +250,10 @@ def test_a_word_that_no_version_knows_and_noise_of_nothing_are_refused(path, val
 
 
 def test_an_agreement_without_noise_promises_nothing_and_none_with_noise_does():
-    nothing = replace(
-        AGREEMENT.privacy,
-        noise=Noise.NONE,
-        gate=Gate.NONE,
-        order=0,
-        epsilon=Decimal(0),
-        delta=Decimal(0),
-    )
-    silent = replace(AGREEMENT.training, noise_multiplier=Decimal(0))
-    baseline = replace(AGREEMENT, privacy=nothing, training=silent)
+    baseline = promising_nothing(AGREEMENT)
     assert decode(Agreement, encode(baseline)) == baseline
     assert not baseline.privacy.is_private
-    for change in ({"privacy": nothing}, {"training": silent}):
+    for change in ({"privacy": baseline.privacy}, {"training": baseline.training}):
         with pytest.raises(LocalError, match="noise where privacy is promised"):
             replace(AGREEMENT, **change)
 
