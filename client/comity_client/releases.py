@@ -169,6 +169,7 @@ def accept_certificate(
         certificate=certificate_digest(body),
         newest=body.round,
         certified=before.certified + (not body.void),
+        scored=before.scored,
     )
     endorsement = Endorsement(
         agreement=agreement.digest,

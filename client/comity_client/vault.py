@@ -26,7 +26,7 @@ import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing as Signature
-from comity_client.agreements import check_expiry, schedule_event, spending_of
+from comity_client.agreements import check_expiry
 from comity_client.forgotten import (
     is_own_header_shown,
     is_unknown_upload_counted,
@@ -57,6 +57,7 @@ from comity_common.ledger.bodies import (
     RoundJoin,
     Traffic,
 )
+from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.messages import (
     Deadline,
     Decline,
@@ -460,6 +461,8 @@ class Vault:
             newest=progress.newest,
             certificate=progress.certificate,
             model=progress.model,
+            certified=progress.certified,
+            scored=progress.scored,
         )
         check_plan(terms, standing, plan)
         needed, free = needed_bytes(terms), free_bytes(inst.home.path)

@@ -5,7 +5,6 @@ has: the base model's digest (in `build_agreed`), the number of parameters, the 
 Imports torch.
 """
 
-from comity_client.agreements import schedule_event
 from comity_client.compute import Compute
 from comity_client.datasets import Rows, Source, WordRows, read_for
 from comity_client.model.build import build_agreed
@@ -19,6 +18,7 @@ from comity_client.training.units import Units
 from comity_common.agreement import Agreement, Unit
 from comity_common.crypto.stream import opened_keystreams
 from comity_common.errors import LocalError
+from comity_common.mechanisms import schedule_event
 from comity_common.optimizer import ModelState, check_denormals, first_state, state_digest
 from comity_common.vectors import Vector
 

@@ -103,6 +103,7 @@ def write_agreement(
             initial_state=start.initial_state,
         ),
         evaluation_set=evaluation_set,
+        private_evaluation=None,
         training=_training(terms, noise),
         privacy=_privacy(terms, order),
         aggregation=aggregation_of(terms),

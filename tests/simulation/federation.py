@@ -91,6 +91,7 @@ def make_agreement(
             initial_state=Digest("1" * 64),
         ),
         evaluation_set=Digest("2" * 64),
+        private_evaluation=None,
         training=Training(
             learning_rate=Decimal("0.01"),
             local_steps=5,

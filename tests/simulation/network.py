@@ -290,6 +290,8 @@ class Vault:
                 newest=self._newest,
                 certificate=self._certificate,
                 model=state_digest(self.state),
+                certified=self.state.round,
+                scored=0,
             )
             try:
                 if self.behaviour.get(plan.round) == "refuse":
