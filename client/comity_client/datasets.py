@@ -15,7 +15,8 @@ strings of one length, and the file is JSON Lines.
 
 Where persons are protected, one more column says whose a row is: a text or a whole number, never
 empty. Two spellings that differ in nothing but space around them or in how Unicode composes signs
-are one person; keys live in this module alone, others see whole numbers in their place.
+are one person; keys live in this module alone, others see whole numbers in their place, and
+digests by which a person is known again.
 
 The public evaluation set has the same form and is read by the same function.
 """
@@ -33,6 +34,7 @@ import numpy.typing as npt
 
 from comity_common import evaluation
 from comity_common.agreement import Task, TaskKind
+from comity_common.crypto.derive import digest
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest
 
@@ -46,6 +48,7 @@ OnPart = Callable[[float], None]
 """Told now and then which part is done, 0 to 1."""
 
 Columns = Mapping[str, object]
+Places = npt.NDArray[np.int64]
 
 csv.field_size_limit(MAX_LINE_BYTES)  # a quote that is never closed ends here
 
@@ -59,11 +62,14 @@ class Source:
         unit_key: the column that says whose a row is; empty where there is none.
         cap_key: 32 bytes of the vault's own, by which the rows of a person who has too many are
             chosen; always the same for the same rows. Empty where there is none.
+        holdout_key: 32 bytes of the vault's own, by which units are held out for scores; the same
+            in all agreements. Empty where there is none.
     """
 
     path: Path
     unit_key: str = ""
     cap_key: bytes = b""
+    holdout_key: bytes = b""
 
     def __repr__(self) -> str:
         return f"Source({self.path.name})"
@@ -78,23 +84,34 @@ class Rows:
         labels: shape (n,), int64, the class of each row as its place in the declared labels.
         units: shape (n,), int64, whose each row is, from 0 in the order of first rows; None where
             no column was asked for.
+        persons: by unit, 32 bytes that name the person in whatever file it stands.
     """
 
     texts: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     units: npt.NDArray[np.int64] | None = None
+    persons: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.texts),) or self.labels.dtype != np.int64:
             raise LocalError("expected one int64 label for each text")
         self.labels.flags.writeable = False
-        _check_units(self.units, len(self.texts))
+        _check_units(self.units, self.persons, len(self.texts))
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __repr__(self) -> str:
         return "Rows(texts and labels)"
+
+    def only(self, places: Places) -> "Rows":
+        """Return the rows at these places, ascending."""
+        return Rows(
+            texts=tuple(self.texts[place] for place in places),
+            labels=self.labels[places],
+            units=None if self.units is None else self.units[places],
+            persons=self.persons,
+        )
 
     def first(self, count: int) -> "Rows":
         """Return the first `count` rows, or all if there are fewer."""
@@ -128,11 +145,13 @@ class WordRows:
         labels: of each row shape (words,), int64, the class of each word as its place in the
             declared labels.
         units: shape (n,), int64, whose each row is; None if nobody asked.
+        persons: by unit, 32 bytes that name the person in whatever file it stands.
     """
 
     texts: tuple[tuple[str, ...], ...]
     labels: tuple[npt.NDArray[np.int64], ...]
     units: npt.NDArray[np.int64] | None = None
+    persons: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = [(len(words),) for words in self.texts]
@@ -142,13 +161,22 @@ class WordRows:
             raise LocalError("expected one int64 label for each word")
         for classes in self.labels:
             classes.flags.writeable = False
-        _check_units(self.units, len(self.texts))
+        _check_units(self.units, self.persons, len(self.texts))
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __repr__(self) -> str:
         return "WordRows(words and labels)"
+
+    def only(self, places: Places) -> "WordRows":
+        """Return the rows at these places, ascending."""
+        return WordRows(
+            texts=tuple(self.texts[place] for place in places),
+            labels=tuple(self.labels[place] for place in places),
+            units=None if self.units is None else self.units[places],
+            persons=self.persons,
+        )
 
     def first(self, count: int) -> "WordRows":
         """Return the first `count` rows, or all if there are fewer."""
@@ -221,8 +249,12 @@ def read_rows(path: Path, labels: Sequence[str], unit_key: str = "") -> Rows:
         texts.append(text)
         targets.append(classes[label])
         owners.note(person)
-    units = owners.units() if unit_key else None
-    return Rows(texts=tuple(texts), labels=np.asarray(targets, dtype=np.int64), units=units)
+    return Rows(
+        texts=tuple(texts),
+        labels=np.asarray(targets, dtype=np.int64),
+        units=owners.units() if unit_key else None,
+        persons=owners.persons() if unit_key else (),
+    )
 
 
 def read_word_rows(path: Path, labels: Sequence[str], unit_key: str = "") -> WordRows:
@@ -245,8 +277,12 @@ def read_word_rows(path: Path, labels: Sequence[str], unit_key: str = "") -> Wor
         texts.append(words)
         targets.append(np.asarray([classes[label] for label in of_words], dtype=np.int64))
         owners.note(person)
-    units = owners.units() if unit_key else None
-    return WordRows(texts=tuple(texts), labels=tuple(targets), units=units)
+    return WordRows(
+        texts=tuple(texts),
+        labels=tuple(targets),
+        units=owners.units() if unit_key else None,
+        persons=owners.persons() if unit_key else (),
+    )
 
 
 def read_labelled(path: Path, on_part: OnPart = lambda part: None) -> Labelled:
@@ -339,12 +375,17 @@ class _Owners:
     def units(self) -> npt.NDArray[np.int64]:
         return np.asarray(self._of_rows, dtype=np.int64)
 
+    def persons(self) -> tuple[bytes, ...]:
+        return tuple(digest("person", person.encode()) for person in self._numbers)
 
-def _check_units(units: npt.NDArray[np.int64] | None, rows: int) -> None:
+
+def _check_units(units: Places | None, persons: tuple[bytes, ...], rows: int) -> None:
     if units is None:
         return
     if units.shape != (rows,) or units.dtype != np.int64:
         raise LocalError("expected one int64 unit for each text")
+    if persons and rows and int(units.max()) >= len(persons):
+        raise LocalError("expected a name for each unit")
     units.flags.writeable = False
 
 

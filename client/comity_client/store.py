@@ -71,7 +71,7 @@ create table private_metrics (
 );
 create table scores (
     agreement text not null, round integer not null, certified integer not null,
-    vaults integer not null, right integer not null, wrong integer not null,
+    vaults integer not null, "right" integer not null, wrong integer not null,
     loss integer not null, primary key (agreement, round)
 );
 create table witnessed (institution text primary key, body blob not null, signature blob not null);

@@ -20,19 +20,19 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing as Signature
 from comity_client.agreements import check_expiry
+from comity_client.contributions import Trains, contribution
 from comity_client.forgotten import (
     is_own_header_shown,
     is_unknown_upload_counted,
     stop_until_a_new_epoch,
 )
-from comity_client.institution import FEDERATED_TRAINING, Institution
+from comity_client.institution import FEDERATED_EVALUATION, FEDERATED_TRAINING, Institution
 from comity_client.refunds import UNMADE, forfeit, settle
 from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
@@ -42,9 +42,7 @@ from comity_client.witnesses import Witnesses
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.crypto.stream import Keystream
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
-from comity_common.fixedpoint import quantised
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     NONCE_BYTES,
@@ -58,6 +56,7 @@ from comity_common.ledger.bodies import (
     Traffic,
 )
 from comity_common.mechanisms import schedule_event, spending_of
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import (
     Deadline,
     Decline,
@@ -69,26 +68,20 @@ from comity_common.secagg.messages import (
 from comity_common.secagg.participant import Dealt, answer, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
-from comity_common.vectors import Vector
 from comity_host.files import is_disk_full, written_durably
 
 log = structlog.get_logger()
 
 LAST_SECOND = 253_402_300_799  # of the year 9999
 
+PURPOSE_OF_KIND = {
+    RoundKind.TRAIN: FEDERATED_TRAINING,
+    RoundKind.EVALUATE: FEDERATED_EVALUATION,
+}
 OUTDATED = "stopped: this disk is older than what others have witnessed of this vault"
 
 OnPhase = Callable[[str, int], None]
 """Told at every boundary of the walk, with the round's number."""
-
-
-class Trains(Protocol):
-    """What the walk needs of a workbench."""
-
-    def train(
-        self, start: Vector, moments: bytes | None, on_step: Callable[[int, int], None]
-    ) -> tuple[Vector, bytes]:
-        """Train one round; see `Workbench.train`."""
 
 
 class ListRefused(PeerError):
@@ -182,18 +175,34 @@ class Vault:
             raise Refusal(RefusalCode.RESTORED, "expected the newest ledger of this vault")
         check_expiry(terms, inst.clock().date())
         inst.check_policy(terms)
-        if not 1 <= number <= terms.schedule.attempts:
-            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
+        if not 1 <= number <= terms.attempts:
+            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.attempts} rounds")
         known = inst.rounds.get(agreement, number)
         if known is not None and known.plan_digest == plan:
             return
         if known is not None or number <= self._newest(agreement):
             raise Refusal(RefusalCode.STALE_ROUND, f"expected a newer round than {number}")
-        budget = inst.ledger.budget()
-        budget.check(signature.dataset, spending_of(terms), schedule_event(terms, 1))
+        self._check_budget(signature)
         with inst.store.transaction() as tx:
             inst.rounds.order(tx, agreement, number, plan)
         self.doing = "ordered"
+
+    def _check_budget(self, signature: Signature) -> None:
+        """Ask whether any kind of round is still paid for; which one is ordered, the plan says.
+
+        Raises:
+            Refusal: BUDGET: none is.
+        """
+        budget, terms = self._inst.ledger.budget(), signature.agreement
+        kinds = list(RoundKind) if terms.private_evaluation else [RoundKind.TRAIN]
+        refusals = []
+        for kind in kinds:
+            try:
+                budget.check(signature.dataset, spending_of(terms), schedule_event(terms, 1, kind))
+            except Refusal as refusal:
+                refusals.append(refusal)
+        if len(refusals) == len(kinds):
+            raise refusals[0]
 
     def go_on(self) -> bool:
         """Take the next step of the newest open round.
@@ -348,7 +357,7 @@ class Vault:
             inst.rounds.start(tx, round)
         started = self._reread(round)
         self._on_phase("started", round.number)
-        dealt = self._train(started, plan, keys)
+        dealt = self._contribute(started, plan, keys)
         del keys
         if dealt is None:
             return True
@@ -369,7 +378,7 @@ class Vault:
             released=Digest(dealt.header.root.hex()),
         )
         egress = Egress(
-            purpose=FEDERATED_TRAINING,
+            purpose=PURPOSE_OF_KIND[plan.kind],
             receiver=self._agreement.operator.id,
             jurisdiction=self._agreement.operator.jurisdiction,
             traffic=Traffic.MECHANISM,
@@ -388,36 +397,35 @@ class Vault:
         self._on_phase("masked", round.number)
         return True
 
-    def _train(self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]) -> Dealt | None:
-        """Train a delta and write it masked; None if that failed, and is spent.
+    def _contribute(
+        self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]
+    ) -> Dealt | None:
+        """Train or score, and write it masked; None if that failed, and is spent.
 
         Raises:
             OSError: the disk is full.
         """
         inst = self._inst
-        state = inst.models.load(round.agreement, plan.model)
-        moments = inst.models.load_moments(round.agreement)
-        if moments is None and self._agreement.continues is not None:
-            moments = inst.models.load_moments(self._agreement.continues.agreement)
+        doing = "training" if plan.kind is RoundKind.TRAIN else "scoring"
 
         def on_step(done: int, of: int) -> None:
-            self.doing, self.fraction = "training", done / of
-            self._on_phase("training", round.number)
+            self.doing, self.fraction = doing, done / of
+            self._on_phase(doing, round.number)
 
-        self.doing, self.fraction = "training", 0.0
+        self.doing, self.fraction = doing, 0.0
         try:
-            delta, after = self._workbench.train(state.parameters, moments, on_step)
+            made = contribution(inst, self._agreement, self._workbench, plan, on_step)
             self.doing, self.fraction = "masking", None
-            lanes = quantised(delta, plan.range, plan.lane_bound, Keystream.fresh())
             with written_durably(self._masked_file(round)) as file:
-                dealt = deal(plan, inst.me, keys, lanes, file.write)
+                dealt = deal(plan, inst.me, keys, made.lanes, file.write)
         except Exception as error:  # what was reserved is spent
             if is_disk_full(error):
                 raise
-            log.error("training failed", round=round.number, why=type(error).__name__)
+            log.error(f"{doing} failed", round=round.number, why=type(error).__name__)
             self._forfeit(round, RefusalCode.UNAVAILABLE)
             return None
-        inst.models.save_moments(round.agreement, after)
+        if made.moments is not None:
+            inst.models.save_moments(round.agreement, made.moments)
         return dealt
 
     def _upload(self, round: Round) -> bool:
@@ -478,7 +486,7 @@ class Vault:
         return self._inst.ledger.budget().reserve(
             self._signature.dataset,
             spending_of(self._agreement),
-            schedule_event(self._agreement, 1),
+            schedule_event(self._agreement, 1, plan.kind),
             nonce=os.urandom(NONCE_BYTES),
             epoch=plan.epoch,
             round=plan.round,

@@ -20,6 +20,7 @@ from comity_client.model.words import (
     at_places,
     places_of_words,
     read,
+    rows_at,
 )
 from comity_common.agreement import Task, TaskKind
 from comity_common.tuning import Tune
@@ -137,6 +138,23 @@ class Classifier:
         module = self.trained_module
         rows = self._run(examples, lambda *inputs: torch.softmax(logits(module, inputs), dim=-1))
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.task.labels))
+
+    def log_probabilities(self, examples: Examples) -> list[npt.NDArray[np.float32]]:
+        """Classify prepared texts, or each word of them, in logarithms.
+
+        Returns:
+            float32, shape (number of labels,) for a text, (words, number of labels) for words; NaN
+            for a word that is not read.
+        """
+        module = self.trained_module
+
+        def logarithms(*inputs: torch.Tensor) -> torch.Tensor:
+            return torch.log_softmax(logits(module, inputs), dim=-1)
+
+        if isinstance(examples, TokenisedWords | WordFeatures):
+            places = examples.places
+            return self._run(examples, logarithms, lambda n, row: rows_at(row, places[n]))
+        return self._run(examples, logarithms)
 
     def guess(self, examples: Examples) -> list[Indices]:
         """Find the most probable class of each prepared text, or of each word of it.

@@ -1,0 +1,65 @@
+"""`comity client scores`: what private evaluation has found, with its error."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from comity_client.cli.options import DEFAULT_HOME, HomeOption
+from comity_host.cli import succeed
+from comity_host.options import JsonOption
+
+if TYPE_CHECKING:
+    from comity_client.scores import Score
+    from comity_common.agreement import Agreement
+
+AgreementArgument = Annotated[
+    str,
+    typer.Argument(metavar="AGREEMENT", help="Name or digest. Default: all that have scores."),
+]
+
+
+def scores(
+    name: AgreementArgument = "", home: HomeOption = DEFAULT_HOME, json_: JsonOption = False
+) -> None:
+    """Show how well models do on rows that institutions hold out: noisy, and the same for all."""
+    from comity_client.institution import Institution
+
+    institution = Institution(home)
+    agreements = institution.agreements
+    those = [agreements.find(name)] if name else agreements.known()
+    rows = [
+        _row(known.agreement, score)
+        for known in those
+        for score in institution.scores.of(known.agreement.digest)
+    ]
+    succeed(rows, as_json=json_, text="\n".join(map(_line, rows)) or "There is no score yet.")
+
+
+def _row(agreement: "Agreement", score: "Score") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from comity_common.scoresum import estimate
+
+    found = estimate(agreement, score.total, score.vaults)
+    return {
+        "agreement": agreement.digest,
+        "federation": agreement.federation,
+        "round": score.round,
+        "after": score.certified,
+        "institutions": score.vaults,
+        "estimate": None if found is None else asdict(found),
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    found = row["estimate"]
+    where = (
+        f"{row['federation']}, after {row['after']} rounds of training, "
+        f"{row['institutions']} institutions"
+    )
+    if found is None:
+        return f"{where}: too few rows for this noise to say anything"
+    return (
+        f"{where}: {100 * found['right']:.1f} % right (± {100 * found['right_deviation']:.1f} "
+        f"points), loss {found['loss']:.2f} (± {found['loss_deviation']:.2f})"
+    )
