@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from comity_client.datasets import Rows, WordRows
+from comity_client.rows import Rows, WordRows
 from comity_common.crypto.derive import KEY_BYTES, digest, expand
 from comity_common.errors import LocalError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier
+from comity_client.rows import Rows, WordRows
 from comity_client.training.units import Units
 from comity_common.privatescore import Counts, PrivateScore
 from comity_common.vectors import Vector

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from comity_client.compute import Compute
-from comity_client.datasets import Rows, Source, WordRows, read_for
+from comity_client.datasets import Source, read_for
 from comity_client.holdout import Holdout
 from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import score_rows
+from comity_client.rows import Rows, WordRows
 from comity_client.scoring import Scoring
 from comity_client.selftest.examination import Examination, examine_agreement
 from comity_client.training.adam import AdamMoments

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from comity_client.datasets import Rows, read_rows
+from comity_client.datasets import read_rows
 from comity_client.model.base import base_path
 from comity_client.model.build import build
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Batch, Examples, Indices, TokenisedTexts
 from comity_client.model.losses import record_losses
+from comity_client.rows import Rows
 from comity_client.training.hardware import PLAIN, Hardware, has_bfloat16
 from comity_client.training.noise import GaussianNoise
 from comity_client.training.step import clipping

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples
+from comity_client.rows import Rows, WordRows
 from comity_client.training.adam import AdamMoments
 from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.noise import GaussianNoise

@@ -13,8 +13,9 @@ from tests.unit.client.conftest import LABELS, TEXTS, WORD_LABELS
 from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 
 from comity_client.compute import Compute
-from comity_client.datasets import Rows, Source, WordRows, read_rows
+from comity_client.datasets import Source, read_rows
 from comity_client.holdout import Holdout
+from comity_client.rows import Rows, WordRows
 from comity_client.scoring import Scoring
 from comity_client.training.units import Units
 from comity_client.workbench import Workbench
