@@ -34,6 +34,7 @@ from comity_client.forgotten import (
 )
 from comity_client.institution import FEDERATED_EVALUATION, FEDERATED_TRAINING, Institution
 from comity_client.refunds import UNMADE, forfeit, settle
+from comity_client.reveals import read_list, reveal
 from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
 from comity_client.space import free_bytes, needed_bytes
@@ -51,7 +52,6 @@ from comity_common.ledger.bodies import (
     Egress,
     Outcome,
     RefundReason,
-    RoundComplaint,
     RoundJoin,
     Traffic,
 )
@@ -62,10 +62,8 @@ from comity_common.secagg.messages import (
     Decline,
     Plan,
     Receipt,
-    Reveal,
-    Survivors,
 )
-from comity_common.secagg.participant import Dealt, answer, deal
+from comity_common.secagg.participant import Dealt, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
 from comity_host.files import is_disk_full, written_durably
@@ -82,18 +80,6 @@ OUTDATED = "stopped: this disk is older than what others have witnessed of this 
 
 OnPhase = Callable[[str, int], None]
 """Told at every boundary of the walk, with the round's number."""
-
-
-class ListRefused(PeerError):
-    """A survivor list that the operator signed is not one that may be answered.
-
-    Attributes:
-        round: its number.
-    """
-
-    def __init__(self, why: str, round: int) -> None:
-        super().__init__(why)
-        self.round = round
 
 
 class Vault:
@@ -241,35 +227,14 @@ class Vault:
             PeerError: it is no list of the operator for a round that is open here.
         """
         inst, terms = self._inst, self._agreement
-        if not messages:
-            raise PeerError("expected a survivor list")
-        operator = terms.operator.identity
-        raw = verify(operator.ed25519, operator.mldsa44, Purpose.SURVIVORS, messages[0])
-        survivors = decode(Survivors, raw)
+        survivors, evidence = read_list(terms, messages), messages[1:]
         round = self._round_of(survivors.plan)
-        if round is None and is_own_header_shown(inst, terms.digest, survivors.plan, messages[1:]):
+        if round is None and is_own_header_shown(inst, terms.digest, survivors.plan, evidence):
             self._stop()
-        if round is None or round.plan is None or round.held is None:
+        if round is None or round.held is None:
             raise PeerError("expected survivors of a round that is open here")
         self._on_phase("before-reveal", round.number)
-        body = round.reveal if round.survivors == survivors else None
-        if body is None:
-            headers, uploads = _halved(messages[1:])
-            try:
-                if round.survivors is not None:
-                    raise PeerError("expected the list that was answered; another is refused")
-                reveal = answer(
-                    terms, round.plan, inst.me, round.held, survivors, headers, uploads, boxes
-                )
-            except PeerError as error:
-                raise ListRefused(str(error), round.number) from error
-            body = encode(reveal)
-        signed = inst.keys.signing.sign(Purpose.REVEAL, body)
-        with inst.store.transaction() as tx:
-            if round.survivors is None:
-                self._note_complaints(tx, round.plan, decode(Reveal, body))
-            inst.rounds.reveal(tx, round, survivors, signed)
-            inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
+        reveal(inst, terms, round, survivors, evidence, boxes)
         self.rest("revealed")
         self._on_phase("revealed", round.number)
 
@@ -526,22 +491,6 @@ class Vault:
         if round.held is None or decode(Receipt, raw).header != round.held.header:
             raise PeerError("expected a receipt of the upload that was sent")
 
-    def _note_complaints(self, tx: sqlite3.Connection, plan: Plan, reveal: Reveal) -> None:
-        """Write down which dealers' shares are false: this vault knows it, proof or not."""
-        if reveal.complaints:
-            dealers = sorted(complaint.dealer for complaint in reveal.complaints)
-            log.error("false shares", round=plan.round, dealers=dealers)
-            self._inst.ledger.append(
-                tx,
-                RoundComplaint(
-                    agreement=plan.agreement,
-                    epoch=plan.epoch,
-                    round=plan.round,
-                    plan=plan_digest(plan),
-                    dealers=tuple(dealers),
-                ),
-            )
-
     def _stop(self) -> None:
         stop_until_a_new_epoch(self._inst, self._agreement.digest)
         self.rest("restored; waiting for a new key epoch")
@@ -571,9 +520,3 @@ class Vault:
 
     def _masked_file(self, round: Round) -> Path:
         return self._inst.home.outbox / f"{round.agreement[:16]}-{round.number}.masked"
-
-
-def _halved(messages: tuple[Signed, ...]) -> tuple[tuple[Signed, ...], tuple[Signed, ...]]:
-    """Part the survivors' headers from their upload messages."""
-    middle = len(messages) // 2
-    return messages[:middle], messages[middle:]
