@@ -17,7 +17,7 @@ from comity_server.history import History, RoundRecord
 from comity_server.mailbox import Mailbox
 from comity_server.registry import Registry
 from comity_server.rounds import Round
-from comity_server.scores import read_score
+from comity_server.scores import score_of
 from comity_server.uploads import Uploads
 
 IDLE: dict[str, Any] = {
@@ -152,7 +152,7 @@ def round_summary(agreement: Agreement, record: RoundRecord, total: Path) -> dic
         total: where its sum lies, if it has one.
     """
     assert record.certificate is not None
-    score = read_score(agreement, record, total)
+    score = score_of(agreement, record, total)
     return {
         "n": record.number,
         "kind": record.kind.value,
