@@ -196,9 +196,10 @@ class World:
     def deal(self, plan: Plan, who: InstitutionId, chance: random.Random) -> None:
         """Let an institution mask a random vector within ±L, or what it may have counted."""
         bound = plan.lane_bound
-        values = np.array([chance.randint(-bound, bound) for _ in range(plan.lanes)])
         if plan.kind is RoundKind.EVALUATE:
             values = np.array(some_counts(chance))
+        else:
+            values = np.array([chance.randint(-bound, bound) for _ in range(plan.lanes)])
         self.clear[who] = values
         named = bytes.fromhex(plan_digest(plan))
         round_keys = {
