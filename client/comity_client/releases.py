@@ -169,7 +169,7 @@ def accept_certificate(
                 round=body.round,
                 certified=before.certified,
                 vaults=len(body.survivors),
-                total=score_sum(lanes, plan, len(body.survivors)),
+                total=score_sum(lanes, plan.ring_width),
             )
         else:
             state = _next(institution, agreement, plan, body, lanes)

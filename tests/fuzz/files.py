@@ -92,6 +92,12 @@ def _in_toml(raw: bytes, chance: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
+def _terms_toml() -> bytes:
+    return (
+        SAMPLE.read_bytes() + b"[private_evaluation]\nepsilon = 1\nunits = 1000\nafter = [2, 5]\n"
+    )
+
+
 def _vault_toml() -> bytes:
     return (
         b'id = "inst-00"\nname = "A"\njurisdiction = "DE"\nserver = "o.example:7443"\nthreads = 2\n'
@@ -581,7 +587,7 @@ TARGETS: list[Target] = [
     Target(name=name, reader=reader, sender=sender, errors=errors, make=make, covers=covers)
     for name, reader, sender, errors, make, covers in (
         ("terms-toml", "comity_host.settings.load", PARTNER, ERRORS,
-         _toml(Terms, SAMPLE.read_bytes), ("common/comity_host/settings.py:loads",)),
+         _toml(Terms, _terms_toml), ("common/comity_host/settings.py:loads",)),
         ("vault-toml", "comity_host.settings.load", OWN, ERRORS, _toml(VaultConfig, _vault_toml),
          ()),
         ("server-toml", "comity_host.settings.load", OWN, ERRORS, _toml(ServerConfig, _server_toml),

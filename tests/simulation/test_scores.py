@@ -11,7 +11,7 @@ from comity_common.errors import Refusal, RefusalCode
 from comity_common.ledger.bodies import BudgetCharge, BudgetReserve, Egress, Outcome, Traffic
 from comity_common.mechanisms import schedule_event
 from comity_common.optimizer import ModelState, state_digest
-from comity_common.scoresum import estimate
+from comity_common.scoresum import of_counts
 from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
@@ -80,7 +80,7 @@ def test_scores_come_between_rounds_and_leave_the_model_alone(tmp_path, monkeypa
     ]
     # 5 vaults of 10 units that are right, σ = 0.05 · √5/2 · 64 ≈ 3.6 each.
     assert first.total == pytest.approx((5 * UNITS * 64, 0, 0), abs=6 * 3.6 * 5**0.5)
-    assert estimate(agreement, first.total, 5).right > 0.98
+    assert of_counts(agreement, first.total, 5).estimate.right > 0.98
     for seat in federation.seats.values():
         uploads = [one for one in seat.entries(Egress) if one.traffic is Traffic.MECHANISM]
         assert [one.purpose for one in uploads] == PURPOSES * 2
@@ -98,7 +98,7 @@ def test_noise_of_every_vault_is_in_the_sum(tmp_path):
     sigma = float(federation.agreement.private_evaluation.score.variance * 5) ** 0.5
     off = np.array(score.total) - (5 * UNITS * 64, 0, 0)
     assert 0 < np.abs(off).max() < 6 * sigma  # 30 · √5/2 · 64 · √5 ≈ 4800
-    assert estimate(federation.agreement, score.total, 5) is None  # and drowns 50 units
+    assert of_counts(federation.agreement, score.total, 5).estimate is None  # and drowns 50 units
 
 
 def test_no_score_is_given_before_it_is_due_or_twice(tmp_path):

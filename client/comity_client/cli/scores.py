@@ -36,30 +36,20 @@ def scores(
 
 
 def _row(agreement: "Agreement", score: "Score") -> dict[str, Any]:
-    from dataclasses import asdict
+    from comity_common.scoresum import of_counts
 
-    from comity_common.scoresum import estimate
-
-    found = estimate(agreement, score.total, score.vaults)
     return {
         "agreement": agreement.digest,
         "federation": agreement.federation,
         "round": score.round,
         "after": score.certified,
         "institutions": score.vaults,
-        "estimate": None if found is None else asdict(found),
+        **of_counts(agreement, score.total, score.vaults).data,
     }
 
 
 def _line(row: dict[str, Any]) -> str:
-    found = row["estimate"]
-    where = (
-        f"{row['federation']}, after {row['after']} rounds of training, "
-        f"{row['institutions']} institutions"
-    )
-    if found is None:
-        return f"{where}: too few rows for this noise to say anything"
     return (
-        f"{where}: {100 * found['right']:.1f} % right (± {100 * found['right_deviation']:.1f} "
-        f"points), loss {found['loss']:.2f} (± {found['loss_deviation']:.2f})"
+        f"{row['federation']}, after {row['after']} rounds of training, "
+        f"{row['institutions']} institutions: {row['words']}"
     )

@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from comity_common.errors import LocalError
+from comity_common.secagg.kinds import RoundKind
+
+TRAIN = RoundKind.TRAIN.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class RoundResult:
         survivors: ids of the institutions in the sum; of a void round, of those that uploaded.
         accuracy, macro_f1: of the model after it; None where it was not measured.
         reason: why it is void, else None.
+        kind: `train`, or `evaluate` for a score on private rows, which leaves the model as it is.
         faults: that struck in it, as they were asked for.
     """
 
@@ -49,6 +53,7 @@ class RoundResult:
     macro_f1: float | None
     reason: str | None = None
     faults: tuple[str, ...] = ()
+    kind: str = TRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

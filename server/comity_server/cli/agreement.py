@@ -10,6 +10,7 @@ from comity_host.options import JsonOption
 from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 if TYPE_CHECKING:
+    from comity_common.agreement import Agreement
     from comity_server.agreements import AgreementRecord
 
 app = typer.Typer(help="Propose agreements, and see who has signed.", no_args_is_help=True)
@@ -57,6 +58,7 @@ def propose(
         data,
         as_json=json_,
         text=f"{data['federation']} is proposed to {len(data['institutions'])} institutions.\n"
+        f"{_scores_in_words(data['scores'])}"
         f"Its words, which all must see:\n\n    {data['words']}\n\n"
         f"Next: comity server run start {data['federation']} --watch, once all have signed",
     )
@@ -150,4 +152,24 @@ def _summary(record: "AgreementRecord") -> dict[str, Any]:
         "institutions": list(agreement.roster),
         "signed": [id for id in agreement.roster if id in record.signatures],
         "left": sorted(left_by(record)),
+        "scores": _scores(agreement),
     }
+
+
+def _scores(agreement: "Agreement") -> dict[str, Any] | None:
+    """Foretell how certain a score on private rows will be; None where there are none."""
+    scores = agreement.private_evaluation
+    if scores is None:
+        return None
+    deviation = scores.score.expected_deviation(scores.units, len(agreement.institutions))
+    return {"after": list(scores.after), "expected_deviation": deviation}
+
+
+def _scores_in_words(scores: dict[str, Any] | None) -> str:
+    if scores is None:
+        return ""
+    rounds = ", ".join(map(str, scores["after"]))
+    return (
+        f"It is scored on private rows after round {rounds}, each time to about "
+        f"± {100 * scores['expected_deviation']:.1f} points.\n"
+    )

@@ -39,5 +39,5 @@ def test_scores_are_told_with_their_errors(place: Place) -> None:  # noqa: F811
     assert second["estimate"] is None  # 25 units, and noise of some forty
     text = comity("client", "scores", "northern-banks", "--home", home).output
     deviation = 100 * first["estimate"]["right_deviation"]
-    assert f"after 2 rounds of training, 3 institutions: 75.0 % right (± {deviation:.1f}" in text
-    assert "after 3 rounds of training, 3 institutions: too few rows for this noise" in text
+    assert f"after 2 rounds of training, 3 institutions: 75.0 % ± {deviation:.1f} right" in text
+    assert "after 3 rounds of training, 3 institutions: the noise is too large to tell" in text

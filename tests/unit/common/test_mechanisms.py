@@ -3,7 +3,6 @@
 from dataclasses import replace
 from decimal import Decimal
 
-import numpy as np
 import pytest
 from tests.simulation.federation import World, promising_nothing
 
@@ -14,7 +13,6 @@ from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import lane_bound
 from comity_common.ids import Digest
 from comity_common.mechanisms import schedule_event, schedule_events, spending_of
-from comity_common.scoresum import estimate, score_sum
 from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.plan import Standing, check_plan, check_terms, make_plan
 
@@ -162,20 +160,3 @@ def test_a_score_is_accepted_when_it_is_due(certified: int, scored: int, accepte
 def test_no_term_of_a_score_may_be_bent(bent: dict[str, object]) -> None:
     with pytest.raises(PeerError):
         check_terms(AGREEMENT, replace(plan_of(RoundKind.EVALUATE), **bent))
-
-
-@pytest.mark.parametrize("width", [24, 32])
-def test_a_sum_of_scores_is_read_out_of_the_ring(width: int) -> None:
-    narrow = replace(AGREEMENT.aggregation, ring_width=width, range=Decimal("0.001"))
-    plan = plan_of(RoundKind.EVALUATE, agreement=replace(AGREEMENT, aggregation=narrow))
-    total = np.array([51_200, 12_800, -7], np.int32).view(np.uint32) & (2**width - 1)
-    assert score_sum(total.astype(np.uint32), plan, 5) == (51_200, 12_800, -7)
-    found = estimate(AGREEMENT, (51_200, 12_800, -7), 5)
-    assert found is not None
-    assert (found.right, found.loss) == (0.8, 0.0)
-    assert estimate(AGREEMENT, (640, 0, 0), 5) is None
-    with pytest.raises(LocalError, match="3 lanes"):
-        score_sum(np.zeros(4, np.uint32), plan, 5)
-    beyond = np.array([5 * plan.lane_bound + 1, 0, 0], np.int64).astype(np.uint32)
-    with pytest.raises(PeerError):
-        score_sum(beyond, plan, 5)
