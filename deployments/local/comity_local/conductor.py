@@ -150,6 +150,7 @@ class Conductor:
                 RoundResult(
                     n=record["n"],
                     kind=record["kind"],
+                    score=record["score"],
                     void=record["void"],
                     survivors=tuple(record["survivors"]),
                     seconds=record["seconds"],
@@ -175,7 +176,7 @@ class Conductor:
 
     def _certified(self) -> int:
         """Count the rounds that moved the model."""
-        return sum(not result.void and result.kind == TRAIN for result in self.rounds)
+        return sum(result.moved for result in self.rounds)
 
     def _wake(self) -> None:
         """Let stopped vaults go on whose round is over, at every look: a vault may stop late."""

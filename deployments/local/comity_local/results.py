@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from comity_common.errors import LocalError
 from comity_common.secagg.kinds import RoundKind
@@ -43,6 +44,7 @@ class RoundResult:
         reason: why it is void, else None.
         kind: `train`, or `evaluate` for a score on private rows, which leaves the model as it is.
         faults: that struck in it, as they were asked for.
+        score: what a certified score on private rows says (`comity_common.scoresum.Score.data`).
     """
 
     n: int
@@ -54,6 +56,12 @@ class RoundResult:
     reason: str | None = None
     faults: tuple[str, ...] = ()
     kind: str = TRAIN
+    score: Mapping[str, Any] | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the model changed."""
+        return not self.void and self.kind == TRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,7 +150,7 @@ class Yardstick:
             agreement=agreement.digest,
             base=agreement.model.name,
             purpose=agreement.purpose,
-            rounds=sum(not result.void for result in rounds),
+            rounds=sum(result.moved for result in rounds),
             guarantees={
                 InstitutionId(one.id): Guarantee(
                     epsilon=Decimal(str(round(one.epsilon or 0.0, 4))),
