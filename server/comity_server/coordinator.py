@@ -15,7 +15,7 @@ resumed; what goes wrong with the disk is tried again.
 import os
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import structlog
 
@@ -182,7 +182,7 @@ class Coordinator:
 
     def _go_on(self, agreement: Agreement) -> bool:
         head = self._history.head(agreement)
-        kind = next_kind(agreement, head)
+        kind = next_kind(agreement, head, datetime.now(UTC).date())
         if kind is None:
             self._agreements.end(agreement.digest, AgreementState.FINISHED)
             log.info(
@@ -190,9 +190,6 @@ class Coordinator:
             )
             self._desk.on_phase("finished", "", head.begun)
             return False
-        expires = agreement.schedule.expires
-        if datetime.now(UTC).date() > date.fromisoformat(expires):
-            raise Stopped(f"the agreement expired on {expires}")
         epoch = self._desk.epoch
         if epoch is None or self._epochs.is_needed(agreement):
             self._epochs.open(agreement)

@@ -6,11 +6,12 @@ unchanged after a void one and after a score; whoever endorsed the newest round 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, insert, select
 
-from comity_common.agreement import Agreement
+from comity_common.agreement import MAX_ATTEMPTS, Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import PeerError
@@ -194,11 +195,16 @@ class History:
         return [_record(row) for row in rows]
 
 
+@lru_cache(maxsize=MAX_ATTEMPTS)  # plans never change, and the whole history is read at every look
+def _kind_of(plan: bytes) -> RoundKind:
+    return decode(Plan, plan).kind
+
+
 def _record(row: Row[Any]) -> RoundRecord:
     assert (row.stage in (Stage.CERTIFIED, Stage.VOID)) == (row.certificate is not None)
     return RoundRecord(
         number=row.number,
-        kind=decode(Plan, row.body).kind,
+        kind=_kind_of(row.body),
         epoch=row.epoch,
         agreement=Digest(row.agreement),
         plan=Digest(row.plan),

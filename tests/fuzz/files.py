@@ -44,6 +44,7 @@ from comity_common.agreement import Task, TaskKind
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.optimizer import ModelState
+from comity_common.secagg.kinds import RoundKind
 from comity_host import settings
 from comity_host.cli import _root
 from comity_server.config import ServerConfig
@@ -457,23 +458,23 @@ def _order(directory: Path) -> Harness:
 
 
 @cache
-def _exported(n: int) -> dict[str, bytes]:
+def _exported(kind: RoundKind) -> tuple[Played, dict[str, bytes]]:
     base = own_directory()
-    played = Played(base / "operator", n)
+    played = Played(base / "operator", 3, scored_after=(1,))
     played.round()
-    there = played.export(1, base / "round")
-    _exported.played = played  # type: ignore[attr-defined]
-    return {
+    if kind is RoundKind.EVALUATE:
+        played.round(kind=kind)
+    there = played.export(played.history.head(played.agreement).begun, base / "round")
+    return played, {
         str(path.relative_to(there)): path.read_bytes()
         for path in there.rglob("*")
         if path.is_file()
     }
 
 
-def _stored_round(directory: Path) -> Harness:
+def _stored_round(directory: Path, kind: RoundKind = RoundKind.TRAIN) -> Harness:
     """One file of a stored round: its name, a line feed, its bytes; the sender signs it anew."""
-    files, place = _exported(3), directory / "round"
-    played = _exported.played  # type: ignore[attr-defined]
+    (played, files), place = _exported(kind), directory / "round"
     for name, content in files.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(content)
@@ -517,9 +518,14 @@ def _stored_round(directory: Path) -> Harness:
     return Harness(seeds=(b"plan.json\n" + files["plan.json"],), read=read, mutate=mutate)
 
 
+def _stored_score(directory: Path) -> Harness:
+    """One file of a stored round of scores."""
+    return _stored_round(directory, RoundKind.EVALUATE)
+
+
 def _names(directory: Path) -> Harness:
     """Names of files in a stored round, one a line."""
-    files, place = _exported(3), directory / "round"
+    (_, files), place = _exported(RoundKind.TRAIN), directory / "round"
 
     def read(raw: bytes) -> None:
         import shutil
@@ -641,6 +647,8 @@ TARGETS: list[Target] = [
          ("client/comity_client/tls.py:urlsplit",)),
         ("stored-round", "comity_audit.recompute.Recomputation", "who hands over a stored round",
          (PeerError, Problem), _stored_round, ()),
+        ("stored-score", "comity_audit.recompute.Recomputation", "who hands over a stored round",
+         (PeerError, Problem), _stored_score, ()),
         ("stored-names", "comity_audit.directory.StoredRound", "who hands over a stored round",
          ERRORS, _names, ()),
         ("anchor", "comity_audit.anchor.read_anchor", PARTNER, ERRORS, _anchor, ()),

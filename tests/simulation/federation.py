@@ -181,7 +181,12 @@ class World:
         agreement = make_agreement(keys, operator, **terms)
         return cls(agreement, operator, keys, set_up_epoch(agreement, keys))
 
-    def plan(self, round: int = 1, participants: list[InstitutionId] | None = None) -> Plan:
+    def plan(
+        self,
+        round: int = 1,
+        participants: list[InstitutionId] | None = None,
+        kind: RoundKind = RoundKind.TRAIN,
+    ) -> Plan:
         """Write the plan of a round."""
         return make_plan(
             self.agreement,
@@ -191,6 +196,7 @@ class World:
             previous=self.agreement.digest,
             model=self.agreement.model.initial_state,
             nonce=os.urandom(16),
+            kind=kind,
         )
 
     def deal(self, plan: Plan, who: InstitutionId, chance: random.Random) -> None:

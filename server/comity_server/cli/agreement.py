@@ -58,8 +58,8 @@ def propose(
         data,
         as_json=json_,
         text=f"{data['federation']} is proposed to {len(data['institutions'])} institutions.\n"
-        f"{_scores_in_words(data['scores'])}"
-        f"Its words, which all must see:\n\n    {data['words']}\n\n"
+        + (f"{_scores_in_words(data['scores'])}\n" if data["scores"] else "")
+        + f"Its words, which all must see:\n\n    {data['words']}\n\n"
         f"Next: comity server run start {data['federation']} --watch, once all have signed",
     )
 
@@ -98,6 +98,8 @@ def show(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False)
         f"  digest  {data['digest']}",
         f"  words   {data['words']}",
     ]
+    if data["scores"]:
+        lines.append(f"  scores  {_scores_in_words(data['scores'])}")
     for party in record.agreement.institutions:
         sign = "left" if party.id in data["left"] else "waits"
         sign = "signed" if sign == "waits" and party.id in data["signed"] else sign
@@ -165,11 +167,7 @@ def _scores(agreement: "Agreement") -> dict[str, Any] | None:
     return {"after": list(scores.after), "expected_deviation": deviation}
 
 
-def _scores_in_words(scores: dict[str, Any] | None) -> str:
-    if scores is None:
-        return ""
-    rounds = ", ".join(map(str, scores["after"]))
-    return (
-        f"It is scored on private rows after round {rounds}, each time to about "
-        f"± {100 * scores['expected_deviation']:.1f} points.\n"
-    )
+def _scores_in_words(scores: dict[str, Any]) -> str:
+    after = ", ".join(map(str, scores["after"]))
+    points = 100 * scores["expected_deviation"]
+    return f"Scored on private rows after round {after}, each time to about ± {points:.1f} points."

@@ -1,6 +1,7 @@
 """A score comes when it is due, and training does not wait for one that cannot be had."""
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from comity_server.waiting import Stopped
 KEYS = {f"inst-{k}": SigningKeys.generate() for k in range(3)}
 OPERATOR = SigningKeys.generate()
 TRAIN, EVALUATE = RoundKind
+TODAY, AFTERWARDS = date(2099, 12, 31), date(2100, 1, 1)
 START = Head(
     begun=0,
     begun_scores=0,
@@ -40,7 +42,7 @@ def told(agreement: Agreement, ends: str) -> str:
     """
     head, kinds = START, ""
     for end in ends:
-        kind = next_kind(agreement, head)
+        kind = next_kind(agreement, head, TODAY)
         if kind is None:
             return kinds + "."
         kinds += kind.value[0]
@@ -52,7 +54,7 @@ def told(agreement: Agreement, ends: str) -> str:
             certified=head.certified + (end == "c" and not is_score),
             scored=head.scored + (end == "c" and is_score),
         )
-    return kinds + ("." if next_kind(agreement, head) is None else "")
+    return kinds + ("." if next_kind(agreement, head, TODAY) is None else "")
 
 
 @pytest.mark.parametrize(
@@ -106,3 +108,12 @@ def test_a_score_is_owed_until_it_is_certified():
     assert is_owed(agreement, replace(START, certified=2, begun_scores=1))
     assert not is_owed(agreement, replace(START, certified=2, scored=1))
     assert not is_owed(agreed(), replace(START, certified=3))
+
+
+def test_an_agreement_that_is_over_neither_trains_nor_scores():
+    agreement, trained = agreed((3,)), replace(START, begun=3, certified=3)
+    assert next_kind(agreement, trained, TODAY) is EVALUATE
+    assert next_kind(agreement, trained, AFTERWARDS) is None
+    assert next_kind(agreement, START, TODAY) is TRAIN
+    with pytest.raises(Stopped, match="the agreement expired on 2099-12-31"):
+        next_kind(agreement, START, AFTERWARDS)

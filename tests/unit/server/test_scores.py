@@ -83,6 +83,17 @@ class _Nothing:
         return 0
 
 
+def test_an_agreement_tells_how_certain_its_scores_will_be(played: Played) -> None:
+    asked = ("server", "agreement", "show", "simulated", "--home", played.home.path)
+    data = comity(*asked, "--json").data["scores"]
+    scores = played.agreement.private_evaluation
+    assert data == {"after": [1, 2], "expected_deviation": scores.score.expected_deviation(100, 5)}
+    assert (
+        "  scores  Scored on private rows after round 1, 2, each time to about ± 1.0 points."
+        in comity(*asked).output.splitlines()
+    )
+
+
 def test_a_round_of_training_has_no_score(played: Played) -> None:
     for number, has_one in ((1, False), (2, True), (3, False)):
         record = played.history.get(played.agreement.digest, number)
