@@ -62,6 +62,7 @@ class Classifier:
         trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self.trained: dict[str, torch.nn.Parameter] = dict(sorted(trained.items()))
         self.layout = Layout(tuple((name, tuple(p.shape)) for name, p in self.trained.items()))
+        self._flat = self._in_one_piece()
         self._initial = self.vector()
         self._encoded: dict[Text, npt.NDArray[np.float32]] = {}
 
@@ -84,6 +85,25 @@ class Classifier:
     def vector(self) -> Vector:
         """Copy the trained parameters: float32, shape (d,)."""
         return self.layout.flatten({n: p.detach().cpu().numpy() for n, p in self.trained.items()})
+
+    def _in_one_piece(self) -> Vector:
+        """Lay the trained parameters side by side, in the order of the layout: float32, (d,)."""
+        flat = torch.empty(self.layout.size)
+        views = self.layout.unflatten(flat.numpy())
+        for name, parameter in self.trained.items():
+            place = torch.from_numpy(views[name])
+            place.copy_(parameter.detach())
+            parameter.data = place
+        return flat.numpy()
+
+    @property
+    def live(self) -> Vector | None:
+        """The trained parameters themselves: what is written there is what the model runs with.
+
+        float32, shape (d,); None where they were moved to another device.
+        """
+        is_here = all(parameter.device.type == "cpu" for parameter in self.trained.values())
+        return self._flat if is_here else None
 
     def load(self, vector: Vector) -> None:
         """Set the trained parameters.
