@@ -17,11 +17,10 @@ from comity_client.store import Store
 from comity_common.agreement import Agreement, Party, stored_agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.dp.spending import Spending
-from comity_common.dp.terms import NON_PRIVATE, SAMPLED_GAUSSIAN, Guarantee, SampledGaussian
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
+from comity_common.mechanisms import spending_of
 from comity_common.membership import check_withdrawal
 from comity_common.words import check_readable
 
@@ -301,32 +300,3 @@ def check_expiry(agreement: Agreement, today: date) -> None:
         raise Refusal(
             RefusalCode.AGREEMENT_EXPIRED, f"expected a day until {agreement.schedule.expires}"
         )
-
-
-def spending_of(agreement: Agreement) -> Spending:
-    """Return what an agreement may do to rows, as the budget counts it."""
-    privacy = agreement.privacy
-    claim = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta) if privacy.is_private else None
-    return Spending(
-        agreement=agreement.digest,
-        unit=privacy.unit,
-        gate=privacy.gate,
-        order=privacy.order,
-        guarantee=claim,
-        schedule=schedule_events(agreement),
-    )
-
-
-def schedule_events(agreement: Agreement) -> tuple[SampledGaussian, ...]:
-    """List every mechanism that an agreement may run, over all rounds and spare rounds."""
-    return (schedule_event(agreement, agreement.schedule.attempts),)
-
-
-def schedule_event(agreement: Agreement, rounds: int) -> SampledGaussian:
-    """Return the training mechanism that so many rounds of an agreement are."""
-    return SampledGaussian(
-        sampling_probability=agreement.training.sampling_probability,
-        noise_multiplier=agreement.training.noise_multiplier,
-        steps=agreement.training.local_steps * rounds,
-        mechanism=SAMPLED_GAUSSIAN if agreement.privacy.is_private else NON_PRIVATE,
-    )

@@ -20,6 +20,7 @@ import structlog
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import AgreementState, Standing
 from comity_client.compute import Compute
+from comity_client.contributions import Trains
 from comity_client.correspondence import Correspondence
 from comity_client.cosigning import Cosigner
 from comity_client.datasets import Source
@@ -32,7 +33,7 @@ from comity_client.mailroom import Looks, Mailroom
 from comity_client.releases import first_model, is_over
 from comity_client.selftest import gate
 from comity_client.uplink import Delivery, Uplink
-from comity_client.vault import OnPhase, Trains, Vault
+from comity_client.vault import OnPhase, Vault
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
-from comity_client.datasets import Labelled, LabelledWords, OnPart
+from comity_client.rowfiles import OnPart
+from comity_client.rows import Labelled, LabelledWords
 from comity_common.errors import LocalError, Problem
 
 MANY_DUPLICATES = 0.01

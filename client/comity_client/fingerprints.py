@@ -15,7 +15,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from comity_client.datasets import Record
+from comity_client.rows import Record
 
 DIGEST_BYTES = 16
 KEY_BYTES = 32

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 
-from comity_client.agreements import AgreementState, Known, spending_of
+from comity_client.agreements import AgreementState, Known
 from comity_client.correspondence import refuse
 from comity_client.institution import Institution
 from comity_common.dp.accountant import COST_MARGIN, allowance, total_cost
@@ -43,6 +43,7 @@ from comity_common.ledger.bodies import (
 )
 from comity_common.ledger.entries import read
 from comity_common.ledger.witness import GENERATION_BYTES
+from comity_common.mechanisms import spending_of
 
 NO_AGREEMENT = Digest("0" * 64)  # stands for any that is not known here
 NOTHING = 1e-11  # of an allowance; COST_MARGIN, which every cost has on top, is larger

@@ -6,8 +6,12 @@ and nobody without the key can tell on which side somebody is.
 """
 
 import hmac
+from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
+
+from comity_client.rows import Rows, WordRows
 from comity_common.crypto.derive import KEY_BYTES, digest, expand
 from comity_common.errors import LocalError
 
@@ -32,6 +36,15 @@ class Holdout:
     def __repr__(self) -> str:
         return "Holdout(...)"
 
+    def part(self, rows: Rows | WordRows) -> tuple[Rows | WordRows, Rows | WordRows]:
+        """Part rows into those to train on and those that are held out, both in their order.
+
+        A record is named by its text, so one whose label is corrected stays on its side, and so do
+        all rows with the same text; a person by its key.
+        """
+        held = np.array([self.holds(name) for name in _names(rows)], dtype=np.bool_)
+        return rows.only(np.flatnonzero(~held)), rows.only(np.flatnonzero(held))
+
     def holds(self, unit: bytes) -> bool:
         """Tell whether a unit is held out.
 
@@ -40,3 +53,12 @@ class Holdout:
         """
         keyed = hmac.digest(self._key, digest("holdout-unit", unit), "sha256")
         return int.from_bytes(keyed[: HASH_BITS // 8], "big") < self._limit
+
+
+def _names(rows: Rows | WordRows) -> Iterator[bytes]:
+    if rows.units is not None:
+        yield from (rows.persons[unit] for unit in rows.units)
+        return
+    for text in rows.texts:
+        words = (text,) if isinstance(text, str) else text
+        yield digest("record", *(word.encode() for word in words))

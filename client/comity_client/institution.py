@@ -20,6 +20,7 @@ from comity_client.policy import Policy
 from comity_client.progress import ProgressTable
 from comity_client.registrations import Registrations
 from comity_client.rounds import Rounds
+from comity_client.scores import ScoreTable
 from comity_client.store import Store
 from comity_client.uplink import Uplink
 from comity_common.agreement import Agreement
@@ -32,6 +33,7 @@ from comity_host import settings
 from comity_host.files import write_durably
 
 FEDERATED_TRAINING = "federated-training"
+FEDERATED_EVALUATION = "federated-evaluation"
 PURPOSES = {
     "greet": "enrolment",
     "enrol": "enrolment",
@@ -49,7 +51,8 @@ class Institution:
 
     Attributes:
         me: its id.
-        keys, store, ledger, agreements, rounds, epochs, outbox, progress, data, models: by name.
+        keys, store, ledger, agreements, rounds, epochs, outbox, progress, data, scores, models: by
+            name.
 
     Raises:
         LocalError: the home is not complete.
@@ -70,6 +73,7 @@ class Institution:
         self.epochs = KeyEpochs(self.store, self.keys.signing, self.me)
         self.outbox = Outbox(self.store)
         self.progress = ProgressTable(self.store)
+        self.scores = ScoreTable(self.store)
         self.models = ModelFiles(self.home.models)
 
     @classmethod

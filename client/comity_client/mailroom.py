@@ -6,8 +6,9 @@ from comity.v1 import transfer_pb2 as pb
 from comity_client.correspondence import Correspondence
 from comity_client.institution import Institution
 from comity_client.releases import accept_certificate, is_over
+from comity_client.reveals import ListRefused
 from comity_client.uplink import Delivery, Uplink
-from comity_client.vault import ListRefused, Vault
+from comity_client.vault import Vault
 from comity_common.agreement import Agreement
 from comity_common.crypto.sign import Signed
 from comity_common.errors import PeerError, Refusal, RefusalCode

@@ -44,6 +44,7 @@ EXPECTED = {
     "epsilon": "a number above 0",
     "delta": "a number above 0 and below 1",
     "without_privacy": "yes or no",
+    "private_evaluation": "yes or no",
     "unit": "record or person",
     "min_participants": "a whole number of at least 3",
     "tasks": "sequence-classification or token-classification",
@@ -69,6 +70,7 @@ class Policy(Settings):
     Attributes:
         epsilon, delta: the most that one agreement may claim.
         without_privacy: whether an agreement may promise no privacy at all, ε = ∞.
+        private_evaluation: whether models may be scored, with noise, on rows that are held out.
         unit: the least that must be protected; a person is more than a record.
         min_participants: fewer institutions in a round are refused.
         tasks: what a model may be trained for; empty means nothing.
@@ -87,6 +89,7 @@ class Policy(Settings):
     epsilon: Decimal = Field(default=Decimal(8), gt=0)
     delta: Decimal = Field(default=Decimal("0.00001"), gt=0, lt=1)
     without_privacy: StrictBool = False
+    private_evaluation: StrictBool = True
     unit: Unit = Unit.RECORD
     min_participants: int = Field(default=3, ge=3)
     tasks: tuple[TaskKind, ...] = tuple(TaskKind)
@@ -134,6 +137,8 @@ class Policy(Settings):
     def _promised(self, agreement: Agreement) -> Iterator[Asked]:
         privacy = agreement.privacy
         yield privacy.is_private or self.without_privacy, "without_privacy", "no", "yes"
+        is_scored = agreement.private_evaluation is not None
+        yield not is_scored or self.private_evaluation, "private_evaluation", "no", "yes"
         yield privacy.epsilon <= self.epsilon, "ε", self.epsilon, privacy.epsilon
         yield privacy.delta <= self.delta, "δ", self.delta, privacy.delta
         yield self.unit in (Unit.RECORD, privacy.unit), "unit", self.unit, privacy.unit
@@ -158,7 +163,7 @@ class Policy(Settings):
         yield _at_most(size, self.upload_bytes), "upload_bytes", self.upload_bytes, size
 
     def _how_long(self, agreement: Agreement, today: date) -> Iterator[Asked]:
-        rounds, last = agreement.schedule.attempts, date.fromisoformat(agreement.schedule.expires)
+        rounds, last = agreement.attempts, date.fromisoformat(agreement.schedule.expires)
         days = (last - today).days + 1  # today and the last day are days on which it runs
         yield _at_most(rounds, self.rounds), "rounds", self.rounds, rounds
         yield _at_most(days, self.days), "days", self.days, days
@@ -184,7 +189,7 @@ class Policy(Settings):
     def digest(self) -> Digest:
         """What the ledger names these rules by."""
         days = {"until": _day(self.until), "expires": _day(self.expires)}
-        return Digest(digest("policy/2", encode(_Rules(**(dict(self) | days)))).hex())
+        return Digest(digest("policy/3", encode(_Rules(**(dict(self) | days)))).hex())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +199,7 @@ class _Rules:
     epsilon: Decimal
     delta: Decimal
     without_privacy: bool
+    private_evaluation: bool
     unit: Unit
     min_participants: int
     tasks: tuple[TaskKind, ...]

@@ -23,6 +23,7 @@ def in_words(policy: Policy) -> list[str]:
         f"One agreement may claim at most ε = {policy.epsilon.normalize():f} "
         f"at δ = {policy.delta.normalize():f} for any {_unit(policy.unit)}.",
         _without_privacy(policy),
+        _private_evaluation(policy),
         f"There must be at least {policy.min_participants} institutions in every round.",
         _tasks(policy.tasks),
         f"The purpose may be {_either(list(map(repr, policy.purposes))) or 'any'}.",
@@ -44,6 +45,11 @@ def _without_privacy(policy: Policy) -> str:
     if policy.without_privacy:
         return "An agreement may also promise no privacy at all (ε = ∞)."
     return "An agreement that promises no privacy is refused."
+
+
+def _private_evaluation(policy: Policy) -> str:
+    may = "may" if policy.private_evaluation else "may not"
+    return f"Models {may} be scored, with noise, on rows that are held out."
 
 
 def _tasks(tasks: tuple[TaskKind, ...]) -> str:

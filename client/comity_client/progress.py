@@ -17,12 +17,14 @@ class Progress:
         certificate: digest of the last certificate's body, at first the agreement's digest.
         newest: number of the last round that ended, 0 at first.
         certified: how many rounds changed the model.
+        scored: how many rounds scored it.
     """
 
     model: Digest
     certificate: Digest
     newest: int
     certified: int
+    scored: int
 
 
 class ProgressTable:
@@ -34,7 +36,7 @@ class ProgressTable:
     def begin(self, tx: sqlite3.Connection, agreement: Agreement) -> None:
         """Start at the agreement's first state; what is there already stays."""
         tx.execute(
-            "insert or ignore into models values (?, ?, ?, 0, 0)",
+            "insert or ignore into models values (?, ?, ?, 0, 0, 0)",
             (agreement.digest, agreement.model.initial_state, agreement.digest),
         )
 
@@ -57,18 +59,20 @@ class ProgressTable:
             certificate=Digest(row["certificate"]),
             newest=row["newest"],
             certified=row["certified"],
+            scored=row["scored"],
         )
 
     def set(self, tx: sqlite3.Connection, agreement: Digest, progress: Progress) -> None:
         """Move on by one certificate."""
         tx.execute(
-            "update models set digest = ?, certificate = ?, newest = ?, certified = ? "
+            "update models set digest = ?, certificate = ?, newest = ?, certified = ?, scored = ? "
             "where agreement = ?",
             (
                 progress.model,
                 progress.certificate,
                 progress.newest,
                 progress.certified,
+                progress.scored,
                 agreement,
             ),
         )

@@ -274,6 +274,7 @@ class Registrations:
             path=self.file(dataset),
             unit_key=self._get(dataset).unit_key,
             cap_key=expand(self._key(), "rows-of-a-person"),
+            holdout_key=expand(self._key(), "held-out-units"),
         )
 
     def file_state(self, dataset: DatasetId) -> FileState:

@@ -133,7 +133,7 @@ def rehearse(
         parameters=agreement.model.parameters,
         institutions=len(agreement.roster),
         steps=agreement.training.local_steps,
-        attempts=agreement.schedule.attempts,
+        attempts=agreement.attempts,
         load_seconds=loaded - began,
         step_seconds=min(end - start for start, end in pairwise(ends[1:])),
         mask_seconds=masked - trained,

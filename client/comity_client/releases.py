@@ -16,16 +16,20 @@ from comity.v1 import transfer_pb2 as pb
 from comity_client.institution import Institution
 from comity_client.progress import Progress, ProgressTable
 from comity_client.refunds import settle
+from comity_client.scores import Score
 from comity_client.uplink import Uplink
 from comity_common import chunks
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError, Problem
+from comity_common.fixedpoint import Lanes
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import MAX_TEXT, RefundReason, RoundVoid
 from comity_common.modelfile import read_state, write_state
 from comity_common.optimizer import ModelState, next_state, state_digest
+from comity_common.scoresum import score_sum
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import sections, vector_bytes
 from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
 from comity_common.secagg.participant import (
@@ -133,7 +137,7 @@ def accept_certificate(
     """Take a round's end: certificate, plan, and endorsements where I was not in it.
 
     Returns:
-        the new model state, or None if the model is unchanged.
+        the new model state, or None if the model is unchanged: after a void round, or a score.
 
     Raises:
         PeerError: it cannot be accepted.
@@ -157,18 +161,27 @@ def accept_certificate(
     if (plan.previous, plan.model) != (before.certificate, before.model):
         raise PeerError("expected the certificate that follows the last one that I know")
 
-    state = None
-    model = before.model
+    state, score, model = None, None, before.model
     if not body.void:
-        state = _next(institution, agreement, uplink, plan, body, before.model)
-        model = institution.models.save(agreement.digest, state)
+        lanes = _summed(agreement, uplink, plan, body)
+        if plan.kind is RoundKind.EVALUATE:
+            score = Score(
+                round=body.round,
+                certified=before.certified,
+                vaults=len(body.survivors),
+                total=score_sum(lanes, plan.ring_width),
+            )
+        else:
+            state = _next(institution, agreement, plan, body, lanes)
+            model = institution.models.save(agreement.digest, state)
         if endorsements and model != endorsed_model(agreement, plan, body, endorsements):
             raise PeerError("expected to compute the model that the others endorsed")
     after = Progress(
         model=model,
         certificate=certificate_digest(body),
         newest=body.round,
-        certified=before.certified + (not body.void),
+        certified=before.certified + (state is not None),
+        scored=before.scored + (score is not None),
     )
     endorsement = Endorsement(
         agreement=agreement.digest,
@@ -195,6 +208,8 @@ def accept_certificate(
                     reason=body.reason[:MAX_TEXT],
                 ),
             )
+        if score is not None:
+            institution.scores.note(tx, agreement.digest, score)
         institution.progress.set(tx, agreement.digest, after)
         institution.outbox.put(tx, agreement.digest, pb.PARCEL_KIND_ENDORSEMENT, signed, body.round)
     if model != before.model:
@@ -204,19 +219,26 @@ def accept_certificate(
 
 
 def is_over(agreement: Agreement, progress: Progress) -> bool:
-    """Tell whether an agreement has nothing more to run."""
-    schedule = agreement.schedule
-    return progress.certified >= schedule.rounds or progress.newest >= schedule.attempts
+    """Tell whether an agreement has nothing more to run: all is trained, and no score is due.
+
+    A score that is due and was void too often stays due until the last day.
+    """
+    scores = agreement.private_evaluation
+    is_due = scores is not None and scores.is_due(progress.certified, progress.scored)
+    is_trained = progress.certified >= agreement.schedule.rounds
+    return (is_trained and not is_due) or progress.newest >= agreement.attempts
 
 
-def _next(
-    institution: Institution,
-    agreement: Agreement,
-    uplink: Uplink,
-    plan: Plan,
-    body: CertificateBody,
-    model: Digest,
-) -> ModelState:
+def _summed(agreement: Agreement, uplink: Uplink, plan: Plan, body: CertificateBody) -> Lanes:
+    """Fetch the sum and hold it against its certificate and the canaries.
+
+    Returns:
+        shape (lanes of the plan,), uint32.
+
+    Raises:
+        PeerError: it is not the sum of the survivors.
+        Unreachable: the operator is away.
+    """
     size = vector_bytes(plan.lanes, plan.ring_width)
     total = uplink.fetch_total(agreement.digest, body.round, size)
     view = memoryview(total)
@@ -228,9 +250,15 @@ def _next(
         raise PeerError("expected the sum that the certificate names")
     q, z = sections(total, plan.lanes, plan.ring_width)
     check_canaries(q[plan.lanes :], z, len(body.survivors))
+    return np.ascontiguousarray(q[: plan.lanes])
+
+
+def _next(
+    institution: Institution, agreement: Agreement, plan: Plan, body: CertificateBody, lanes: Lanes
+) -> ModelState:
     return next_state(
-        institution.models.load(agreement.digest, model),
-        np.ascontiguousarray(q[: plan.lanes]),
+        institution.models.load(agreement.digest, plan.model),
+        lanes,
         len(body.survivors),
         len(plan.participants),
         agreement.aggregation,

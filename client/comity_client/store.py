@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comity_common.errors import LocalError
 
-VERSION = 4
+VERSION = 5
 
 SCHEMA = """
 create table entries (sequence integer primary key, raw blob not null);
@@ -63,11 +63,16 @@ create table rounds (
 );
 create table models (
     agreement text primary key, digest text not null, certificate text not null,
-    newest integer not null, certified integer not null
+    newest integer not null, certified integer not null, scored integer not null
 );
 create table private_metrics (
     agreement text not null, round integer not null, accuracy real not null,
     macro_f1 real not null, primary key (agreement, round)
+);
+create table scores (
+    agreement text not null, round integer not null, certified integer not null,
+    vaults integer not null, "right" integer not null, wrong integer not null,
+    loss integer not null, primary key (agreement, round)
 );
 create table witnessed (institution text primary key, body blob not null, signature blob not null);
 create table generations (

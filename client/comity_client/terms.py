@@ -19,7 +19,12 @@ PARTS = {
 def in_words(agreement: Agreement, me: InstitutionId) -> str:
     """Say what is agreed, with whom, at what price, and what would leave."""
     return "\n\n".join(
-        (_what(agreement), _who(agreement, me), _privacy(agreement), _leaves(agreement))
+        (
+            _what(agreement),
+            _who(agreement, me),
+            _privacy(agreement) + _scores(agreement),
+            _leaves(agreement),
+        )
     )
 
 
@@ -70,6 +75,25 @@ def _privacy(agreement: Agreement) -> str:
         f"probability {training.sampling_probability:f}; its influence is clipped to "
         f"{training.clip_norm:f}; your vault adds noise {training.noise_multiplier:f} times as "
         "large."
+    )
+
+
+def _scores(agreement: Agreement) -> str:
+    """Say what scores on private rows there are, and what they will be worth."""
+    terms, unit = agreement.private_evaluation, agreement.privacy.unit
+    if terms is None:
+        return ""
+    n = len(agreement.institutions)
+    deviation = 100 * terms.score.expected_deviation(terms.units, n)
+    rounds = ", ".join(map(str, terms.after))
+    held_out = f"{100 * terms.share:f}".rstrip("0").rstrip(".")
+    return (
+        f"\n  Scores: after round {rounds} the model is scored on {held_out} % of each "
+        f"institution's {unit}s, which are held out and never trained on (a keyed hash of yours "
+        f"chooses them). {len(terms.after)} scores and {terms.spare} spare ones are paid for out "
+        f"of the same ε, with noise {terms.noise_multiplier:f} times what one {unit} can move.\n"
+        f"  The share of right answers will be off by about ± {deviation:.1f} points (one standard "
+        f"deviation), if {n} institutions hold out {terms.units:,} {unit}s together."
     )
 
 

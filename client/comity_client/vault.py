@@ -20,20 +20,21 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
 from comity_client.agreements import Standing as Signature
-from comity_client.agreements import check_expiry, schedule_event, spending_of
+from comity_client.agreements import check_expiry
+from comity_client.contributions import Trains, contribution
 from comity_client.forgotten import (
     is_own_header_shown,
     is_unknown_upload_counted,
     stop_until_a_new_epoch,
 )
-from comity_client.institution import FEDERATED_TRAINING, Institution
+from comity_client.institution import FEDERATED_EVALUATION, FEDERATED_TRAINING, Institution
 from comity_client.refunds import UNMADE, forfeit, settle
+from comity_client.reveals import read_list, reveal
 from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
 from comity_client.space import free_bytes, needed_bytes
@@ -42,9 +43,7 @@ from comity_client.witnesses import Witnesses
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.crypto.stream import Keystream
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
-from comity_common.fixedpoint import quantised
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     NONCE_BYTES,
@@ -53,53 +52,34 @@ from comity_common.ledger.bodies import (
     Egress,
     Outcome,
     RefundReason,
-    RoundComplaint,
     RoundJoin,
     Traffic,
 )
+from comity_common.mechanisms import schedule_event, spending_of
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import (
     Deadline,
     Decline,
     Plan,
     Receipt,
-    Reveal,
-    Survivors,
 )
-from comity_common.secagg.participant import Dealt, answer, deal
+from comity_common.secagg.participant import Dealt, deal
 from comity_common.secagg.plan import Standing, check_plan, plan_digest
 from comity_common.secagg.round import Phase
-from comity_common.vectors import Vector
 from comity_host.files import is_disk_full, written_durably
 
 log = structlog.get_logger()
 
 LAST_SECOND = 253_402_300_799  # of the year 9999
 
+PURPOSE_OF_KIND = {
+    RoundKind.TRAIN: FEDERATED_TRAINING,
+    RoundKind.EVALUATE: FEDERATED_EVALUATION,
+}
 OUTDATED = "stopped: this disk is older than what others have witnessed of this vault"
 
 OnPhase = Callable[[str, int], None]
 """Told at every boundary of the walk, with the round's number."""
-
-
-class Trains(Protocol):
-    """What the walk needs of a workbench."""
-
-    def train(
-        self, start: Vector, moments: bytes | None, on_step: Callable[[int, int], None]
-    ) -> tuple[Vector, bytes]:
-        """Train one round; see `Workbench.train`."""
-
-
-class ListRefused(PeerError):
-    """A survivor list that the operator signed is not one that may be answered.
-
-    Attributes:
-        round: its number.
-    """
-
-    def __init__(self, why: str, round: int) -> None:
-        super().__init__(why)
-        self.round = round
 
 
 class Vault:
@@ -181,18 +161,34 @@ class Vault:
             raise Refusal(RefusalCode.RESTORED, "expected the newest ledger of this vault")
         check_expiry(terms, inst.clock().date())
         inst.check_policy(terms)
-        if not 1 <= number <= terms.schedule.attempts:
-            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.schedule.attempts} rounds")
+        if not 1 <= number <= terms.attempts:
+            raise Refusal(RefusalCode.PLAN, f"expected at most {terms.attempts} rounds")
         known = inst.rounds.get(agreement, number)
         if known is not None and known.plan_digest == plan:
             return
         if known is not None or number <= self._newest(agreement):
             raise Refusal(RefusalCode.STALE_ROUND, f"expected a newer round than {number}")
-        budget = inst.ledger.budget()
-        budget.check(signature.dataset, spending_of(terms), schedule_event(terms, 1))
+        self._check_budget(signature)
         with inst.store.transaction() as tx:
             inst.rounds.order(tx, agreement, number, plan)
         self.doing = "ordered"
+
+    def _check_budget(self, signature: Signature) -> None:
+        """Ask whether any kind of round is still paid for; which one is ordered, the plan says.
+
+        Raises:
+            Refusal: BUDGET: none is.
+        """
+        budget, terms = self._inst.ledger.budget(), signature.agreement
+        kinds = list(RoundKind) if terms.private_evaluation else [RoundKind.TRAIN]
+        refusals = []
+        for kind in kinds:
+            try:
+                budget.check(signature.dataset, spending_of(terms), schedule_event(terms, 1, kind))
+            except Refusal as refusal:
+                refusals.append(refusal)
+        if len(refusals) == len(kinds):
+            raise refusals[0]
 
     def go_on(self) -> bool:
         """Take the next step of the newest open round.
@@ -231,35 +227,14 @@ class Vault:
             PeerError: it is no list of the operator for a round that is open here.
         """
         inst, terms = self._inst, self._agreement
-        if not messages:
-            raise PeerError("expected a survivor list")
-        operator = terms.operator.identity
-        raw = verify(operator.ed25519, operator.mldsa44, Purpose.SURVIVORS, messages[0])
-        survivors = decode(Survivors, raw)
+        survivors, evidence = read_list(terms, messages), messages[1:]
         round = self._round_of(survivors.plan)
-        if round is None and is_own_header_shown(inst, terms.digest, survivors.plan, messages[1:]):
+        if round is None and is_own_header_shown(inst, terms.digest, survivors.plan, evidence):
             self._stop()
-        if round is None or round.plan is None or round.held is None:
+        if round is None or round.held is None:
             raise PeerError("expected survivors of a round that is open here")
         self._on_phase("before-reveal", round.number)
-        body = round.reveal if round.survivors == survivors else None
-        if body is None:
-            headers, uploads = _halved(messages[1:])
-            try:
-                if round.survivors is not None:
-                    raise PeerError("expected the list that was answered; another is refused")
-                reveal = answer(
-                    terms, round.plan, inst.me, round.held, survivors, headers, uploads, boxes
-                )
-            except PeerError as error:
-                raise ListRefused(str(error), round.number) from error
-            body = encode(reveal)
-        signed = inst.keys.signing.sign(Purpose.REVEAL, body)
-        with inst.store.transaction() as tx:
-            if round.survivors is None:
-                self._note_complaints(tx, round.plan, decode(Reveal, body))
-            inst.rounds.reveal(tx, round, survivors, signed)
-            inst.outbox.put(tx, terms.digest, pb.PARCEL_KIND_REVEAL, signed, round.number)
+        reveal(inst, terms, round, survivors, evidence, boxes)
         self.rest("revealed")
         self._on_phase("revealed", round.number)
 
@@ -347,7 +322,7 @@ class Vault:
             inst.rounds.start(tx, round)
         started = self._reread(round)
         self._on_phase("started", round.number)
-        dealt = self._train(started, plan, keys)
+        dealt = self._contribute(started, plan, keys)
         del keys
         if dealt is None:
             return True
@@ -368,7 +343,7 @@ class Vault:
             released=Digest(dealt.header.root.hex()),
         )
         egress = Egress(
-            purpose=FEDERATED_TRAINING,
+            purpose=PURPOSE_OF_KIND[plan.kind],
             receiver=self._agreement.operator.id,
             jurisdiction=self._agreement.operator.jurisdiction,
             traffic=Traffic.MECHANISM,
@@ -387,36 +362,35 @@ class Vault:
         self._on_phase("masked", round.number)
         return True
 
-    def _train(self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]) -> Dealt | None:
-        """Train a delta and write it masked; None if that failed, and is spent.
+    def _contribute(
+        self, round: Round, plan: Plan, keys: Mapping[InstitutionId, bytes]
+    ) -> Dealt | None:
+        """Train or score, and write it masked; None if that failed, and is spent.
 
         Raises:
             OSError: the disk is full.
         """
         inst = self._inst
-        state = inst.models.load(round.agreement, plan.model)
-        moments = inst.models.load_moments(round.agreement)
-        if moments is None and self._agreement.continues is not None:
-            moments = inst.models.load_moments(self._agreement.continues.agreement)
+        doing = "training" if plan.kind is RoundKind.TRAIN else "scoring"
 
         def on_step(done: int, of: int) -> None:
-            self.doing, self.fraction = "training", done / of
-            self._on_phase("training", round.number)
+            self.doing, self.fraction = doing, done / of
+            self._on_phase(doing, round.number)
 
-        self.doing, self.fraction = "training", 0.0
+        self.doing, self.fraction = doing, 0.0
         try:
-            delta, after = self._workbench.train(state.parameters, moments, on_step)
+            made = contribution(inst, self._agreement, self._workbench, plan, on_step)
             self.doing, self.fraction = "masking", None
-            lanes = quantised(delta, plan.range, plan.lane_bound, Keystream.fresh())
             with written_durably(self._masked_file(round)) as file:
-                dealt = deal(plan, inst.me, keys, lanes, file.write)
+                dealt = deal(plan, inst.me, keys, made.lanes, file.write)
         except Exception as error:  # what was reserved is spent
             if is_disk_full(error):
                 raise
-            log.error("training failed", round=round.number, why=type(error).__name__)
+            log.error(f"{doing} failed", round=round.number, why=type(error).__name__)
             self._forfeit(round, RefusalCode.UNAVAILABLE)
             return None
-        inst.models.save_moments(round.agreement, after)
+        if made.moments is not None:
+            inst.models.save_moments(round.agreement, made.moments)
         return dealt
 
     def _upload(self, round: Round) -> bool:
@@ -460,6 +434,8 @@ class Vault:
             newest=progress.newest,
             certificate=progress.certificate,
             model=progress.model,
+            certified=progress.certified,
+            scored=progress.scored,
         )
         check_plan(terms, standing, plan)
         needed, free = needed_bytes(terms), free_bytes(inst.home.path)
@@ -475,7 +451,7 @@ class Vault:
         return self._inst.ledger.budget().reserve(
             self._signature.dataset,
             spending_of(self._agreement),
-            schedule_event(self._agreement, 1),
+            schedule_event(self._agreement, 1, plan.kind),
             nonce=os.urandom(NONCE_BYTES),
             epoch=plan.epoch,
             round=plan.round,
@@ -515,22 +491,6 @@ class Vault:
         if round.held is None or decode(Receipt, raw).header != round.held.header:
             raise PeerError("expected a receipt of the upload that was sent")
 
-    def _note_complaints(self, tx: sqlite3.Connection, plan: Plan, reveal: Reveal) -> None:
-        """Write down which dealers' shares are false: this vault knows it, proof or not."""
-        if reveal.complaints:
-            dealers = sorted(complaint.dealer for complaint in reveal.complaints)
-            log.error("false shares", round=plan.round, dealers=dealers)
-            self._inst.ledger.append(
-                tx,
-                RoundComplaint(
-                    agreement=plan.agreement,
-                    epoch=plan.epoch,
-                    round=plan.round,
-                    plan=plan_digest(plan),
-                    dealers=tuple(dealers),
-                ),
-            )
-
     def _stop(self) -> None:
         stop_until_a_new_epoch(self._inst, self._agreement.digest)
         self.rest("restored; waiting for a new key epoch")
@@ -560,9 +520,3 @@ class Vault:
 
     def _masked_file(self, round: Round) -> Path:
         return self._inst.home.outbox / f"{round.agreement[:16]}-{round.number}.masked"
-
-
-def _halved(messages: tuple[Signed, ...]) -> tuple[tuple[Signed, ...], tuple[Signed, ...]]:
-    """Part the survivors' headers from their upload messages."""
-    middle = len(messages) // 2
-    return messages[:middle], messages[middle:]

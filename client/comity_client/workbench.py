@@ -5,11 +5,16 @@ has: the base model's digest (in `build_agreed`), the number of parameters, the 
 Imports torch.
 """
 
-from comity_client.agreements import schedule_event
+from collections.abc import Iterator
+from fractions import Fraction
+
 from comity_client.compute import Compute
-from comity_client.datasets import Rows, Source, WordRows, read_for
+from comity_client.datasets import Source, read_for
+from comity_client.holdout import Holdout
 from comity_client.model.build import build_agreed
 from comity_client.model.evaluate import score_rows
+from comity_client.rows import Rows, WordRows
+from comity_client.scoring import Scoring
 from comity_client.selftest.examination import Examination, examine_agreement
 from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
@@ -19,7 +24,9 @@ from comity_client.training.units import Units
 from comity_common.agreement import Agreement, Unit
 from comity_common.crypto.stream import opened_keystreams
 from comity_common.errors import LocalError
+from comity_common.mechanisms import schedule_event
 from comity_common.optimizer import ModelState, check_denormals, first_state, state_digest
+from comity_common.privatescore import Counts
 from comity_common.vectors import Vector
 
 OWN_EYES_ROWS = 64  # of the own rows, on which a released model is looked at
@@ -51,6 +58,11 @@ class Workbench:
         privacy, key = agreement.privacy, data.unit_key
         rows = read_for(data.path, agreement.task, key if privacy.unit is Unit.PERSON else "")
         self._agreement, self._threads = agreement, compute.threads
+        self._scoring: Scoring | None = None
+        if (scores := agreement.private_evaluation) is not None:  # never trained on, by none
+            rows, held_out = Holdout(data.holdout_key, Fraction(scores.share)).part(rows)
+            units = Units.agreed(privacy, held_out, data.cap_key)
+            self._scoring = Scoring(self._classifier, held_out, units, scores.score)
         self._trainer = self._make_trainer(rows, data, compute)
         self._own = rows.first(OWN_EYES_ROWS)
         self._own_examples = self._classifier.prepare(self._own.texts)
@@ -96,6 +108,19 @@ class Workbench:
         if drawn != reserved or len(set(keys)) != len(keys):
             raise LocalError(f"expected fresh noise for each of {reserved} steps, got {drawn}")
         return delta, after.to_bytes()
+
+    def score(self, parameters: Vector) -> Iterator[Counts]:
+        """Score a model on each held-out unit, without noise.
+
+        Args:
+            parameters: shape (d,), float32.
+
+        Raises:
+            LocalError: the agreement has no such scores.
+        """
+        if self._scoring is None:
+            raise LocalError("expected an agreement with scores on private rows")
+        return self._scoring.counts(parameters)
 
     def look(self, parameters: Vector) -> tuple[float, float]:
         """Evaluate a released model on own rows, for the institution's own eyes.

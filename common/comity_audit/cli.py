@@ -84,7 +84,9 @@ def _conclusion(recomputation: "Recomputation", steps: "list[Step]") -> str:
     open_ = [step.name for step in steps if step.outcome is Outcome.ABSENT]
     rest = f" Not checked, for want of files: {', '.join(open_)}." if open_ else ""
     if not recomputation.certificate.void:
-        return f"{round} is true: its total is the sum of what was uploaded.{rest}"
+        score = recomputation.score
+        told = "" if score is None else f" It is a score: {score.words}."
+        return f"{round} is true: its total is the sum of what was uploaded.{told}{rest}"
     on_word = any(step.outcome is Outcome.WORD for step in steps)
     seen = "as far as the operator is believed" if on_word else "and the reason can be seen"
     return f"{round} is void, {seen}: {recomputation.certificate.reason}.{rest}"
@@ -99,10 +101,12 @@ def _data(recomputation: "Recomputation", verdict: str, steps: "list[Step]") -> 
         "agreement": None if agreement is None else agreement.digest,
         "federation": None if agreement is None else agreement.federation,
         "round": None if plan is None else plan.round,
+        "kind": None if plan is None else plan.kind.value,
         "void": None if certificate is None else certificate.void,
         "reason": (certificate.reason or None) if certificate is not None else None,
         "survivors": [] if certificate is None else list(certificate.survivors),
         "model": recomputation.model,
+        "score": None if recomputation.score is None else recomputation.score.data,
         "steps": [
             {
                 "number": step.number,

@@ -6,7 +6,7 @@ auditor's is the order, and that nothing is believed (design note, "A round": th
 view of a round lets an auditor recompute Σ).
 
 A certified round: is Σ the sum of what the institutions uploaded, and the model what follows from
-it? A void round: can the reason that the certificate gives be seen?
+it, or, after a score, what it was? A void round: can the reason that the certificate gives be seen?
 """
 
 from collections.abc import Callable, Iterator
@@ -26,12 +26,15 @@ from comity_audit.messages import (
     read_uploads,
 )
 from comity_audit.nextmodel import next_digest, stored_digest
+from comity_audit.scores import stored_score
 from comity_audit.steps import Outcome, Step, about
 from comity_audit.summation import OnBytes, Summation, add_again
 from comity_common.agreement import Agreement
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.scoresum import Score
 from comity_common.secagg import reasons
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import CertificateBody, Header, Plan, Reveal, Survivors
 from comity_common.secagg.participant import (
     certificate_digest,
@@ -67,6 +70,7 @@ class Recomputation:
     Attributes:
         agreement, plan, certificate: there once the first four steps hold.
         model: digest of the state after the round, once it was computed here.
+        score: what a round of scores says, once its total was found to be the sum.
     """
 
     agreement: Agreement
@@ -91,6 +95,7 @@ class Recomputation:
         self._residue: Residue
         self._summation: Summation
         self.model: Digest | None = None
+        self.score: Score | None = None
 
     def steps(self) -> Iterator[Step]:
         """Look at one thing after the other, and tell what was found as soon as it is known.
@@ -138,7 +143,7 @@ class Recomputation:
             yield "total", self._check_total
         # 13. (void: 7.) The plan names the certificate before it.
         yield "chain", self._check_chain
-        # 14. (8.) The next model follows from the one before and the total.
+        # 14. (8.) The next model follows from the one before and the total, or is the same.
         yield "model", self._check_model
         # 15. (9.) At least t participants endorsed that model.
         yield "endorsements", self._check_endorsements
@@ -165,9 +170,10 @@ class Recomputation:
 
     def _check_plan(self) -> Found:
         self.plan = read_plan(self._stored, self.agreement)
+        what = ", a score" if self._is_score else ""
         return Outcome.HOLDS, (
-            f"round {self.plan.round} of {len(self.plan.participants)} participants, signed by "
-            "the operator, as the agreement prescribes"
+            f"round {self.plan.round} of {len(self.plan.participants)} participants{what}, signed "
+            "by the operator, as the agreement prescribes"
         )
 
     def _check_certificate(self) -> Found:
@@ -243,7 +249,12 @@ class Recomputation:
             raise PeerError(f"{TOTAL_FILE}: {self._summation.difference}")
         if self._summation.root != self.certificate.total:
             raise PeerError(f"{CERTIFICATE}.json: expected the root of the sum of the vectors")
-        return Outcome.HOLDS, f"{self.plan.lanes:,} coordinates are the sum, and the certificate's"
+        summed = f"{self.plan.lanes:,} coordinates are the sum, and the certificate's"
+        if self._is_score:
+            survivors = len(self.certificate.survivors)
+            self.score = stored_score(self._stored, self.agreement, survivors)
+            summed += f"; the score: {self.score.words}"
+        return Outcome.HOLDS, summed
 
     def _check_reason(self) -> Found:
         seen, outcome = self._reasons()
@@ -273,8 +284,9 @@ class Recomputation:
                 raise PeerError(f"expected round {self.plan.round - 1}, got {body.round}")
             if certificate_digest(body) != self.plan.previous:
                 raise PeerError("expected the certificate that this round's plan names")
-            if body.void and plan.model != self.plan.model:
-                raise PeerError("expected the same model after a void round")
+            unmoved = body.void or plan.kind is RoundKind.EVALUATE
+            if unmoved and plan.model != self.plan.model:
+                raise PeerError("expected the same model after a void round and after a score")
         return Outcome.HOLDS, f"the plan names the certificate of round {body.round}"
 
     def _check_model(self) -> Found:
@@ -282,23 +294,24 @@ class Recomputation:
             if AFTER_FILE in self._stored.names:
                 raise PeerError(f"{AFTER_FILE}: expected {BEFORE_FILE} beside it")
             return Outcome.ABSENT, f"{BEFORE_FILE} is not there"
-        aggregation = self.agreement.aggregation
-        if stored_digest(self._stored, BEFORE_FILE, self.plan, aggregation) != self.plan.model:
+        if stored_digest(self._stored, BEFORE_FILE, self.agreement) != self.plan.model:
             raise PeerError(f"{BEFORE_FILE}: expected the model that the plan names")
-        if self.certificate.void:
+        if self._leaves_the_model:
             self.model = self.plan.model
         else:
             survivors = len(self.certificate.survivors)
-            self.model = next_digest(self._stored, self.plan, survivors, aggregation)
+            self.model = next_digest(self._stored, self.plan, survivors, self.agreement)
         if AFTER_FILE in self._stored.names:
-            after = stored_digest(self._stored, AFTER_FILE, self.plan, aggregation)
+            after = stored_digest(self._stored, AFTER_FILE, self.agreement)
             if after != self.model:
                 raise PeerError(f"{AFTER_FILE}: expected the model {self.model}, got {after}")
+        if self._is_score:
+            return Outcome.HOLDS, f"a score leaves the model as it was: {self.model}"
         return Outcome.HOLDS, f"the model after it is {self.model}"
 
     def _check_endorsements(self) -> Found:
         endorsed = read_endorsements(self._stored, self.agreement, self.certificate)
-        model = self.plan.model if self.certificate.void else self.model
+        model = self.plan.model if self._leaves_the_model else self.model
         for party, theirs in endorsed.items():
             model = model or theirs
             if theirs != model:
@@ -309,13 +322,22 @@ class Recomputation:
                 Outcome.ABSENT,
                 f"{count} participants endorsed it here, {self.plan.threshold} do",
             )
-        return Outcome.HOLDS, f"{count} participants computed the same model: {model}"
+        did = "hold" if self._leaves_the_model else "computed"
+        return Outcome.HOLDS, f"{count} participants {did} the same model: {model}"
 
     def _check_rest(self) -> Found:
         unread = sorted(self._stored.unread())
         if unread:
             raise PeerError(f"{unread[0]}: expected no file that the round has no place for")
         return Outcome.HOLDS, f"all {len(self._stored.names)} files were looked at"
+
+    @property
+    def _is_score(self) -> bool:
+        return self.plan.kind is RoundKind.EVALUATE
+
+    @property
+    def _leaves_the_model(self) -> bool:
+        return self.certificate.void or self._is_score
 
     def _headers(self) -> dict[InstitutionId, Header]:
         return {party: one.header for party, one in self._uploads.items()}

@@ -22,8 +22,9 @@ from comity_common.dp.terms import Noise as Noise
 from comity_common.dp.terms import Unit as Unit
 from comity_common.dp.terms import check_order
 from comity_common.errors import LocalError, PeerError, Problem
-from comity_common.fixedpoint import RING_WIDTHS, largest_range
+from comity_common.fixedpoint import RING_WIDTHS, lane_bound, largest_range
 from comity_common.ids import Digest, InstitutionId
+from comity_common.privatescore import PrivateScore
 from comity_common.secagg.thresholds import thresholds
 from comity_common.tuning import Tune
 
@@ -269,7 +270,7 @@ class Schedule:
     """How long the agreement runs.
 
     Attributes:
-        rounds: certified rounds aimed at.
+        rounds: certified training rounds aimed at.
         spare_rounds: how many void ones are made up for.
         expires: the last day, `YYYY-MM-DD` in UTC.
     """
@@ -292,8 +293,60 @@ class Schedule:
 
     @property
     def attempts(self) -> int:
-        """The most rounds, void ones included, that may ever be begun."""
+        """The most training rounds, void ones included, that may ever be begun."""
         return self.rounds + self.spare_rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateEvaluation:
+    """Noisy scores of the model on rows of every vault that it is never trained on.
+
+    Attributes:
+        share: of the units that each vault holds out, by a keyed hash of its own; above 0 and at
+            most 1/2.
+        after: the numbers of certified rounds after which the model is scored, ascending.
+        spare: how many void scores are made up for.
+        units: how many all vaults together may be expected to hold out, by what is publicly known;
+            the expected error follows from it, and nothing else.
+        noise_multiplier, loss_clip, grid: of the mechanism (see `privatescore`).
+    """
+
+    share: Decimal
+    after: tuple[int, ...]
+    spare: int
+    units: int
+    noise_multiplier: Decimal
+    loss_clip: Decimal
+    grid: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= Decimal("0.5"):
+            raise LocalError("expected a share to hold out above 0 and of at most a half")
+        if not self.after or list(self.after) != sorted(set(self.after)) or self.after[0] < 1:
+            raise LocalError("expected at least one round to score after, ascending, from 1")
+        if self.spare < 0 or self.units < 1:
+            raise LocalError("expected no negative spare scores, and at least one unit held out")
+        self.score  # noqa: B018 - checks noise, clip and grid
+
+    @property
+    def score(self) -> PrivateScore:
+        """The mechanism of each score."""
+        return PrivateScore(
+            noise_multiplier=self.noise_multiplier, loss_clip=self.loss_clip, grid=self.grid
+        )
+
+    @property
+    def attempts(self) -> int:
+        """The most scores, void ones included, that may ever be begun."""
+        return len(self.after) + self.spare
+
+    def is_due(self, certified: int, scored: int) -> bool:
+        """Tell whether the model has to be scored before it is trained on.
+
+        Args:
+            certified, scored: how many rounds of either kind were certified.
+        """
+        return sum(round <= certified for round in self.after) > scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +383,7 @@ class Agreement:
     Attributes:
         continues: the earlier agreement whose model it goes on with; None for a new model.
         evaluation_set: digest of the public evaluation set.
+        private_evaluation: scores on private rows; None for none.
         nonce: 16 bytes that make two federations with equal terms two agreements.
     """
 
@@ -343,6 +397,7 @@ class Agreement:
     task: Task
     model: Model
     evaluation_set: Digest
+    private_evaluation: PrivateEvaluation | None
     training: Training
     privacy: Privacy
     aggregation: Aggregation
@@ -368,6 +423,7 @@ class Agreement:
             raise LocalError("expected noise where privacy is promised, and none where it is not")
         if not 2 * len(ids) <= 3 * self.aggregation.min_participants <= 3 * len(ids):
             raise LocalError("expected at least two thirds of the roster as participants")
+        self._check_evaluation()
 
     def _check_resolution(self) -> None:
         terms, n, step = self.aggregation, len(self.institutions), self.training.learning_rate
@@ -377,6 +433,29 @@ class Agreement:
                 f"expected a range of at most {most:f}, got {terms.range:f}: with "
                 f"{terms.ring_width} bits for a sum of {n}, steps of {step:f} drown in rounding"
             )
+
+    def _check_evaluation(self) -> None:
+        terms, n = self.private_evaluation, len(self.institutions)
+        if terms is None:
+            return
+        if not self.privacy.is_private:
+            raise LocalError("expected no private evaluation where no privacy is promised")
+        if terms.after[-1] > self.schedule.rounds:
+            raise LocalError(f"expected scores after round {self.schedule.rounds} at the latest")
+        if self.attempts > MAX_ATTEMPTS:
+            raise LocalError(f"expected at most {MAX_ATTEMPTS} rounds, scores and spare ones in")
+        most = (lane_bound(self.aggregation.ring_width, n) - 1) // terms.grid
+        if terms.units > most:
+            raise LocalError(
+                f"expected at most {most} units to be held out at a grid of {terms.grid}, "
+                f"got {terms.units}: their sum would not fit a lane"
+            )
+
+    @property
+    def attempts(self) -> int:
+        """The most rounds of either kind, void ones included, that may ever be begun."""
+        scores = self.private_evaluation
+        return self.schedule.attempts + (scores.attempts if scores else 0)
 
     @property
     def digest(self) -> Digest:

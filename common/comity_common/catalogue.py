@@ -464,6 +464,11 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="the terms cannot go on with the model of {name}: {why}",
         fix="write what the earlier agreement has; comity server agreement show {name} --json",
     ),
+    "COM-TERMS-008": Explanation(
+        cause="no noise is enough for scores with ε = {epsilon} at δ = {delta}",
+        fix="write a larger epsilon, fewer rounds in after or a smaller spare under "
+        "[private_evaluation]",
+    ),
     # The first model of an agreement
     "COM-MODEL-001": Explanation(
         cause="{model} cannot be trained: {why}",

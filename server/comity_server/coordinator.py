@@ -15,7 +15,7 @@ resumed; what goes wrong with the disk is tried again.
 import os
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import structlog
 
@@ -23,8 +23,10 @@ from comity_common.agreement import Agreement
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.plan import NONCE_BYTES, make_plan
 from comity_common.secagg.round import Stage
+from comity_server.agenda import is_owed, next_kind
 from comity_server.aggregator import write_total
 from comity_server.agreements import Agreements, AgreementState
 from comity_server.config import Deadlines
@@ -180,29 +182,24 @@ class Coordinator:
 
     def _go_on(self, agreement: Agreement) -> bool:
         head = self._history.head(agreement)
-        schedule = agreement.schedule
-        if head.certified >= schedule.rounds:
+        kind = next_kind(agreement, head, datetime.now(UTC).date())
+        if kind is None:
             self._agreements.end(agreement.digest, AgreementState.FINISHED)
-            log.info("finished", agreement=agreement.digest, rounds=head.certified)
+            log.info(
+                "finished", agreement=agreement.digest, rounds=head.certified, scores=head.scored
+            )
             self._desk.on_phase("finished", "", head.begun)
             return False
-        if head.begun >= schedule.attempts:
-            raise Stopped(
-                f"{head.certified} of {schedule.rounds} rounds are certified "
-                f"and all {schedule.attempts} attempts are used"
-            )
-        if datetime.now(UTC).date() > date.fromisoformat(schedule.expires):
-            raise Stopped(f"the agreement expired on {schedule.expires}")
         epoch = self._desk.epoch
         if epoch is None or self._epochs.is_needed(agreement):
             self._epochs.open(agreement)
         elif epoch.step is not EpochStep.READY:
             self._epochs.advance(agreement, epoch)
         else:
-            self._begin(agreement, epoch, head)
+            self._begin(agreement, epoch, head, kind)
         return True
 
-    def _begin(self, agreement: Agreement, epoch: KeyEpoch, head: Head) -> None:
+    def _begin(self, agreement: Agreement, epoch: KeyEpoch, head: Head, kind: RoundKind) -> None:
         """Choose the participants and write the plan."""
         members = frozenset(epoch.opened.members) & self._desk.remaining(agreement)
         participants = self._waiting.for_enough(
@@ -223,11 +220,16 @@ class Coordinator:
             previous=head.previous,
             model=head.model,
             nonce=os.urandom(NONCE_BYTES),
+            kind=kind,
         )
         with self._desk.moved:
             self._desk.round = Round.begin(self._store, self._uploads, self._keys, agreement, plan)
             self._desk.moved.notify_all()
-        log.info("round-begun", round=plan.round, participants=plan.participants)
+        log.info(
+            "round-begun", round=plan.round, kind=plan.kind.value, participants=plan.participants
+        )
+        if kind is RoundKind.TRAIN and is_owed(agreement, head):
+            log.warning("score-missing", round=plan.round, scored=head.scored)
         self._desk.on_phase("round-begun", "", plan.round)
 
     def _ready(
@@ -285,7 +287,10 @@ class Coordinator:
                 round.expire()
 
     def _sum(self, round: Round) -> None:
-        """Write the sum and the model that follows from it, then certify; or void the round."""
+        """Write the sum and the model that follows from it, then certify; or void the round.
+
+        A score leaves the model as it is.
+        """
         collector, plan, agreement = round.collector, round.plan, round.agreement
         assert collector.survivors is not None
         assert collector.residue is not None
@@ -294,7 +299,9 @@ class Coordinator:
         total = self._desk.total_path(agreement.digest, plan.round)
         try:
             root = write_total(plan, vectors, collector.residue, total)
-            model = self._models.advance(agreement, plan, len(survivors), total)
+            model = plan.model
+            if plan.kind is RoundKind.TRAIN:
+                model = self._models.advance(agreement, plan, len(survivors), total)
         except PeerError as error:
             with self._desk.moved:
                 collector.fail(str(error))

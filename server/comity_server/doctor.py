@@ -16,6 +16,7 @@ from pathlib import Path
 
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError
+from comity_common.privatescore import LANES
 from comity_common.secagg.masking import vector_bytes
 from comity_host.checks import Check, Finding, examine, ok, problem, warning
 from comity_host.checks.certificates import certified_hosts, validity
@@ -176,15 +177,21 @@ def _host(address: str) -> str:
 
 def _disk(home: Home) -> Finding:
     """Check that a round, and better all that may come, has room."""
-    rounds = [(_round_bytes(terms), terms.schedule.attempts) for terms in _open_agreements(home)]
+    terms = _open_agreements(home)
+    rounds = [(_round_bytes(one, one.model.parameters), one.schedule.attempts) for one in terms]
+    rounds += [
+        (_round_bytes(one, LANES), one.private_evaluation.attempts)
+        for one in terms
+        if one.private_evaluation is not None
+    ]
     needs = DISK_FLOOR_BYTES + max((count for count, _ in rounds), default=0)
     wants = DISK_FLOOR_BYTES + sum(count * attempts for count, attempts in rounds)
     return disk("disk", home.path, needs=needs, wants=wants)
 
 
-def _round_bytes(terms: Agreement) -> int:
+def _round_bytes(terms: Agreement, lanes: int) -> int:
     """Count what a round leaves on the disk: a masked vector of everyone, a sum and a state."""
-    vector = vector_bytes(terms.model.parameters, terms.aggregation.ring_width)
+    vector = vector_bytes(lanes, terms.aggregation.ring_width)
     return vector * (len(terms.institutions) + FILES_A_ROUND)
 
 

@@ -18,11 +18,13 @@ from comity_common.agreement import (
     Noise,
     Party,
     Privacy,
+    PrivateEvaluation,
     Schedule,
     Training,
     Unit,
 )
 from comity_common.dp import accountant, pld
+from comity_common.dp.terms import SampledGaussian
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import Digest
 from comity_common.optimizer import ModelState
@@ -73,7 +75,7 @@ def write_agreement(
         continued: what it goes on from; budgets stay counted at that agreement's order.
 
     Raises:
-        Problem: no noise, or not the one that the terms ask for, keeps the promise.
+        Problem: no noise, or not the one that the terms ask for, keeps the promises.
         LocalError: the parties are others than the terms name, or two have the same keys.
     """
     parties = tuple(sorted(institutions, key=lambda party: party.id))
@@ -103,6 +105,7 @@ def write_agreement(
             initial_state=start.initial_state,
         ),
         evaluation_set=evaluation_set,
+        private_evaluation=evaluation_of(terms),
         training=_training(terms, noise),
         privacy=_privacy(terms, order),
         aggregation=aggregation_of(terms),
@@ -111,10 +114,11 @@ def write_agreement(
 
 
 def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
-    """Work out the noise multiplier with which all attempts together keep the promise.
+    """Work out the noise multiplier with which all attempts, and all scores, keep the promise.
 
     It is calibrated with the accountant that the terms name as the gate: what is enough for the
-    loss distribution of a fixed schedule is refused by a Rényi filter.
+    loss distribution of a fixed schedule is refused by a Rényi filter. The noise of the scores is
+    fixed before (`evaluation_of`).
 
     Args:
         order: of the Rényi filter, where it is fixed already.
@@ -124,13 +128,15 @@ def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
         0 for both where there is none.
 
     Raises:
-        Problem: no noise keeps the promise, or the terms' own is too little.
+        Problem: no noise keeps a promise, or the terms' own is too little.
     """
     if terms.privacy.noise is Noise.NONE:
         return Decimal(0), 0
     epsilon, delta = terms.privacy.promised
+    scores = evaluation_of(terms)
+    beside = [] if scores is None else [scores.score.event(scores.attempts)]
     try:
-        least, best = _least_noise(terms, order)
+        least, best = _least_noise(terms, order, beside)
     except LocalError:
         raise Problem("COM-TERMS-003", epsilon=epsilon, delta=delta) from None
     given = terms.training.noise_multiplier
@@ -139,6 +145,34 @@ def noise_of(terms: Terms, order: int | None = None) -> tuple[Decimal, int]:
     if given < least:
         raise Problem("COM-TERMS-004", noise=given, epsilon=epsilon, delta=delta, least=least)
     return given, best  # more noise costs less with every accountant
+
+
+def evaluation_of(terms: Terms) -> PrivateEvaluation | None:
+    """Settle the scores on private rows, with the least noise that keeps their part of ε.
+
+    Alone, scores are a schedule that is fixed beforehand, whatever the gate: their part holds at
+    the Rényi order that is best for them. What they cost beside training is counted at the gate's.
+
+    Raises:
+        Problem: no noise keeps it.
+    """
+    given = terms.private_evaluation
+    if given is None:
+        return None
+    attempts, delta = len(terms.scored_after) + given.spare, terms.privacy.promised[1]
+    try:
+        noise, _ = accountant.calibrate(1, attempts, given.epsilon, delta)
+    except LocalError:
+        raise Problem("COM-TERMS-008", epsilon=given.epsilon, delta=delta) from None
+    return PrivateEvaluation(
+        share=given.share,
+        after=terms.scored_after,
+        spare=given.spare,
+        units=given.units,
+        noise_multiplier=noise,
+        loss_clip=given.loss_clip,
+        grid=terms.grid,
+    )
 
 
 def aggregation_of(terms: Terms) -> Aggregation:
@@ -167,14 +201,16 @@ def _training(terms: Terms, noise: Decimal) -> Training:
     )
 
 
-def _least_noise(terms: Terms, order: int | None) -> tuple[Decimal, int]:
+def _least_noise(
+    terms: Terms, order: int | None, beside: Sequence[SampledGaussian]
+) -> tuple[Decimal, int]:
     # The noise does not matter for how often and how many.
     training, attempts = _training(terms, Decimal(1)), _schedule(terms).attempts
     q, steps = training.sampling_probability, training.local_steps * attempts
     epsilon, delta = terms.privacy.promised
     if Gate(terms.privacy.gate) is Gate.FIXED_SCHEDULE:
-        return pld.calibrate(q, steps, epsilon, delta), 0
-    return accountant.calibrate(q, steps, epsilon, delta, order)
+        return pld.calibrate(q, steps, epsilon, delta, beside), 0
+    return accountant.calibrate(q, steps, epsilon, delta, order, beside)
 
 
 def _privacy(terms: Terms, order: int) -> Privacy:
@@ -195,7 +231,7 @@ def _privacy(terms: Terms, order: int) -> Privacy:
 
 def _schedule(terms: Terms) -> Schedule:
     return Schedule(
-        rounds=terms.schedule.rounds or terms.recipe.rounds,
+        rounds=terms.rounds,
         spare_rounds=terms.schedule.spare_rounds,
         expires=terms.schedule.expires.isoformat(),
     )

@@ -15,6 +15,7 @@ from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Signed
 from comity_common.errors import Problem
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.participant import header_digest
 from comity_common.storedround import (
@@ -158,13 +159,13 @@ class _Export:
         ).items():
             self._put_signed(endorsement_of(party), signed)
         before = sum(
-            record.is_certified
+            record.moved_the_model
             for record in self._operator.history.rounds(agreement)
             if record.number < self._round.plan.round
         )
         models = Models(self._operator.home.models)
         states = [(before, BEFORE_FILE)]
-        if self._is_certified():
+        if self._is_certified() and self._round.plan.kind is RoundKind.TRAIN:
             states.append((before + 1, AFTER_FILE))
         for certified, name in states:
             source = models.path(agreement, certified)

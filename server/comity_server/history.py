@@ -2,20 +2,22 @@
 
 The chain of rounds runs over the bodies of their certificates, void ones included. An *endorsement*
 is an institution's signature under the model that it holds after a round, computed by itself, or
-unchanged after a void one; whoever endorsed the newest round is up to date.
+unchanged after a void one and after a score; whoever endorsed the newest round is up to date.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, insert, select
 
-from comity_common.agreement import Agreement
+from comity_common.agreement import MAX_ATTEMPTS, Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
-from comity_common.secagg.messages import CertificateBody, Endorsement
+from comity_common.secagg.kinds import RoundKind
+from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
 from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.round import Stage
 from comity_server.errors import WrongTime
@@ -27,15 +29,17 @@ class RoundRecord:
     """One round as the store knows it.
 
     Attributes:
+        kind: what it sums.
         plan: its digest.
         signed_plan: as the operator sent it.
         published: whether the certificate went to all.
         started, ended: seconds since 1970.
         certificate: of an ended round.
-        model: digest of the state after it, unchanged if it is void.
+        model: digest of the state after it, unchanged if it is void or a score.
     """
 
     number: int
+    kind: RoundKind
     epoch: int
     agreement: Digest
     plan: Digest
@@ -48,8 +52,13 @@ class RoundRecord:
 
     @property
     def is_certified(self) -> bool:
-        """Whether it moved the model."""
+        """Whether it ended in a sum."""
         return self.certificate is not None and not self.certificate.void
+
+    @property
+    def moved_the_model(self) -> bool:
+        """Whether it ended in a sum of deltas."""
+        return self.is_certified and self.kind is RoundKind.TRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +66,17 @@ class Head:
     """Where an agreement stands.
 
     Attributes:
-        begun, certified: how many rounds.
+        begun: how many rounds of either kind.
+        begun_scores: how many of them are scores.
+        certified, scored: how many rounds of training and of scoring are certified.
         previous: digest of the last certificate's body, at first the agreement's.
         model: digest of the present model state.
     """
 
     begun: int
+    begun_scores: int
     certified: int
+    scored: int
     previous: Digest
     model: Digest
 
@@ -97,15 +110,20 @@ class History:
         """Return where an agreement stands."""
         head = Head(
             begun=0,
+            begun_scores=0,
             certified=0,
+            scored=0,
             previous=agreement.digest,
             model=agreement.model.initial_state,
         )
         for record in self.rounds(agreement.digest):
             body, model = record.certificate, record.model
+            is_score = record.kind is RoundKind.EVALUATE
             head = Head(
                 begun=head.begun + 1,
-                certified=head.certified + record.is_certified,
+                begun_scores=head.begun_scores + is_score,
+                certified=head.certified + record.moved_the_model,
+                scored=head.scored + (record.is_certified and is_score),
                 previous=head.previous if body is None else certificate_digest(body),
                 model=head.model if model is None else model,
             )
@@ -177,10 +195,16 @@ class History:
         return [_record(row) for row in rows]
 
 
+@lru_cache(maxsize=MAX_ATTEMPTS)  # plans never change, and the whole history is read at every look
+def _kind_of(plan: bytes) -> RoundKind:
+    return decode(Plan, plan).kind
+
+
 def _record(row: Row[Any]) -> RoundRecord:
     assert (row.stage in (Stage.CERTIFIED, Stage.VOID)) == (row.certificate is not None)
     return RoundRecord(
         number=row.number,
+        kind=_kind_of(row.body),
         epoch=row.epoch,
         agreement=Digest(row.agreement),
         plan=Digest(row.plan),

@@ -27,6 +27,7 @@ class StatusCollector(Collector):
         yield GaugeMetricFamily("comity_round", "Newest round begun.", value=state["round"])
         ended = CounterMetricFamily("comity_rounds", "Rounds that ended, by how.", labels=["end"])
         ended.add_metric(["certified"], state["certified"])
+        ended.add_metric(["scored"], state["scored"])
         ended.add_metric(["void"], sum(one["void"] for one in state["rounds"]))
         yield ended
         stage = GaugeMetricFamily("comity_stage", "1 for the present stage.", labels=["stage"])

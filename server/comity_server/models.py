@@ -1,4 +1,4 @@
-"""The global model states on disk: the first, and one more for each certified round.
+"""The global model states on disk: the first, and one more for each certified training round.
 
 The operator computes each state from the public sum with the same arithmetic as every vault. A
 state is named by how many certified sums went into it, so computing it again after a crash writes
@@ -74,6 +74,7 @@ class Models:
         """Compute the state after a round and store it.
 
         Args:
+            plan: of a round of training.
             survivors: how many vectors were summed.
             total: the sum's file, q first.
 

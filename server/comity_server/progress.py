@@ -1,7 +1,9 @@
-"""How far an institution is in the round that is going on, in the words that people read."""
+"""How rounds ended, and how far institutions are in this one, in the words that people read."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from comity_common.secagg.kinds import RoundKind
 
 UPLOADING = "uploading"
 
@@ -21,3 +23,12 @@ def in_words(institution: Mapping[str, Any]) -> str:
     if phase != UPLOADING or not size:
         return phase
     return f"{phase}, {100 * institution['uploaded_bytes'] // size} % of {size:,} bytes"
+
+
+def round_in_words(one: Mapping[str, Any]) -> str:
+    """Say in a line how a round ended, which came as JSON's types (`status.round_summary`)."""
+    end = f"void: {one['reason']}" if one["void"] else ", ".join(one["survivors"])
+    if one["kind"] == RoundKind.EVALUATE:
+        found = one["score"]["words"] if one["score"] else "its sum is not on this disk any more"
+        end = f"score {end}" if one["void"] else f"score {found}  {end}"
+    return f"round {one['n']:>4}  {one['seconds']:>8.1f} s  {end}"

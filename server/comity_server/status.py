@@ -3,6 +3,8 @@
 It uses the words of the machines: stages of a round, steps of a key epoch, states of an agreement.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from comity_common.agreement import Agreement
@@ -15,6 +17,7 @@ from comity_server.history import History, RoundRecord
 from comity_server.mailbox import Mailbox
 from comity_server.registry import Registry
 from comity_server.rounds import Round
+from comity_server.scores import score_of
 from comity_server.uploads import Uploads
 
 IDLE: dict[str, Any] = {
@@ -23,6 +26,8 @@ IDLE: dict[str, Any] = {
     "round": 0,
     "certified": 0,
     "of_rounds": 0,
+    "scored": 0,
+    "of_scores": 0,
     "attempts": 0,
     "finished": False,
     "failure": None,
@@ -66,14 +71,18 @@ class StatusReport:
                 "agreement": agreement.digest,
                 "stage": self._stage(state, round),
                 "round": len(records),
-                "certified": sum(record.is_certified for record in records),
-                "of_rounds": agreement.schedule.rounds,
-                "attempts": agreement.schedule.attempts,
+                **tally(agreement, records),
                 "finished": state is AgreementState.FINISHED,
                 "failure": reason if state is AgreementState.STOPPED else None,
                 "extended_until": None if round is None else round.until or None,
                 "institutions": self._institutions(agreement, round),
-                "rounds": [round_summary(one) for one in records if one.certificate is not None],
+                "rounds": [
+                    round_summary(
+                        agreement, one, self._desk.total_path(agreement.digest, one.number)
+                    )
+                    for one in records
+                    if one.certificate is not None
+                ],
             }
 
     def _stage(self, state: AgreementState, round: Round | None) -> str:
@@ -123,14 +132,34 @@ class StatusReport:
         return "ordered" if id in round.plan.participants else ""
 
 
-def round_summary(record: RoundRecord) -> dict[str, Any]:
-    """Tell how a round ended, in JSON's types."""
+def tally(agreement: Agreement, records: Sequence[RoundRecord]) -> dict[str, Any]:
+    """Count rounds of training and scores: how many are certified, wanted, and may be begun."""
+    scores = agreement.private_evaluation
+    certified = sum(record.moved_the_model for record in records)
+    return {
+        "certified": certified,
+        "of_rounds": agreement.schedule.rounds,
+        "scored": sum(record.is_certified for record in records) - certified,
+        "of_scores": len(scores.after) if scores else 0,
+        "attempts": agreement.attempts,
+    }
+
+
+def round_summary(agreement: Agreement, record: RoundRecord, total: Path) -> dict[str, Any]:
+    """Tell how a round ended, in JSON's types.
+
+    Args:
+        total: where its sum lies, if it has one.
+    """
     assert record.certificate is not None
+    score = score_of(agreement, record, total)
     return {
         "n": record.number,
+        "kind": record.kind.value,
         "void": record.certificate.void,
         "reason": record.certificate.reason or None,
         "survivors": list(record.certificate.survivors),
         "seconds": round((record.ended or record.started) - record.started, 3),
         "model": record.model,
+        "score": None if score is None else score.data,
     }

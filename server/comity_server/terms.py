@@ -14,16 +14,25 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from comity_common.agreement import ID_PATTERN, MAX_INSTITUTIONS, ModelOptimizer, Noise, Unit
+from comity_common.agreement import (
+    ID_PATTERN,
+    MAX_ATTEMPTS,
+    MAX_INSTITUTIONS,
+    ModelOptimizer,
+    Noise,
+    Unit,
+)
 from comity_common.errors import LocalError
-from comity_common.fixedpoint import largest_range
+from comity_common.fixedpoint import lane_bound, largest_range
 from comity_common.ids import InstitutionId
+from comity_common.privatescore import MAX_GRID
 from comity_common.secagg.thresholds import thresholds
 from comity_host.modelterms import Line, ModelTerms, TaskTerms
 from comity_host.settings import Settings, expected
 from comity_server.recipes import RECIPES, Recipe, by_tune
 
 SAMPLE = Path(__file__).with_name("samples") / "terms.toml"
+FINE_GRID = 64  # parts of a row: a loss is rounded by at most 1/32 of its clip
 
 Amount = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=12)]
 
@@ -211,6 +220,66 @@ class ScheduleTerms(Settings):
     )
 
 
+class PrivateEvaluationTerms(Settings):
+    """Noisy scores of the model on rows that the institutions hold out. Left out: no scores."""
+
+    epsilon: Amount = Field(
+        description="How much of the ε in [privacy] all scores, spare ones in, may cost on their "
+        "own, above 0 and below that ε. Less makes the scores less certain; training gets more "
+        "noise for what they cost.",
+    )
+    units: int = Field(
+        ge=1,
+        description="How many rows (or persons) all institutions together may be expected to hold "
+        "out, at least 1, by what is publicly known. How certain a score will be follows from it.",
+    )
+    share: Decimal = Field(
+        default=Decimal("0.2"),
+        gt=0,
+        le=Decimal("0.5"),
+        decimal_places=12,
+        description="Part of its rows (or persons) that each institution holds out, above 0 and at "
+        "most 0.5: never trained on, and always the same.",
+    )
+    after: tuple[int, ...] | None = Field(
+        default=None,
+        description="After which rounds that succeeded the model is scored, as their numbers from "
+        "1, ascending. Left out: after the last.",
+    )
+    spare: int = Field(
+        default=1,
+        ge=0,
+        le=100,
+        description="Extra attempts for scores that fail, 0 to 100. They are paid for with noise "
+        "whether they are needed or not.",
+    )
+    loss_clip: Amount = Field(
+        default=Decimal(4),
+        description="The most that the loss of one row counts, in nats, above 0.",
+    )
+    grid: int | None = Field(
+        default=None,
+        ge=2,
+        le=MAX_GRID,
+        description=f"Into how many parts a row (or person) is divided when it is counted, even, 2 "
+        f"to {MAX_GRID}. Left out: {FINE_GRID}, or less where units would not fit the sum.",
+    )
+
+    @field_validator("after")
+    @classmethod
+    def _in_order(cls, after: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if after is not None and (not after or list(after) != sorted({0, *after})[1:]):
+            raise expected("at least one round, ascending, each once, from 1")
+        return after
+
+    @field_validator("grid")
+    @classmethod
+    def _in_halves(cls, grid: int | None) -> int | None:
+        if grid is not None and grid % 2:
+            raise expected(f"an even grid, got {grid}")
+        return grid
+
+
 class Terms(Settings):
     """The terms of one agreement, as the operator writes them."""
 
@@ -231,6 +300,7 @@ class Terms(Settings):
     privacy: PrivacyTerms
     aggregation: AggregationTerms = AggregationTerms()
     schedule: ScheduleTerms
+    private_evaluation: PrivateEvaluationTerms | None = None
 
     @field_validator("aggregation")
     @classmethod
@@ -268,6 +338,73 @@ class Terms(Settings):
                 "drown in rounding"
             )
         return self
+
+    @model_validator(mode="after")
+    def _pays_for_scores(self) -> Self:
+        given, most = self.private_evaluation, self.privacy.epsilon
+        if given is None:
+            return self
+        if most is None:
+            raise expected("no private_evaluation where privacy.noise is none")
+        if given.epsilon >= most:
+            raise expected(
+                f"private_evaluation.epsilon below privacy.epsilon, which is {most:f}, "
+                f"got {given.epsilon:f}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _comes_to_every_score(self) -> Self:
+        given = self.private_evaluation
+        if given is None:
+            return self
+        after = self.scored_after
+        if after[-1] > self.rounds:
+            raise expected(f"private_evaluation.after of at most {self.rounds}, got {after[-1]}")
+        whole = self.rounds + self.schedule.spare_rounds + len(after) + given.spare
+        if whole > MAX_ATTEMPTS:
+            raise expected(f"at most {MAX_ATTEMPTS} rounds, scores and spare ones in, got {whole}")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_every_unit(self) -> Self:
+        given = self.private_evaluation
+        if given is not None and given.units > (most := self._room // self.grid):
+            raise expected(
+                f"private_evaluation.units of at most {most}, got {given.units}: at a grid of "
+                f"{self.grid} their sum does not fit {self.aggregation.ring_width} bits"
+            )
+        return self
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds shall succeed."""
+        return self.schedule.rounds or self.recipe.rounds
+
+    @property
+    def scored_after(self) -> tuple[int, ...]:
+        """After which rounds the model is scored on private rows."""
+        given = self.private_evaluation
+        if given is None:
+            return ()
+        return (self.rounds,) if given.after is None else given.after
+
+    @property
+    def grid(self) -> int:
+        """Parts of a unit: what the terms say, or else as many as fit, and at most 64."""
+        given, grid = self.private_evaluation, FINE_GRID
+        if given is None:
+            return 0
+        if given.grid is not None:
+            return given.grid
+        while grid > 2 and grid * given.units > self._room:
+            grid //= 2
+        return grid
+
+    @property
+    def _room(self) -> int:
+        """How large the counts of all units together may be."""
+        return lane_bound(self.aggregation.ring_width, len(self.institutions)) - 1
 
     @property
     def step(self) -> Decimal:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.bench.figures import Figure, as_markdown, as_text
 from tests.bench.measuring import ROOT, Growth, in_a_process_of_its_own, in_turns
+from tests.bench.page import LINE, PAGE, rewritten
 
 FIELDS = {"row", "measured", "value", "unit", "at_most", "at_least", "met"}
 UNITS = {"s", "MB", "×", "alarms"}
@@ -71,15 +73,30 @@ def test_rows_of_real_daemons_run_in_small_sizes():
     check_shape(quick(*rows), set(rows))
 
 
-def test_a_table_of_part_of_the_rows_is_never_written():
+def test_a_table_of_small_sizes_is_never_written():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--write", "--only", "simulated"],
+        [sys.executable, "-m", "tests.bench", "--write", "--quick"],
         cwd=ROOT,
         capture_output=True,
         timeout=LIMIT_S,
     )
     assert done.returncode == 2
-    assert b"expected --write of all rows in their full sizes" in done.stderr
+    assert b"expected --write of rows in their full sizes" in done.stderr
+
+
+def test_rows_that_were_not_measured_stay_as_they_are():
+    one, two = (Figure(row=name, measured="time", value=1.0, unit="s") for name in "ab")
+    page = rewritten("<!-- table:benchmarks -->\n<!-- end -->\n", [one, one, two])
+    again = rewritten(page, [replace(one, value=2.0), replace(two, row="c", value=3.0)])
+    assert [line for line in again.splitlines() if line.startswith("| ")][2:] == [
+        "| a | time | 2 s |  |  |",
+        "| b | time | 1 s |  |  |",
+        "| c | time | 3 s |  |  |",
+    ]
+    assert page.count("| a | time | 1 s |") == 2
+    before = PAGE.read_text("utf-8")
+    rows = [line.split()[1] for line in before.splitlines() if LINE.match(line + "\n")]
+    assert {"masking", "training", "simulated"} <= set(rows)
 
 
 def test_a_bar_is_met_on_its_own_side_and_tables_say_so():

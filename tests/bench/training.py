@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from comity_client.datasets import Rows, read_rows
+from comity_client.datasets import read_rows
 from comity_client.model.base import base_path
 from comity_client.model.build import build
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Batch, Examples, Indices, TokenisedTexts
 from comity_client.model.losses import record_losses
+from comity_client.rows import Rows
 from comity_client.training.hardware import PLAIN, Hardware, has_bfloat16
 from comity_client.training.noise import GaussianNoise
 from comity_client.training.step import clipping
@@ -189,18 +190,22 @@ def _low_rank(sizes: Sizes, say: Say) -> list[Figure]:
 def _full(sizes: Sizes, say: Say) -> list[Figure]:
     say("all parameters")
     bench = Bench(Tune.FULL)
-    records, few = bench.draw(sizes.batch), bench.draw(sizes.small)
-    d = bench.classifier.layout.size
-    what = f"full, {d / 1e6:.3g} M, B={sizes.batch}"
-    ratio = bench.against_plain(records, sizes.repetitions)
-    figures = [_ratio(f"{what}: DP / plain", ratio, 1.25)]
+    few, d = bench.draw(sizes.small), bench.classifier.layout.size
     source, vector = GaussianNoise(1.5), np.zeros(d)
-    noise = in_turns(
-        lambda: bench.plain(records),
-        lambda: cpu_s(lambda: source.add(vector)),
-        max(1, sizes.repetitions // 2),
-    )
-    figures.append(_ratio(f"{what}: secure noise / plain pass", noise.ratio))
+    figures = []
+    for count in (sizes.batch, 4 * sizes.batch):
+        what, turns = f"full, {d / 1e6:.3g} M, B={count}", max(1, sizes.repetitions // 2)
+        records = bench.draw(count)
+        ratio = bench.against_plain(records, turns)
+        noise = in_turns(
+            lambda records=records: bench.plain(records),
+            lambda: cpu_s(lambda: source.add(vector)),
+            turns,
+        )
+        figures += [
+            _ratio(f"{what}: DP without noise / plain", ratio, 1.25),
+            _ratio(f"{what}: DP with noise / plain", ratio + noise.ratio, 1.25),
+        ]
     for name, mode, bar in (
         ("hooks", opacus_modes.hooks, 2.5),
         ("ghost", opacus_modes.ghost, None),

@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from comity_client.datasets import read_for
+from comity_client.holdout import Holdout
 from comity_client.institution import Institution
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import BudgetReserve, Egress, Traffic
@@ -80,14 +83,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict:
     return demo(
         workdir,
         data,
-        *("--rounds", "4", "--spare-rounds", "2"),
+        *("--rounds", "4", "--spare-rounds", "2", "--score-epsilon", "4"),
         *(part for fault in faults for part in ("--fault", fault)),
     )["data"]
 
 
 def test_every_killed_process_costs_no_certified_round(killed):
-    certified = [round for round in killed["rounds"] if not round["void"]]
-    assert len(certified) == 4
+    certified = [round["kind"] for round in killed["rounds"] if not round["void"]]
+    assert certified == ["train"] * 4 + ["evaluate"]
     assert "bb-fr" not in killed["rounds"][0]["survivors"]
     assert len(killed["rounds"][0]["survivors"]) == 4
     assert killed["federated"]["accuracy"] > killed["baseline"]["accuracy"]
@@ -122,6 +125,34 @@ def test_the_killed_vault_paid_for_the_round_that_it_lost(killed):
     assert began["bb-fr"] == len(killed["rounds"])
     assert all(one["epsilon"] <= 8 for one in killed["institutions"])
     assert by_id["bb-fr"]["epsilon"] == by_id["aa-de"]["epsilon"]
+
+
+def test_a_score_on_rows_that_nobody_trained_on_is_true_within_its_noise(killed):
+    """Count in every vault what the exported model gets right on what was held out there."""
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=killed["model_dir"])
+    last = killed["rounds"][-1]
+    hits = units = 0
+    for id in last["survivors"]:
+        institution = Institution(Path(killed["workdir"]) / "institutions" / id)
+        standing = institution.agreements.get(Digest(killed["agreement"]))
+        source, terms = institution.data.source(standing.dataset), standing.agreement
+        rows = read_for(source.path, terms.task)
+        _, held = Holdout(source.holdout_key, Fraction(terms.private_evaluation.share)).part(rows)
+        guesses = [one["label"] for one in classify(list(held.texts))]
+        truth = [terms.task.labels[label] for label in held.labels]
+        hits += sum(guess == true for guess, true in zip(guesses, truth, strict=True))
+        units += len(held)
+        (score,) = institution.scores.of(terms.digest)
+        assert list(score.total) == last["score"]["counts"]  # every vault holds the same
+    assert 20 < units < 120  # a fifth of 300
+    mechanism = terms.private_evaluation.score
+    sigma = float(mechanism.variance * len(last["survivors"])) ** 0.5
+    right, wrong, _ = score.total
+    assert abs(right - mechanism.grid * hits) < 6 * sigma
+    assert abs(wrong - mechanism.grid * (units - hits)) < 6 * sigma
+    assert (right, wrong) != (mechanism.grid * hits, mechanism.grid * (units - hits))
 
 
 def test_the_model_is_one_that_plain_transformers_loads(killed):

@@ -44,6 +44,7 @@ from comity_common.agreement import Task, TaskKind
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.optimizer import ModelState
+from comity_common.secagg.kinds import RoundKind
 from comity_host import settings
 from comity_host.cli import _root
 from comity_server.config import ServerConfig
@@ -90,6 +91,12 @@ def _in_toml(raw: bytes, chance: random.Random) -> bytes:
     piece = chance.choice(TOML)
     lines[at] = key + equals + b" " + piece if equals and chance.random() < 0.7 else piece
     return b"\n".join(lines)
+
+
+def _terms_toml() -> bytes:
+    return (
+        SAMPLE.read_bytes() + b"[private_evaluation]\nepsilon = 1\nunits = 1000\nafter = [2, 5]\n"
+    )
 
 
 def _vault_toml() -> bytes:
@@ -451,23 +458,23 @@ def _order(directory: Path) -> Harness:
 
 
 @cache
-def _exported(n: int) -> dict[str, bytes]:
+def _exported(kind: RoundKind) -> tuple[Played, dict[str, bytes]]:
     base = own_directory()
-    played = Played(base / "operator", n)
+    played = Played(base / "operator", 3, scored_after=(1,))
     played.round()
-    there = played.export(1, base / "round")
-    _exported.played = played  # type: ignore[attr-defined]
-    return {
+    if kind is RoundKind.EVALUATE:
+        played.round(kind=kind)
+    there = played.export(played.history.head(played.agreement).begun, base / "round")
+    return played, {
         str(path.relative_to(there)): path.read_bytes()
         for path in there.rglob("*")
         if path.is_file()
     }
 
 
-def _stored_round(directory: Path) -> Harness:
+def _stored_round(directory: Path, kind: RoundKind = RoundKind.TRAIN) -> Harness:
     """One file of a stored round: its name, a line feed, its bytes; the sender signs it anew."""
-    files, place = _exported(3), directory / "round"
-    played = _exported.played  # type: ignore[attr-defined]
+    (played, files), place = _exported(kind), directory / "round"
     for name, content in files.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(content)
@@ -511,9 +518,14 @@ def _stored_round(directory: Path) -> Harness:
     return Harness(seeds=(b"plan.json\n" + files["plan.json"],), read=read, mutate=mutate)
 
 
+def _stored_score(directory: Path) -> Harness:
+    """One file of a stored round of scores."""
+    return _stored_round(directory, RoundKind.EVALUATE)
+
+
 def _names(directory: Path) -> Harness:
     """Names of files in a stored round, one a line."""
-    files, place = _exported(3), directory / "round"
+    (_, files), place = _exported(RoundKind.TRAIN), directory / "round"
 
     def read(raw: bytes) -> None:
         import shutil
@@ -581,7 +593,7 @@ TARGETS: list[Target] = [
     Target(name=name, reader=reader, sender=sender, errors=errors, make=make, covers=covers)
     for name, reader, sender, errors, make, covers in (
         ("terms-toml", "comity_host.settings.load", PARTNER, ERRORS,
-         _toml(Terms, SAMPLE.read_bytes), ("common/comity_host/settings.py:loads",)),
+         _toml(Terms, _terms_toml), ("common/comity_host/settings.py:loads",)),
         ("vault-toml", "comity_host.settings.load", OWN, ERRORS, _toml(VaultConfig, _vault_toml),
          ()),
         ("server-toml", "comity_host.settings.load", OWN, ERRORS, _toml(ServerConfig, _server_toml),
@@ -589,12 +601,12 @@ TARGETS: list[Target] = [
         ("policy-toml", "comity_host.settings.load", OWN, ERRORS, _toml(Policy, _policy_toml), ()),
         ("data-jsonl", "comity_client.datasets.read_labelled", PARTNER, ERRORS,
          _data(".jsonl", b'{"text":"one","label":"a"}\n{"text":"two","label":"b","id":"x"}\n'),
-         ("client/comity_client/datasets.py:readline", "client/comity_client/datasets.py:loads")),
+         ("client/comity_client/rowfiles.py:readline", "client/comity_client/rowfiles.py:loads")),
         ("data-csv", "comity_client.datasets.read_labelled", PARTNER, ERRORS,
          _data(".csv", b'id,text,label\n1,one,a\n2,"two, ""2""\n",b\n'),
-         ("client/comity_client/datasets.py:reader",)),
+         ("client/comity_client/rowfiles.py:reader",)),
         ("data-words", "comity_client.datasets.read_labelled_words", PARTNER, ERRORS, _word_data,
-         ("client/comity_client/datasets.py:loads",)),
+         ("client/comity_client/rowfiles.py:loads",)),
         ("records-jsonl", "comity_client.datasets.read_records", PARTNER, ERRORS,
          _records(".jsonl", b'{"text":"one","person":1}\n{"tokens":["a","b"],"person":"P"}\n'),
          ()),
@@ -635,6 +647,8 @@ TARGETS: list[Target] = [
          ("client/comity_client/tls.py:urlsplit",)),
         ("stored-round", "comity_audit.recompute.Recomputation", "who hands over a stored round",
          (PeerError, Problem), _stored_round, ()),
+        ("stored-score", "comity_audit.recompute.Recomputation", "who hands over a stored round",
+         (PeerError, Problem), _stored_score, ()),
         ("stored-names", "comity_audit.directory.StoredRound", "who hands over a stored round",
          ERRORS, _names, ()),
         ("anchor", "comity_audit.anchor.read_anchor", PARTNER, ERRORS, _anchor, ()),

@@ -454,7 +454,7 @@ def _plan(directory: Path) -> Harness:
     agreement = one.world.agreement
     standing = Standing(
         me=one.me, epoch=1, members=one.roster, newest=0,
-        certificate=agreement.digest, model=agreement.model.initial_state,
+        certificate=agreement.digest, model=agreement.model.initial_state, certified=0, scored=0,
     )  # fmt: skip
 
     def read(raw: bytes) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.commands import comity
 from tests.killed_operator import Restarted, free_port
 from tests.simulation.network import Federation, ServerApp, Vault, until
 
@@ -109,3 +110,85 @@ def test_an_absent_institution_catches_up_and_joins_the_key_epoch_and_the_next_r
     # Who survived the last round may still be endorsing it when this test hangs up.
     faults = [fault for vault in vaults.values() for fault in vault.faults]
     assert [fault for fault in faults if "Channel closed" not in fault] == []
+
+
+def test_scores_stand_between_rounds_of_training_and_a_void_one_is_made_up_for(
+    tmp_path: Path,
+) -> None:
+    federation = Federation.make(
+        tmp_path / "operator", 4, lanes=500, rounds=2, ring_width=24, scored_after=(1, 2)
+    )
+    agreement, home = federation.agreement, federation.home
+    daemon = Daemon(home.path)
+    daemon.start()
+    vaults = {id: Vault(federation, id, daemon.port) for id in agreement.roster}
+    vaults["inst-02"].behaviour = {4: "false"}
+    for vault in vaults.values():
+        vault.start()
+    app = ServerApp(home, vaults).start()
+    try:
+        until(app.finished.is_set, 120)
+        status = ask_status(home.socket)
+        until(lambda: all(len(vault.bodies) == 5 for vault in vaults.values()))
+        shown = comity("server", "run", "show", "simulated", "--home", home.path)
+        words = comity("server", "status", "--home", home.path)
+    finally:
+        app.close()
+        for vault in vaults.values():
+            vault.close()
+        daemon.close()
+
+    assert (status["finished"], status["failure"]) == (True, None)
+    assert (status["certified"], status["scored"], status["of_scores"]) == (2, 2, 2)
+    assert [(end["n"], end["kind"], end["void"]) for end in status["rounds"]] == [
+        (1, "train", False),
+        (2, "evaluate", False),
+        (3, "train", False),
+        (4, "evaluate", True),
+        (5, "evaluate", False),
+    ]
+    models = [end["model"] for end in status["rounds"]]
+    assert models[0] == models[1] != models[2] == models[3] == models[4]
+    assert {state_digest(vault.state) for vault in vaults.values()} == {models[-1]}
+    state = read_state(Models(home.models).path(agreement.digest, 2).read_bytes())
+    assert state_digest(state) == models[-1]
+
+    for number in (2, 5):
+        counted = sum(vault.lanes[number].view(np.int32) for vault in vaults.values()).tolist()
+        score = status["rounds"][number - 1]["score"]
+        assert score["counts"] == counted
+        assert score["estimate"]["right"] == counted[0] / (counted[0] + counted[1])
+        assert score["words"] in shown.output
+        assert score["words"] in words.output
+    assert status["rounds"][3]["score"] is None
+    assert "2 of 2 rounds certified, 2 of 2 scores" in shown.output.splitlines()[0]
+    assert "2 of 2 certified · 2 of 2 scores" in words.output.splitlines()[0]
+
+
+def test_a_score_that_cannot_be_had_does_not_hold_up_training(tmp_path: Path) -> None:
+    federation = Federation.make(
+        tmp_path / "operator", 3, rounds=2, scored_after=(1,), spare_scores=0
+    )
+    daemon = Daemon(federation.home.path)
+    daemon.start()
+    roster = federation.agreement.roster
+    vaults = {id: Vault(federation, id, daemon.port) for id in roster}
+    vaults["inst-01"].behaviour = {2: "decline"}
+    for vault in vaults.values():
+        vault.start()
+    app = ServerApp(federation.home, vaults).start()
+    try:
+        until(app.finished.is_set, 120)
+        status = ask_status(federation.home.socket)
+        until(lambda: all(len(vault.bodies) == 3 for vault in vaults.values()))
+    finally:
+        app.close()
+        for vault in vaults.values():
+            vault.close()
+        daemon.close()
+    assert (status["finished"], status["certified"], status["scored"]) == (True, 2, 0)
+    kinds = [(end["kind"], end["void"]) for end in status["rounds"]]
+    assert kinds == [("train", False), ("evaluate", True), ("train", False)]
+    assert {state_digest(vault.state) for vault in vaults.values()} == {
+        status["rounds"][2]["model"]
+    }

@@ -84,8 +84,8 @@ def _one_step_too_few():
 
     right = vault.schedule_event
 
-    def wrong(agreement, rounds):
-        event = right(agreement, rounds)
+    def wrong(agreement, rounds, *kind):
+        event = right(agreement, rounds, *kind)
         return replace(event, steps=event.steps - 1)
 
     return patch.object(vault, "schedule_event", wrong)

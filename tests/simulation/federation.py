@@ -7,6 +7,7 @@ import os
 import random
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from comity_common.agreement import (
     Party,
     Pooling,
     Privacy,
+    PrivateEvaluation,
     PublicIdentity,
     Schedule,
     Task,
@@ -42,6 +44,7 @@ from comity_common.secagg.keyepoch import (
     read_keys,
     view_digest,
 )
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import sections
 from comity_common.secagg.messages import EpochKey, EpochOpen, EpochView, Plan, Survivors
 from comity_common.secagg.participant import answer
@@ -62,6 +65,8 @@ def make_agreement(
     rounds: int = 3,
     spare_rounds: int = 2,
     ring_width: int = 32,
+    scored_after: tuple[int, ...] = (),
+    spare_scores: int = 1,
 ) -> Agreement:
     """Write an agreement among these keys."""
 
@@ -91,6 +96,7 @@ def make_agreement(
             initial_state=Digest("1" * 64),
         ),
         evaluation_set=Digest("2" * 64),
+        private_evaluation=scores(scored_after, spare_scores) if scored_after else None,
         training=Training(
             learning_rate=Decimal("0.01"),
             local_steps=5,
@@ -122,6 +128,24 @@ def make_agreement(
     )
 
 
+def scores(after: tuple[int, ...], spare: int = 1) -> PrivateEvaluation:
+    """Write terms of scores with so little noise that those of a few vaults can be read."""
+    return PrivateEvaluation(
+        share=Decimal("0.2"),
+        after=after,
+        spare=spare,
+        units=100,
+        noise_multiplier=Decimal("0.5"),
+        loss_clip=Decimal(4),
+        grid=64,
+    )
+
+
+def some_counts(chance: random.Random) -> list[int]:
+    """Make up what a vault may count in a round of scores, noise and all."""
+    return [chance.randint(800, 1600), chance.randint(100, 400), chance.randint(-50, 300)]
+
+
 def promising_nothing(agreement: Agreement) -> Agreement:
     """Return the agreement without noise and without a promise, as a baseline has it."""
     nothing = replace(
@@ -149,7 +173,7 @@ class World:
     signed: dict[InstitutionId, tuple[Signed, Signed]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, n: int, **terms: int) -> "World":
+    def of(cls, n: int, **terms: Any) -> "World":
         """Make n institutions and set up their first key epoch."""
         ids = [InstitutionId(f"inst-{k:02d}") for k in range(n)]
         keys = {id: SigningKeys.generate() for id in ids}
@@ -157,7 +181,12 @@ class World:
         agreement = make_agreement(keys, operator, **terms)
         return cls(agreement, operator, keys, set_up_epoch(agreement, keys))
 
-    def plan(self, round: int = 1, participants: list[InstitutionId] | None = None) -> Plan:
+    def plan(
+        self,
+        round: int = 1,
+        participants: list[InstitutionId] | None = None,
+        kind: RoundKind = RoundKind.TRAIN,
+    ) -> Plan:
         """Write the plan of a round."""
         return make_plan(
             self.agreement,
@@ -167,12 +196,16 @@ class World:
             previous=self.agreement.digest,
             model=self.agreement.model.initial_state,
             nonce=os.urandom(16),
+            kind=kind,
         )
 
     def deal(self, plan: Plan, who: InstitutionId, chance: random.Random) -> None:
-        """Let an institution mask a random vector within ±L."""
+        """Let an institution mask a random vector within ±L, or what it may have counted."""
         bound = plan.lane_bound
-        values = np.array([chance.randint(-bound, bound) for _ in range(plan.lanes)])
+        if plan.kind is RoundKind.EVALUATE:
+            values = np.array(some_counts(chance))
+        else:
+            values = np.array([chance.randint(-bound, bound) for _ in range(plan.lanes)])
         self.clear[who] = values
         named = bytes.fromhex(plan_digest(plan))
         round_keys = {

@@ -30,7 +30,14 @@ from comity_client.model.base import base_digest
 from comity_client.policy import Policy, load, save
 from comity_client.releases import check_continuation
 from comity_client.uplink import AgreementState as Told
-from comity_common.agreement import Agreement, Continuation, Gate, Noise, TaskKind
+from comity_common.agreement import (
+    Agreement,
+    Continuation,
+    Gate,
+    Noise,
+    PrivateEvaluation,
+    TaskKind,
+)
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError, Problem, Refusal
@@ -279,6 +286,7 @@ class Malice:
         return Policy(
             epsilon=agreement.privacy.epsilon,
             delta=agreement.privacy.delta,
+            private_evaluation=False,
             min_participants=agreement.aggregation.min_participants,
             tasks=(agreement.task.kind,),
             purposes=(agreement.purpose,),
@@ -345,6 +353,20 @@ def _scaled(factor: str) -> Callable[[Malice, Agreement], Agreement]:
         return replace(agreement, training=replace(agreement.training, noise_multiplier=noise))
 
     return amend
+
+
+def _scored(_: Malice, agreement: Agreement) -> Agreement:
+    """Ask for scores that cost next to nothing."""
+    terms = PrivateEvaluation(
+        share=Decimal("0.1"),
+        after=(1,),
+        spare=0,
+        units=100,
+        noise_multiplier=Decimal(5000),
+        loss_clip=Decimal(4),
+        grid=64,
+    )
+    return replace(agreement, private_evaluation=terms)
 
 
 def _without_privacy(_: Malice, agreement: Agreement) -> Agreement:
@@ -554,7 +576,9 @@ PLANS = (
     Case("a plan without this institution", "plan", _changed(participants=IDS[1:])),
     Case("a plan for another model", "behind", _changed(model=Digest("9" * 64))),
     Case("a plan after another certificate", "behind", _changed(previous=Digest("9" * 64))),
-    Case("a plan for another task", "plan", _changed(kind="evaluate")),
+    Case(
+        "a plan that scores where only training was agreed", "plan", _changed(kind="evaluate")
+    ),
     Case("a plan with more lanes", "plan", _changed(lanes=41)),
     Case("a plan with another ring width", "plan", _changed(ring_width=24)),
     Case("a plan with a larger range", "plan", _changed(range=Decimal(100))),
@@ -658,6 +682,7 @@ PROPOSED = (
     Case("a new agreement with more δ", "policy",
          _proposed(_part("privacy", delta=Decimal("0.000011")))),
     Case("a new agreement without privacy", "policy", _proposed(_without_privacy)),
+    Case("a new agreement with scores on rows that are held out", "policy", _proposed(_scored)),
     Case("a new agreement that fewer institutions are enough for", "policy",
          _proposed(_part("aggregation", min_participants=3))),
     Case("a new agreement for another purpose", "policy",

@@ -5,6 +5,7 @@ orders, upload, reveal and endorse, and ride out restarts of the operator. What 
 in a round is said in one line: `vault.behaviour[2] = "decline"`.
 """
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import quantise
 from comity_common.ids import Digest, InstitutionId
 from comity_common.membership import PROTOCOL_VERSION, USER_AGENT, EnrolmentRequest, token_digest
-from comity_common.optimizer import ModelState, first_state, next_state, state_digest
+from comity_common.optimizer import first_state, next_state, state_digest
 from comity_common.secagg.keyepoch import (
     PairChain,
     check_open,
@@ -49,6 +50,7 @@ from comity_common.secagg.keyepoch import (
     read_keys,
     view_digest,
 )
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import q_bytes, sections, vector_bytes
 from comity_common.secagg.messages import (
     CertificateBody,
@@ -79,7 +81,7 @@ from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.store import Store
 
-from .federation import make_agreement
+from .federation import make_agreement, some_counts
 from .wholevector import Whole, deal
 
 QUICK = Deadlines(acknowledge_s=10, upload_s=30, reveal_s=10, gather_s=5, settle_s=5, patience_s=30)
@@ -160,7 +162,7 @@ class Federation:
         deadlines: Deadlines = QUICK,
         port: int = 0,
         optimizer: ModelOptimizer = ModelOptimizer.FEDAVGM,
-        **terms: int,
+        **terms: Any,
     ) -> "Federation":
         """Make everything up to the point where a daemon may be started."""
         operator = init(
@@ -219,8 +221,9 @@ class Vault:
             (masks a vector and leaves the upload to the test), `mute` (uploads and never reveals)
             or `false` (uploads a vector whose canary counts twice).
         dealt: what it masked, by the plan's digest.
-        lanes: per round, what it uploaded, before masking.
+        lanes: per round, what it uploaded, before masking: a delta, or made-up counts.
         totals: per certified round, the sum that it received.
+        scored: how many scores it knows to be certified.
         receipts: of its uploads, as they came.
     """
 
@@ -232,6 +235,7 @@ class Vault:
         self.state = first_state(federation.start, self.agreement.aggregation)
         self.lanes: dict[int, np.ndarray] = {}
         self.totals: dict[int, np.ndarray] = {}
+        self.scored = 0
         self.bodies: list[CertificateBody] = []
         self.faults: list[str] = []
         self.deadlines: list[Deadline] = []
@@ -290,6 +294,8 @@ class Vault:
                 newest=self._newest,
                 certificate=self._certificate,
                 model=state_digest(self.state),
+                certified=self.state.round,
+                scored=self.scored,
             )
             try:
                 if self.behaviour.get(plan.round) == "refuse":
@@ -316,10 +322,7 @@ class Vault:
             )
             self._send(transfer_pb2.PARCEL_KIND_DECLINE, Purpose.DECLINE, message)
             return
-        chance = np.random.default_rng([plan.round, int(self.id[-2:])])
-        delta = chance.uniform(-1.2, 1.2, plan.lanes).astype(np.float32)
-        lanes = quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
-        self.lanes[plan.round] = lanes
+        lanes = self.lanes[plan.round] = self._made_up(plan)
         with self._lock:
             named_bytes = bytes.fromhex(named)
             round_keys = {}
@@ -337,6 +340,15 @@ class Vault:
             self._retry(lambda: self._upload(dealt))
         except grpc.RpcError as error:
             self.faults.append(f"upload: {error.details()}")
+
+    def _made_up(self, plan: Plan) -> np.ndarray:
+        """Make up what is summed."""
+        if plan.kind is RoundKind.EVALUATE:
+            counts = some_counts(random.Random(f"{plan.round} {self.id}"))
+            return np.array(counts, np.int32).view(np.uint32)
+        chance = np.random.default_rng([plan.round, int(self.id[-2:])])
+        delta = chance.uniform(-1.2, 1.2, plan.lanes).astype(np.float32)
+        return quantise(delta, plan.range, plan.lane_bound, Keystream.fresh())
 
     def _upload(self, dealt: Whole) -> None:
         name = header_digest(dealt.header)
@@ -467,7 +479,7 @@ class Vault:
         self._certificate = certificate_digest(body)
         self._newest = max(self._newest, body.round)
         if not body.void:
-            self.state = self._next(plan, body)
+            self._take_total(plan, body)
         message = Endorsement(
             agreement=self.agreement.digest,
             epoch=body.epoch,
@@ -478,7 +490,7 @@ class Vault:
         )
         self._send(transfer_pb2.PARCEL_KIND_ENDORSEMENT, Purpose.ENDORSEMENT, message)
 
-    def _next(self, plan: Plan, body: CertificateBody) -> ModelState:
+    def _take_total(self, plan: Plan, body: CertificateBody) -> None:
         total = self._retry(lambda: self.fetch_total(body.round))
         size = vector_bytes(plan.lanes, plan.ring_width)
         assert len(total) == size
@@ -489,7 +501,10 @@ class Vault:
         assert chunks.root(size, leaves) == body.total
         lanes = sections(total, plan.lanes, plan.ring_width)[0][: plan.lanes]
         self.totals[body.round] = lanes
-        return next_state(
+        if plan.kind is RoundKind.EVALUATE:
+            self.scored += 1
+            return
+        self.state = next_state(
             self.state,
             lanes,
             len(body.survivors),

@@ -24,6 +24,7 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.witness import Cosignature, Objection
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.secagg.collector import Collector
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import CANARIES, q_bytes, sections
 from comity_common.secagg.messages import Endorsement, EpochOpen, Header, Plan, Receipt
 from comity_common.secagg.packing import pack
@@ -96,7 +97,9 @@ class Operator:
         for who in self.agreement.roster:
             self.post(who, pb.PARCEL_KIND_EPOCH_OPEN, [signed])
 
-    def begin_round(self, participants: list[InstitutionId]) -> Plan:
+    def begin_round(
+        self, participants: list[InstitutionId], kind: RoundKind = RoundKind.TRAIN
+    ) -> Plan:
         """Write and sign the next plan."""
         self.round += 1
         self.plan = make_plan(
@@ -107,6 +110,7 @@ class Operator:
             previous=self.previous,
             model=state_digest(self.state),
             nonce=os.urandom(16),
+            kind=kind,
         )
         self.plans[plan_digest(self.plan)] = self.keys.sign(Purpose.PLAN, encode(self.plan))
         self.collector = Collector(self.agreement, self.plan)
@@ -150,13 +154,14 @@ class Operator:
             ]
             root = chunks.root(len(total), leaves)
             collector.summed()
-            self.state = next_state(
-                self.state,
-                np.ascontiguousarray(q[: plan.lanes]),
-                len(collector.survivors.survivors),
-                len(plan.participants),
-                self.agreement.aggregation,
-            )
+            if plan.kind is RoundKind.TRAIN:
+                self.state = next_state(
+                    self.state,
+                    np.ascontiguousarray(q[: plan.lanes]),
+                    len(collector.survivors.survivors),
+                    len(plan.participants),
+                    self.agreement.aggregation,
+                )
         body = collector.certificate(root)
         self.previous = certificate_digest(body)
         self.certificate = self.keys.sign(Purpose.CERTIFICATE, encode(body))

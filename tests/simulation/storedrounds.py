@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from comity_common.agreement import ModelOptimizer
 from comity_common.canonical import decode, encode
@@ -17,6 +18,7 @@ from comity_common.crypto.seal import close_box
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import CertificateBody, Decline, Endorsement, Plan
 from comity_common.secagg.participant import (
     _box_key,
@@ -54,9 +56,10 @@ class Played:
         lanes: int = 50,
         optimizer: ModelOptimizer = ModelOptimizer.FEDAVGM,
         ring_width: int = 32,
+        **terms: Any,
     ) -> None:
         federation = Federation.make(
-            directory, n, lanes=lanes, optimizer=optimizer, ring_width=ring_width
+            directory, n, lanes=lanes, optimizer=optimizer, ring_width=ring_width, **terms
         )
         self.home: Home = federation.home
         self.agreement = federation.agreement
@@ -78,6 +81,7 @@ class Played:
         declining: Mapping[str, RefusalCode] = MappingProxyType({}),
         mischief: Mischief = lambda _world, _plan: None,
         before_reveals: Mischief = lambda _world, _plan: None,
+        kind: RoundKind = RoundKind.TRAIN,
     ) -> CertificateBody:
         """Play one round to its end and let all who know the model endorse it."""
         head = self.history.head(self.agreement)
@@ -89,6 +93,7 @@ class Played:
             previous=head.previous,
             model=head.model,
             nonce=os.urandom(16),
+            kind=kind,
         )
         for who in plan.participants:
             self.world.deal(plan, who, random.Random(f"{plan.round} {who}"))
@@ -157,7 +162,8 @@ class Played:
             total = total_path(self.home.totals, self.agreement.digest, plan.round)
             try:
                 root = write_total(plan, vectors, collector.residue, total)
-                model = self.models.advance(self.agreement, plan, len(vectors), total)
+                if plan.kind is RoundKind.TRAIN:
+                    model = self.models.advance(self.agreement, plan, len(vectors), total)
                 collector.summed()
             except PeerError as error:
                 collector.fail(str(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from comity_client.datasets import Rows
+from comity_client.rows import Rows
 from comity_local.samples import Row, read_folder
 
 NAMES = ("cs_banking77", "multi_afrisenti", "fin_phrasebank")

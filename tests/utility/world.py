@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comity_client.datasets import Rows
 from comity_client.model.base import base_digest
 from comity_client.model.build import build
 from comity_client.model.evaluate import Scores, score_rows
 from comity_client.model.examples import Features
+from comity_client.rows import Rows
 from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.trainer import Trainer

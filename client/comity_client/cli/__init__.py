@@ -17,6 +17,7 @@ from comity_client.cli import (
     keys,
     policy,
     rehearse,
+    scores,
     selftest,
     service,
     whatleft,
@@ -35,5 +36,6 @@ app.command("what-left")(whatleft.what_left)
 app.add_typer(keys.app, name="keys")
 app.command()(rehearse.rehearse)
 app.command()(selftest.selftest)
+app.command()(scores.scores)
 app.command()(export.export)
 app.command()(doctor.doctor)

@@ -177,9 +177,9 @@ def forecast(
     json_: JsonOption = False,
 ) -> None:
     """Count how many more runs like an agreement, or like these numbers, would fit."""
-    from comity_client.agreements import spending_of
     from comity_client.institution import Institution
     from comity_common.errors import Problem
+    from comity_common.mechanisms import spending_of
 
     institution = Institution(home)
     given = bool(sampling_probability and noise_multiplier and steps > 0)
@@ -214,8 +214,8 @@ def forecast(
 
 def _running(institution: "Institution") -> "list[tuple[DatasetId, Spending]]":
     """List what is signed and may still spend."""
-    from comity_client.agreements import spending_of
     from comity_client.registrations import IN_USE
+    from comity_common.mechanisms import spending_of
 
     return [
         (known.dataset, spending_of(known.agreement))

@@ -15,9 +15,9 @@ from comity_host.options import JsonOption
 
 if TYPE_CHECKING:
     from comity_client.datareport import Report
-    from comity_client.datasets import OnPart
     from comity_client.institution import Institution
     from comity_client.registrations import Dataset
+    from comity_client.rowfiles import OnPart
     from comity_common.agreement import TaskKind
     from comity_common.dp.budget import Budget
     from comity_common.dp.terms import Guarantee

@@ -38,6 +38,13 @@ def set_(
             metavar="yes|no", help="Whether an agreement may promise no privacy at all, ε = ∞."
         ),
     ] = None,
+    private_evaluation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="yes|no",
+            help="Whether models may be scored, with noise, on rows that are held out.",
+        ),
+    ] = None,
     unit: Annotated[
         str | None,
         typer.Option(metavar="UNIT", help="The least that is protected: record or person."),
@@ -134,7 +141,8 @@ def set_(
     numbers = {
         "epsilon": epsilon,
         "delta": delta,
-        "without_privacy": {"yes": True, "no": False}.get(without_privacy or "", without_privacy),
+        "without_privacy": _yes_or_no(without_privacy),
+        "private_evaluation": _yes_or_no(private_evaluation),
         "unit": unit,
         "min_participants": min_participants,
     }
@@ -179,6 +187,10 @@ def show(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
 
 def _capitals(countries: list[str] | None) -> list[str] | None:
     return countries and sorted({name if name in ALL else name.upper() for name in countries})
+
+
+def _yes_or_no(value: str | None) -> bool | str | None:
+    return {"yes": True, "no": False}.get(value or "", value)
 
 
 def _bound(value: str) -> str | None:

@@ -20,6 +20,7 @@ from comity_client.model.words import (
     at_places,
     places_of_words,
     read,
+    rows_at,
 )
 from comity_common.agreement import Task, TaskKind
 from comity_common.tuning import Tune
@@ -61,6 +62,7 @@ class Classifier:
         trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self.trained: dict[str, torch.nn.Parameter] = dict(sorted(trained.items()))
         self.layout = Layout(tuple((name, tuple(p.shape)) for name, p in self.trained.items()))
+        self._flat = self._in_one_piece()
         self._initial = self.vector()
         self._encoded: dict[Text, npt.NDArray[np.float32]] = {}
 
@@ -83,6 +85,25 @@ class Classifier:
     def vector(self) -> Vector:
         """Copy the trained parameters: float32, shape (d,)."""
         return self.layout.flatten({n: p.detach().cpu().numpy() for n, p in self.trained.items()})
+
+    def _in_one_piece(self) -> Vector:
+        """Lay the trained parameters side by side, in the order of the layout: float32, (d,)."""
+        flat = torch.empty(self.layout.size)
+        views = self.layout.unflatten(flat.numpy())
+        for name, parameter in self.trained.items():
+            place = torch.from_numpy(views[name])
+            place.copy_(parameter.detach())
+            parameter.data = place
+        return flat.numpy()
+
+    @property
+    def live(self) -> Vector | None:
+        """The trained parameters themselves: what is written there is what the model runs with.
+
+        float32, shape (d,); None where they were moved to another device.
+        """
+        is_here = all(parameter.device.type == "cpu" for parameter in self.trained.values())
+        return self._flat if is_here else None
 
     def load(self, vector: Vector) -> None:
         """Set the trained parameters.
@@ -137,6 +158,23 @@ class Classifier:
         module = self.trained_module
         rows = self._run(examples, lambda *inputs: torch.softmax(logits(module, inputs), dim=-1))
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.task.labels))
+
+    def log_probabilities(self, examples: Examples) -> list[npt.NDArray[np.float32]]:
+        """Classify prepared texts, or each word of them, in logarithms.
+
+        Returns:
+            float32, shape (number of labels,) for a text, (words, number of labels) for words; NaN
+            for a word that is not read.
+        """
+        module = self.trained_module
+
+        def logarithms(*inputs: torch.Tensor) -> torch.Tensor:
+            return torch.log_softmax(logits(module, inputs), dim=-1)
+
+        if isinstance(examples, TokenisedWords | WordFeatures):
+            places = examples.places
+            return self._run(examples, logarithms, lambda n, row: rows_at(row, places[n]))
+        return self._run(examples, logarithms)
 
     def guess(self, examples: Examples) -> list[Indices]:
         """Find the most probable class of each prepared text, or of each word of it.

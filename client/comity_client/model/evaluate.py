@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comity_client.datasets import Rows, WordRows
+from comity_client.rows import Rows, WordRows
 from comity_common.errors import LocalError
 
 Classes = npt.NDArray[np.int64]

@@ -58,6 +58,13 @@ def at_places(values: npt.NDArray[np.int64], places: Indices) -> Indices:
     return np.where(places == NO_PLACE, NO_PLACE, values[places])
 
 
+def rows_at(values: npt.NDArray[np.float32], places: Indices) -> npt.NDArray[np.float32]:
+    """Read what was computed of each word: shape (words, …); NaN for words without a place."""
+    found = values[np.maximum(places, 0)]
+    found[places == NO_PLACE] = np.nan
+    return found
+
+
 class TokenisedWords(TokenisedTexts):
     """Words as token ids, for a module that begins with the embeddings.
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Examples
 from comity_client.model.losses import IGNORED
+from comity_client.rows import Rows, WordRows
 from comity_client.selftest.ghosts import LITTLE, released
 from comity_client.training.step import CLIP_MARGIN
 from comity_client.training.trainer import Trainer

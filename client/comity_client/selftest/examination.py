@@ -10,12 +10,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from comity_client.agreements import schedule_event
 from comity_client.model.classifier import Classifier
 from comity_client.selftest import exact, ghosts, lowerbound, statistics
 from comity_client.selftest.ghosts import Seen
 from comity_client.training.sampler import PoissonSampler
 from comity_common.agreement import Agreement, Training
+from comity_common.mechanisms import schedule_event
 
 FALSE_ALARMS = 1e-3  # of a whole examination
 GUESSES = 100  # r of the lower bound, fixed beforehand

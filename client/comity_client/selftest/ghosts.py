@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from comity_client.datasets import Rows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Batch, Indices
 from comity_client.model.families import FAMILIES
+from comity_client.rows import Rows
 from comity_client.training.adam import BETA_1, AdamMoments
 from comity_client.training.step import CLIP_MARGIN, clipping
 from comity_client.training.trainer import Trainer

@@ -8,10 +8,10 @@ promise nothing: its policy refuses them unless a person has allowed them; its b
 
 import torch
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier, logits
 from comity_client.model.examples import Examples
 from comity_client.model.losses import record_losses
+from comity_client.rows import Rows, WordRows
 from comity_client.training.adam import AdamMoments
 from comity_client.training.sampler import PoissonSampler
 from comity_client.training.trainer import OnStep

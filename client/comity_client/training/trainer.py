@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples
+from comity_client.rows import Rows, WordRows
 from comity_client.training.adam import AdamMoments
 from comity_client.training.hardware import PLAIN, Hardware
 from comity_client.training.noise import GaussianNoise
@@ -84,17 +84,20 @@ class Trainer:
         Returns:
             the delta, shape (d,), float32, and the moments to keep for the next round.
         """
-        training, parameters = self._training, start.copy()
+        training, classifier = self._training, self._classifier
+        classifier.load(start)
+        live = classifier.live
+        parameters = start.copy() if live is None else live
         moments = adam.copy() if adam else AdamMoments.zero(start.size)
-        with clipping(self._classifier, float(training.clip_norm), self._hardware) as clipped_sum:
+        with clipping(classifier, float(training.clip_norm), self._hardware) as clipped_sum:
             for done in range(1, training.local_steps + 1):
-                self._classifier.load(parameters)
                 gradient = self._noisy_mean(clipped_sum)
                 moments = moments.advance(parameters, gradient, float(training.learning_rate))
                 del gradient  # as large as all else of a step
+                if live is None:
+                    classifier.load(parameters)
                 on_step(done, training.local_steps)
-        parameters -= start
-        return parameters, moments
+        return parameters - start, moments
 
     def _noisy_mean(self, clipped_sum: ClippedSum) -> npt.NDArray[np.float64]:
         """Take the step's noised sum over the agreement's divisor: shape (d,), float64."""

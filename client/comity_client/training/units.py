@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.examples import Indices
+from comity_client.rows import Rows, WordRows
 from comity_common.agreement import Privacy, Unit
 from comity_common.crypto.derive import KEY_BYTES, expand
 from comity_common.errors import LocalError

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from comity_common.errors import LocalError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
+from comity_common.secagg.kinds import RoundKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +62,13 @@ class Plan:
 
     Attributes:
         previous: digest of the previous certificate's body, at first the agreement's.
-        model: digest of the model state that training starts from.
+        model: digest of the model state that training starts from, or that is scored.
         threshold, minimum: t and m.
         lanes: number of summed coordinates, without canaries.
         lane_bound: L, so that n · L does not wrap.
         range: R, the size of a coordinate that maps to L.
+        sampling_probability, noise_multiplier, clip_norm, steps: of the mechanism that each
+            participant runs; the clip of a score is that of its loss.
     """
 
     agreement: Digest
@@ -75,7 +78,7 @@ class Plan:
     previous: Digest
     model: Digest
     nonce: bytes
-    kind: str
+    kind: RoundKind
     threshold: int
     minimum: int
     ring_width: int

@@ -6,6 +6,8 @@ what it would have written itself from the agreement, and if it is the next in i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypedDict
 
 from comity_common.agreement import Agreement
 from comity_common.canonical import encode
@@ -13,11 +15,12 @@ from comity_common.crypto.derive import digest
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.fixedpoint import lane_bound
 from comity_common.ids import Digest, InstitutionId
+from comity_common.privatescore import LANES
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.thresholds import thresholds
 
 NONCE_BYTES = 16
-TRAIN = "train"
 
 
 def make_plan(
@@ -29,13 +32,16 @@ def make_plan(
     previous: Digest,
     model: Digest,
     nonce: bytes,
+    kind: RoundKind = RoundKind.TRAIN,
 ) -> Plan:
     """Write the plan that the agreement prescribes for these participants.
 
     Raises:
-        LocalError: no safe thresholds exist for so few participants.
+        LocalError: no safe thresholds exist for so few participants, or the agreement has no such
+            rounds.
     """
-    aggregation, training = agreement.aggregation, agreement.training
+    aggregation = agreement.aggregation
+    bound = lane_bound(aggregation.ring_width, len(participants))
     limits = thresholds(len(participants), aggregation.collusion)
     return Plan(
         agreement=agreement.digest,
@@ -45,17 +51,47 @@ def make_plan(
         previous=previous,
         model=model,
         nonce=nonce,
-        kind=TRAIN,
+        kind=kind,
         threshold=limits.shares,
         minimum=limits.survivors,
         ring_width=aggregation.ring_width,
-        lanes=agreement.model.parameters,
-        lane_bound=lane_bound(aggregation.ring_width, len(participants)),
-        range=aggregation.range,
-        sampling_probability=training.sampling_probability,
-        noise_multiplier=training.noise_multiplier,
-        clip_norm=training.clip_norm,
-        steps=training.local_steps,
+        lane_bound=bound,
+        **_summed(agreement, kind, bound),
+    )
+
+
+class _Summed(TypedDict):
+    """What a plan says of the vectors that are summed, and of the mechanism that makes them."""
+
+    lanes: int
+    range: Decimal
+    sampling_probability: Decimal
+    noise_multiplier: Decimal
+    clip_norm: Decimal
+    steps: int
+
+
+def _summed(agreement: Agreement, kind: RoundKind, bound: int) -> _Summed:
+    if kind is RoundKind.TRAIN:
+        training = agreement.training
+        return _Summed(
+            lanes=agreement.model.parameters,
+            range=agreement.aggregation.range,
+            sampling_probability=training.sampling_probability,
+            noise_multiplier=training.noise_multiplier,
+            clip_norm=training.clip_norm,
+            steps=training.local_steps,
+        )
+    scores = agreement.private_evaluation
+    if kind is not RoundKind.EVALUATE or scores is None:
+        raise LocalError("expected a kind of round that the agreement has")
+    return _Summed(
+        lanes=LANES,
+        range=Decimal(bound - 1),  # scores are whole numbers
+        sampling_probability=Decimal(1),
+        noise_multiplier=scores.noise_multiplier,
+        clip_norm=scores.loss_clip,
+        steps=1,
     )
 
 
@@ -73,6 +109,7 @@ class Standing:
         newest: the last round whose end it knows, 0 if none.
         certificate: digest of the last certificate's body, at first the agreement's digest.
         model: digest of the model state that it computed.
+        certified, scored: how many rounds of training and of scoring it knows to be certified.
     """
 
     me: InstitutionId
@@ -81,6 +118,8 @@ class Standing:
     newest: int
     certificate: Digest
     model: Digest
+    certified: int
+    scored: int
 
 
 def check_plan(agreement: Agreement, standing: Standing, plan: Plan) -> None:
@@ -99,6 +138,10 @@ def check_plan(agreement: Agreement, standing: Standing, plan: Plan) -> None:
         raise Refusal(RefusalCode.PLAN, "expected participants of this key epoch, me among them")
     if (plan.previous, plan.model) != (standing.certificate, standing.model):
         raise Refusal(RefusalCode.BEHIND, "expected the certificate and the model that I computed")
+    scores = agreement.private_evaluation
+    is_due = scores is not None and scores.is_due(standing.certified, standing.scored)
+    if plan.kind is RoundKind.EVALUATE and not is_due:
+        raise Refusal(RefusalCode.PLAN, "expected no score before one is due")
     try:
         check_terms(agreement, plan)
     except PeerError as error:
@@ -117,9 +160,9 @@ def check_terms(agreement: Agreement, plan: Plan) -> None:
     least = agreement.aggregation.min_participants
     if len(participants) < least:
         raise PeerError(f"expected at least {least} participants, got {len(participants)}")
-    if not 1 <= plan.round <= agreement.schedule.attempts or plan.epoch < 1:
+    if not 1 <= plan.round <= agreement.attempts or plan.epoch < 1:
         raise PeerError(
-            f"expected a round of 1 to {agreement.schedule.attempts}, spare ones in, of a key epoch"
+            f"expected a round of 1 to {agreement.attempts}, spare ones in, of a key epoch"
         )
     if len(plan.nonce) != NONCE_BYTES:
         raise PeerError(f"expected a nonce of {NONCE_BYTES} bytes")
@@ -140,6 +183,7 @@ def _own(agreement: Agreement, plan: Plan) -> Plan | None:
             previous=plan.previous,
             model=plan.model,
             nonce=plan.nonce,
+            kind=plan.kind,
         )
     except LocalError:
         return None

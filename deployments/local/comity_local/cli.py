@@ -57,6 +57,15 @@ def demo(
     delta: Annotated[
         Decimal, typer.Option(parser=_decimal, metavar="NUMBER", help="δ of the guarantee.")
     ] = Decimal("0.00001"),
+    score_epsilon: Annotated[
+        Decimal | None,
+        typer.Option(
+            parser=_decimal,
+            metavar="NUMBER",
+            help="How much of --epsilon a noisy score on rows that are held out may cost. Default: "
+            "no such score.",
+        ),
+    ] = None,
     ceiling: Annotated[
         Decimal | None,
         typer.Option(
@@ -112,6 +121,7 @@ def demo(
         spare_rounds=spare_rounds,
         epsilon=epsilon,
         delta=delta,
+        score_epsilon=score_epsilon,
         ceiling=ceiling,
         clip_norm=clip_norm,
         seed=seed,

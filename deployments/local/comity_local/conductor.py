@@ -19,7 +19,7 @@ from comity_local.founding import Founded, Ports
 from comity_local.layout import Workdir
 from comity_local.options import Fault, FaultKind
 from comity_local.progress import InstitutionView, Progress, Snapshot
-from comity_local.results import RoundResult, Score
+from comity_local.results import TRAIN, RoundResult, Score
 from comity_local.yardstick import Yardstick
 from comity_server.home import Home as OperatorHome
 from comity_server.models import Models
@@ -140,7 +140,7 @@ class Conductor:
 
     def _take_in(self, status: dict[str, Any]) -> None:
         for record in status["rounds"][len(self.rounds) :]:
-            certified = sum(not earlier.void for earlier in self.rounds) + (not record["void"])
+            certified = self._certified() + (not record["void"] and record["kind"] == TRAIN)
             self.final = self._models.path(self._founded.agreement.digest, certified)
             if certified not in self._scores:
                 state = read_state(self.final.read_bytes())
@@ -149,6 +149,8 @@ class Conductor:
             self.rounds.append(
                 RoundResult(
                     n=record["n"],
+                    kind=record["kind"],
+                    score=record["score"],
                     void=record["void"],
                     survivors=tuple(record["survivors"]),
                     seconds=record["seconds"],
@@ -164,11 +166,17 @@ class Conductor:
             )
             if record["void"]:
                 self._say(f"round {record['n']} is void: {record['reason']}")
+            elif record["score"]:
+                self._say(f"round {record['n']} is a score: {record['score']['words']}")
             else:
                 self._say(
                     f"round {record['n']}: {len(record['survivors'])} survivors, "
                     f"accuracy {score.accuracy:.3f}, macro F1 {score.macro_f1:.3f}"
                 )
+
+    def _certified(self) -> int:
+        """Count the rounds that moved the model."""
+        return sum(result.moved for result in self.rounds)
 
     def _wake(self) -> None:
         """Let stopped vaults go on whose round is over, at every look: a vault may stop late."""
@@ -196,20 +204,23 @@ class Conductor:
                 self._supervisor.kill(name)
 
     def _show(self, status: dict[str, Any] | None) -> None:
-        schedule = self._founded.agreement.schedule
+        agreement = self._founded.agreement
+        scores = agreement.private_evaluation
         elapsed = time.monotonic() - self._began
-        done = sum(not result.void for result in self.rounds)
+        done = self._certified()
         current = int(status["round"]) if status else len(self.rounds)
         estimate = None
         if done and self._round_began is not None:
             per_round = (time.monotonic() - self._round_began) / max(len(self.rounds), 1)
-            estimate = max(0.0, per_round * (schedule.rounds - done))
+            estimate = max(0.0, per_round * (agreement.schedule.rounds - done))
         elif current and self._round_began is None:
             self._round_began = time.monotonic()
         self._progress.show(
             Snapshot(
-                round=min(current, schedule.attempts),
-                of_rounds=schedule.rounds + sum(result.void for result in self.rounds),
+                round=min(current, agreement.attempts),
+                of_rounds=agreement.schedule.rounds
+                + (len(scores.after) if scores else 0)
+                + sum(result.void for result in self.rounds),
                 phase=str(status["stage"]) if status else "starting",
                 institutions=self._views(status),
                 elapsed_s=elapsed,

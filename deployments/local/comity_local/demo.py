@@ -73,13 +73,14 @@ def _run(
     began: float,
 ) -> DemoResult:
     ids = tuple(region.id for region in samples.regions)
+    rows = sum(len(region.rows) for region in samples.regions)
     write_rows(workdir.evaluation, samples.evaluation_rows)
     progress.say(_opening(options, samples))
     for region in samples.regions:
         if len(region.rows) < FEW_ROWS:
             progress.say(f"{region.id} has so few rows ({len(region.rows)}) that it learns nothing")
     progress.say(f"everything is kept in {workdir.path}")
-    terms = terms_of(options, samples.labels, ids, workdir.evaluation)
+    terms = terms_of(options, samples.labels, ids, workdir.evaluation, rows)
     yardstick = Yardstick(terms, model_seed(options))
     baseline = yardstick.score(yardstick.initial())
 
@@ -202,7 +203,7 @@ def _institution(
         epsilon_reserved=budget.epsilon_reserved(dataset),
         epsilon_cap=float(ceiling.epsilon),
         delta=float(ceiling.delta),
-        rounds=sum(id in result.survivors for result in conductor.rounds if not result.void),
+        rounds=sum(id in result.survivors for result in conductor.rounds if result.moved),
         bytes_sent=sent,
         bytes_received=received,
     )

@@ -80,6 +80,7 @@ class Options:
         data: folder with train.jsonl and test.jsonl; None generates rows.
         institutions: how many; None takes one per region.
         model: `minilm`, a directory, or a name on the Hugging Face hub.
+        score_epsilon: how much of `epsilon` a score on private rows may cost; None for no score.
         ceiling: the most ε that a data set may ever spend; None is `epsilon`.
         faults: as written on the command line.
         baselines: whether to train what the federation is compared with.
@@ -94,6 +95,7 @@ class Options:
     spare_rounds: int
     epsilon: Decimal
     delta: Decimal
+    score_epsilon: Decimal | None
     ceiling: Decimal | None
     clip_norm: Decimal
     seed: int
@@ -112,6 +114,8 @@ class Options:
                 raise LocalError(f"expected --{name} above 0, got {value}")
         if not self.delta.is_finite() or not 0 < self.delta < 1:
             raise LocalError(f"expected --delta between 0 and 1, got {self.delta}")
+        if self.score_epsilon is not None and not 0 < self.score_epsilon < self.epsilon:
+            raise LocalError(f"expected --score-epsilon below --epsilon, got {self.score_epsilon}")
         if self.ceiling is not None and not self.epsilon <= self.ceiling < Decimal("Infinity"):
             raise LocalError(f"expected --ceiling of at least --epsilon, got {self.ceiling}")
         for text in self.faults:

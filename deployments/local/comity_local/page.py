@@ -11,7 +11,7 @@ Rules it keeps:
 from collections.abc import Iterable, Sequence
 
 from comity_local.charts import Meter, Reference, curve, meters, participation, strip, text
-from comity_local.results import DemoResult, InstitutionResult, Score
+from comity_local.results import DemoResult, InstitutionResult, RoundResult, Score
 from comity_local.style import STYLE
 from comity_local.wording import change, delta, epsilon, fraction, in_bytes, in_time, score
 
@@ -147,7 +147,17 @@ def _learnt(result: DemoResult) -> str:
         f"{result.evaluation_rows:,} texts, {result.labels} labels.{text(cost)}</p>"
         f'<div class="pair"><figure><figcaption>Accuracy</figcaption>{accuracy}</figure>'
         f"<figure><figcaption>Macro F1</figcaption>{macro_f1}</figure></div>"
-        f"{_comparison(result)}</section>"
+        f"{_comparison(result)}{_scored(result)}</section>"
+    )
+
+
+def _scored(result: DemoResult) -> str:
+    return "".join(
+        f"<p>Round {one.n} left the model as it was and scored it on private rows that every "
+        "institution holds out and never trains on, with noise from each of them: "
+        f"{text(one.score['words'])}.</p>"
+        for one in result.rounds
+        if one.score
     )
 
 
@@ -300,12 +310,18 @@ def _in_full(result: DemoResult) -> str:
                 in_time(one.seconds),
                 score(one.accuracy),
                 score(one.macro_f1),
-                "void" if one.void else "",
+                _kind(one),
             )
             for one in result.rounds
         ],
     )
     return f"<section><h2>In full</h2>{institutions}{rounds}</section>"
+
+
+def _kind(one: RoundResult) -> str:
+    if one.void:
+        return "void"
+    return "score on private rows" if one.score else ""
 
 
 def _footer(result: DemoResult) -> str:

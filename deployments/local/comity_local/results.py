@@ -12,8 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from comity_common.errors import LocalError
+from comity_common.secagg.kinds import RoundKind
+
+TRAIN = RoundKind.TRAIN.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,9 @@ class RoundResult:
         survivors: ids of the institutions in the sum; of a void round, of those that uploaded.
         accuracy, macro_f1: of the model after it; None where it was not measured.
         reason: why it is void, else None.
+        kind: `train`, or `evaluate` for a score on private rows, which leaves the model as it is.
         faults: that struck in it, as they were asked for.
+        score: what a certified score on private rows says (`comity_common.scoresum.Score.data`).
     """
 
     n: int
@@ -49,6 +55,13 @@ class RoundResult:
     macro_f1: float | None
     reason: str | None = None
     faults: tuple[str, ...] = ()
+    kind: str = TRAIN
+    score: Mapping[str, Any] | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the model changed."""
+        return not self.void and self.kind == TRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,8 @@ def rounds(result: DemoResult) -> Table:
 
 def _note(one: RoundResult) -> str:
     void = [f"void: {one.reason or 'no reason given'}"] if one.void else []
-    return "; ".join([*void, *(f"fault {name}" for name in one.faults)])
+    scored = [f"score on private rows: {one.score['words']}"] if one.score else []
+    return "; ".join([*void, *scored, *(f"fault {name}" for name in one.faults)])
 
 
 def institutions(result: DemoResult) -> Table:

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comity_client.datasets import Rows, WordRows, evaluation_set_digest, read_for
+from comity_client.datasets import evaluation_set_digest, read_for
 from comity_client.model.base import base_digest, base_path
 from comity_client.model.build import build
 from comity_client.model.classifier import Classifier
 from comity_client.model.evaluate import score_rows
 from comity_client.model.examples import Examples
 from comity_client.model.export import Provenance, export
+from comity_client.rows import Rows, WordRows
 from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.trainer import Trainer
@@ -149,7 +150,7 @@ class Yardstick:
             agreement=agreement.digest,
             base=agreement.model.name,
             purpose=agreement.purpose,
-            rounds=sum(not result.void for result in rounds),
+            rounds=sum(result.moved for result in rounds),
             guarantees={
                 InstitutionId(one.id): Guarantee(
                     epsilon=Decimal(str(round(one.epsilon or 0.0, 4))),

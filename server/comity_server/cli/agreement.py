@@ -10,6 +10,7 @@ from comity_host.options import JsonOption
 from comity_server.cli.options import DEFAULT_HOME, HomeOption
 
 if TYPE_CHECKING:
+    from comity_common.agreement import Agreement
     from comity_server.agreements import AgreementRecord
 
 app = typer.Typer(help="Propose agreements, and see who has signed.", no_args_is_help=True)
@@ -57,7 +58,8 @@ def propose(
         data,
         as_json=json_,
         text=f"{data['federation']} is proposed to {len(data['institutions'])} institutions.\n"
-        f"Its words, which all must see:\n\n    {data['words']}\n\n"
+        + (f"{_scores_in_words(data['scores'])}\n" if data["scores"] else "")
+        + f"Its words, which all must see:\n\n    {data['words']}\n\n"
         f"Next: comity server run start {data['federation']} --watch, once all have signed",
     )
 
@@ -96,6 +98,8 @@ def show(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False)
         f"  digest  {data['digest']}",
         f"  words   {data['words']}",
     ]
+    if data["scores"]:
+        lines.append(f"  scores  {_scores_in_words(data['scores'])}")
     for party in record.agreement.institutions:
         sign = "left" if party.id in data["left"] else "waits"
         sign = "signed" if sign == "waits" and party.id in data["signed"] else sign
@@ -150,4 +154,20 @@ def _summary(record: "AgreementRecord") -> dict[str, Any]:
         "institutions": list(agreement.roster),
         "signed": [id for id in agreement.roster if id in record.signatures],
         "left": sorted(left_by(record)),
+        "scores": _scores(agreement),
     }
+
+
+def _scores(agreement: "Agreement") -> dict[str, Any] | None:
+    """Foretell how certain a score on private rows will be; None where there are none."""
+    scores = agreement.private_evaluation
+    if scores is None:
+        return None
+    deviation = scores.score.expected_deviation(scores.units, len(agreement.institutions))
+    return {"after": list(scores.after), "expected_deviation": deviation}
+
+
+def _scores_in_words(scores: dict[str, Any]) -> str:
+    after = ", ".join(map(str, scores["after"]))
+    points = 100 * scores["expected_deviation"]
+    return f"Scored on private rows after round {after}, each time to about ± {points:.1f} points."

@@ -177,12 +177,14 @@ def _watch(operator: "Operator", digest: Any) -> None:
     """Show each round as it ends, on stderr, until the run is over."""
     import time
 
+    from comity_server import progress
+
     shown, before = 0, ""
     while True:
         record = operator.agreements.find(digest)
         rounds = _rounds(operator, record)
         for one in rounds[shown:]:
-            typer.echo(_round_in_words(one), err=True)
+            typer.echo(progress.round_in_words(one), err=True)
         shown = len(rounds)
         if record.state.value != "running":
             return
@@ -222,41 +224,41 @@ def _now(operator: "Operator", data: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _summary(operator: "Operator", record: "AgreementRecord") -> dict[str, Any]:
+    from comity_server.status import tally
+
     rounds = _rounds(operator, record)
     return {
         "federation": record.agreement.federation,
         "agreement": record.agreement.digest,
         "state": record.state.value,
         "reason": record.reason or None,
-        "certified": sum(not one["void"] for one in rounds),
-        "of_rounds": record.agreement.schedule.rounds,
-        "attempts": record.agreement.schedule.attempts,
+        **tally(record.agreement, operator.history.rounds(record.agreement.digest)),
         "rounds": rounds,
         "model": str(operator.home.models / record.agreement.digest[:16]),
     }
 
 
 def _rounds(operator: "Operator", record: "AgreementRecord") -> list[dict[str, Any]]:
+    from comity_server.aggregator import total_path
     from comity_server.status import round_summary
 
+    agreement, totals = record.agreement, operator.home.totals
     return [
-        round_summary(one)
-        for one in operator.history.rounds(record.agreement.digest)
+        round_summary(agreement, one, total_path(totals, agreement.digest, one.number))
+        for one in operator.history.rounds(agreement.digest)
         if one.certificate is not None
     ]
 
 
-def _round_in_words(one: dict[str, Any]) -> str:
-    end = f"void: {one['reason']}" if one["void"] else ", ".join(one["survivors"])
-    return f"round {one['n']:>4}  {one['seconds']:>8.1f} s  {end}"
-
-
 def _in_words(data: dict[str, Any]) -> str:
+    from comity_server import progress
+
+    scores = f", {data['scored']} of {data['of_scores']} scores" if data["of_scores"] else ""
     head = (
         f"{data['federation']}: {data['state']}, {data['certified']} of {data['of_rounds']} rounds "
-        f"certified{': ' + data['reason'] if data['reason'] else ''}"
+        f"certified{scores}{': ' + data['reason'] if data['reason'] else ''}"
     )
-    rounds = map(_round_in_words, data["rounds"])
+    rounds = map(progress.round_in_words, data["rounds"])
     return "\n".join([head, *rounds, *_now_in_words(data.get("now")), f"models: {data['model']}"])
 
 

@@ -87,6 +87,7 @@ def _in_words(state: dict[str, Any]) -> str:
     lines = [
         f"{state['stage']} · round {state['round']} of at most {state['attempts']}"
         f" · {state['certified']} of {state['of_rounds']} certified"
+        + (f" · {state['scored']} of {state['of_scores']} scores" if state["of_scores"] else "")
     ]
     if state["failure"]:
         lines.append(f"stopped: {state['failure']}")
@@ -96,7 +97,5 @@ def _in_words(state: dict[str, Any]) -> str:
     for one in state["institutions"]:
         here = "connected" if one["connected"] else "away"
         lines.append(f"  {one['id']:<24} {here:<10} {progress.in_words(one)}")
-    for one in state["rounds"]:
-        end = f"void: {one['reason']}" if one["void"] else ", ".join(one["survivors"])
-        lines.append(f"  {one['n']:>4}  {one['seconds']:>8.1f} s  {end}")
+    lines += [f"  {progress.round_in_words(one)}" for one in state["rounds"]]
     return "\n".join(lines)

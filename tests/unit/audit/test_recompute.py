@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rfc8785
+from sqlalchemy import update
 from tests.simulation.storedrounds import (
     Played,
     commits_to_another_seed,
@@ -27,9 +28,11 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import Problem, RefusalCode
 from comity_common.fixedpoint import RING_WIDTHS
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import CertificateBody, Complaint, Decline, Reveal
 from comity_common.secagg.participant import certificate_digest
 from comity_common.words import agreement_words
+from comity_server.store import rounds
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,56 @@ def test_rounds_follow_each_other_to_the_next_model(
     absent = [step.name for step in recomputed(second) if step.outcome is Outcome.ABSENT]
     assert absent == ["chain"]
     assert "expected round 1, got 2" in finding(second, previous=second)
+
+
+SILENT = {"inst-00", "inst-04"}
+
+
+def test_a_score_is_true_where_it_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    played = Played(tmp_path / "operator", rounds=2, ring_width=24, scored_after=(1, 2))
+    assert played.round().survivors
+    body = played.round(dropped={"inst-02"}, kind=RoundKind.EVALUATE)
+    counted = sum(played.world.clear[who] for who in body.survivors).tolist()
+    assert played.round(silent=SILENT, kind=RoundKind.EVALUATE).void
+    assert played.round().survivors
+    stored = {n: played.export(n, tmp_path / str(n)) for n in range(1, 5)}
+
+    scores = {}
+    for number, path in stored.items():
+        previous = StoredRound(stored[number - 1]) if number > 1 else None
+        anchor = played.agreement.digest
+        recomputation = Recomputation(StoredRound(path), anchor=anchor, previous=previous)
+        told = {step.name: step for step in recomputation.steps()}
+        assert {step.outcome for step in told.values()} <= {Outcome.HOLDS, Outcome.WORD}
+        assert ("a score" in told["plan"].detail) is (number in (2, 3))
+        assert ("leaves the model" in told["model"].detail) is (number in (2, 3))
+        assert (recomputation.model == recomputation.plan.model) is (number in (2, 3))
+        scores[number] = recomputation.score
+    assert [scores[1], scores[3], scores[4]] == [None, None, None]
+    assert list(scores[2].counts) == counted
+    assert scores[2].estimate is not None
+    assert scores[2].estimate == played.agreement.private_evaluation.score.read(scores[2].counts, 4)
+
+
+def test_a_score_after_which_the_model_is_another_is_false(tmp_path: Path) -> None:
+    played = Played(tmp_path / "operator", scored_after=(1,))
+    assert played.round().survivors
+    assert played.round(kind=RoundKind.EVALUATE).survivors
+    first, score = (played.export(n, tmp_path / str(n)) for n in (1, 2))
+    shutil.copyfile(score / "model/before.state", score / "model/after.state")
+    assert finding(score, previous=first) == ""
+    shutil.copyfile(first / "model/before.state", score / "model/after.state")
+    assert "model/after.state: expected the model" in finding(score, previous=first)
+    shutil.copyfile(first / "model/before.state", score / "model/before.state")
+    assert "model/before.state: expected the model that the plan" in finding(score, previous=first)
+
+    with played.store.write() as tx:
+        tx.execute(update(rounds).where(rounds.c.number == 2).values(model="5" * 64))
+    assert played.round(silent=SILENT).void
+    third = played.export(3, tmp_path / "3")
+    assert "expected the same model after a void round and after a score" in finding(
+        third, previous=score
+    )
 
 
 def test_models_and_endorsements_may_be_left_out_and_are_then_not_checked(stored: Path) -> None:

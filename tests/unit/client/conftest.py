@@ -8,7 +8,7 @@ import pytest
 from tests.tiny_bert import save_tiny_bert
 from tests.tiny_families import save_tiny
 
-from comity_client.datasets import Rows
+from comity_client.rows import Rows
 from comity_common.agreement import Pooling, Task, TaskKind
 from comity_common.tuning import Tune
 

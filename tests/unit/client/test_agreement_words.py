@@ -7,10 +7,19 @@ import pytest
 from tests.simulation.federation import make_agreement
 
 from comity_client.terms import in_words
-from comity_common.agreement import Agreement, Gate, Noise, Unit
+from comity_common.agreement import Agreement, Gate, Noise, PrivateEvaluation, Unit
 from comity_common.crypto.sign import SigningKeys
 from comity_common.ids import InstitutionId
 
+SCORES = PrivateEvaluation(
+    share=Decimal("0.20"),
+    after=(1,),
+    spare=2,
+    units=600,
+    noise_multiplier=Decimal(20),
+    loss_clip=Decimal(4),
+    grid=64,
+)
 IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
 
 
@@ -37,3 +46,14 @@ def test_an_agreement_without_privacy_does_not_read_like_one_of_perfect_privacy(
     words = in_words(replace(agreement, privacy=privacy, training=training), IDS[0])
     assert "Privacy: none at all, ε = ∞." in words
     assert "ε = 0" not in words
+
+
+def test_scores_are_told_with_their_error_before_they_are_bought(agreement: Agreement) -> None:
+    assert "Scores" not in in_words(agreement, IDS[0])
+    words = in_words(replace(agreement, private_evaluation=SCORES), IDS[0])
+    assert "after round 1 the model is scored on 20 % of each institution's records" in words
+    assert "1 scores and 2 spare ones are paid for out of the same ε" in words
+    deviation = 100 * SCORES.score.expected_deviation(600, 3)
+    assert f"± {deviation:.1f} points" in words
+    assert 1 < deviation < 10
+    assert "hold out 600 records together" in words

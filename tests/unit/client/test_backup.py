@@ -21,7 +21,7 @@ from tests.simulation.federation import make_agreement
 from tests.unit.common.dp.book import spending
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import AgreementState, schedule_event, spending_of
+from comity_client.agreements import AgreementState
 from comity_client.backup import Backup, Passphrase, open_backup, restore, write_backup
 from comity_client.config import VaultConfig
 from comity_client.flower.supernode import make_node_key
@@ -45,6 +45,7 @@ from comity_common.ledger.bodies import (
     Restore,
 )
 from comity_common.ledger.entries import read, verify_chain
+from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.membership import check_withdrawal
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -245,7 +246,7 @@ def test_no_secret_that_must_not_live_twice_is_in_it(lost: Lost, tmp_path: Path)
 
 
 def test_of_every_table_it_was_decided_whether_it_may_live_twice(lost: Lost) -> None:
-    kept = {"agreements", "datasets", "entries", "mailbox", "models", "private_metrics"}
+    kept = {"agreements", "datasets", "entries", "mailbox", "models", "private_metrics", "scores"}
     kept |= {"fingerprint_key", "fingerprints", "namespaces", "traffic", "withdrawals"}
     kept |= {"cosignatures", "generations", "witnessed"}
     cleared = {"chains", "epochs", "outbox", "rounds"}

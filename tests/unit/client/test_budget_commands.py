@@ -10,7 +10,6 @@ from tests.commands import Outcome, comity
 from tests.simulation.federation import make_agreement
 from tests.unit.common.dp.book import NOTHING, STEP, charge, nonce, refund, spending
 
-from comity_client.agreements import schedule_event, spending_of
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_common.agreement import Agreement, TaskKind
@@ -21,6 +20,7 @@ from comity_common.errors import Refusal
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import BudgetGrant
 from comity_common.ledger.entries import read
+from comity_common.mechanisms import schedule_event, spending_of
 
 CEILING = Guarantee(epsilon=Decimal(20), delta=Decimal("0.00004"))
 

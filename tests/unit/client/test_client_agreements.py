@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.simulation.federation import make_agreement
 
-from comity_client.agreements import check_expiry, schedule_event
+from comity_client.agreements import check_expiry
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_client.policy import Policy
@@ -22,6 +22,7 @@ from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
 from comity_common.ledger.entries import read
+from comity_common.mechanisms import schedule_event
 
 IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
 

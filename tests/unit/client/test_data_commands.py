@@ -19,8 +19,8 @@ from tests.unit.common.dp.book import reserve
 from comity_client.cli.data import TASKS
 from comity_client.config import VaultConfig
 from comity_client.datareport import LABELS_SHOWN, Report, count_tokens
-from comity_client.datasets import Labelled
 from comity_client.institution import Institution
+from comity_client.rows import Labelled
 from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import SigningKeys

@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from comity_client.datasets import (
-    MAX_LINE_BYTES,
-    Rows,
-    WordRows,
     evaluation_set_digest,
     read_for,
     read_labelled,
@@ -16,6 +13,8 @@ from comity_client.datasets import (
     read_rows,
     read_word_rows,
 )
+from comity_client.rowfiles import MAX_LINE_BYTES
+from comity_client.rows import Rows, WordRows
 from comity_common.agreement import Task, TaskKind
 from comity_common.errors import LocalError, Problem
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tests.unit.client.test_registrations import CEILING, Vault
 from tests.unit.common.dp.book import spending
 
-from comity_client.datasets import Record, read_records
+from comity_client.datasets import read_records
 from comity_client.fingerprints import fingerprints, normal
+from comity_client.rows import Record
 from comity_common.agreement import TaskKind
 from comity_common.dp.terms import Gate, Unit
 from comity_common.errors import LocalError, Problem, Refusal

@@ -55,6 +55,7 @@ def test_a_repeated_option_adds_up_and_any_clears(home: Path) -> None:
 def test_every_rule_can_be_set_and_let_go(home: Path) -> None:
     words = {
         "--without-privacy": "yes",
+        "--private-evaluation": "no",
         "--unit": "person",
         "--tasks": "token-classification",
         "--purposes": "sort messages, of customers",
@@ -70,6 +71,7 @@ def test_every_rule_can_be_set_and_let_go(home: Path) -> None:
     told = comity("client", "policy", "set", *sum(words.items(), ()), "--home", home, "--json").data
     assert load(home / "policy.toml") == Policy(
         without_privacy=True,
+        private_evaluation=False,
         unit=Unit.PERSON,
         tasks=(TaskKind.TOKEN_CLASSIFICATION,),
         purposes=("sort messages, of customers",),
@@ -96,6 +98,7 @@ def test_every_rule_can_be_set_and_let_go(home: Path) -> None:
     ):
         assert any(line.endswith(sentence) for line in told["words"]), sentence
     back = dict.fromkeys(words, "any") | {"--without-privacy": "no", "--unit": "record"}
+    back["--private-evaluation"] = "yes"
     back["--expires"] = "never"
     comity("client", "policy", "set", *sum(back.items(), ()), "--home", home)
     assert load(home / "policy.toml") == Policy()

@@ -164,6 +164,7 @@ def test_survivor_and_absent_vault_come_to_the_operators_model(fresh: Ended) -> 
             certificate=certificate_digest(fresh.body),
             newest=1,
             certified=1,
+            scored=0,
         )
         (waiting,) = list(seat.inst.outbox.waiting())
         assert waiting.message == fresh.endorse(seat)
@@ -513,7 +514,9 @@ def test_a_state_that_was_changed_on_disk_is_noticed(fresh: Ended) -> None:
 
 def test_an_agreement_is_over_after_its_rounds_or_all_its_attempts(ended: Ended) -> None:
     agreement = ended.federation.agreement  # three rounds, two spare ones
-    start = Progress(model=ended.model, certificate=Digest("0" * 64), newest=0, certified=0)
+    start = Progress(
+        model=ended.model, certificate=Digest("0" * 64), newest=0, certified=0, scored=0
+    )
     assert not is_over(agreement, replace(start, newest=4, certified=2))
     assert is_over(agreement, replace(start, newest=3, certified=3))
     assert is_over(agreement, replace(start, newest=5, certified=0))

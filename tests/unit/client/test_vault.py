@@ -19,7 +19,6 @@ from tests.simulation.operator import Line
 from tests.simulation.test_vaults import NOW, Crash, Federation, Seat
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import schedule_event, spending_of
 from comity_client.intake import order_answer
 from comity_client.uplink import Delivery
 from comity_common.canonical import decode, encode
@@ -36,6 +35,7 @@ from comity_common.ledger.bodies import (
     Traffic,
 )
 from comity_common.ledger.entries import read
+from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Deadline, Decline, EpochOpen, Plan, Receipt, Survivors
 from comity_common.secagg.plan import make_plan, plan_digest

@@ -21,6 +21,7 @@ OPTIONS = Options(
     spare_rounds=1,
     epsilon=Decimal(8),
     delta=Decimal("0.00001"),
+    score_epsilon=None,
     ceiling=None,
     clip_norm=Decimal("0.5"),
     seed=3,
@@ -31,7 +32,7 @@ IDS = ("spree-bank", "banco-ipe", "ziwa-sacco")
 
 
 def test_every_option_that_an_agreement_knows_is_in_the_terms():
-    terms = terms_of(OPTIONS, ("card", "loan"), IDS, Path("public.jsonl"))
+    terms = terms_of(OPTIONS, ("card", "loan"), IDS, Path("public.jsonl"), 60)
     assert terms.institutions == tuple(sorted(IDS))
     assert terms.task.labels == ("card", "loan")
     assert (terms.model.name, terms.model.tune) == ("minilm", Tune.LORA)
@@ -39,6 +40,17 @@ def test_every_option_that_an_agreement_knows_is_in_the_terms():
     assert terms.training.clip_norm == Decimal("0.5")
     assert (terms.privacy.epsilon, terms.privacy.delta) == (Decimal(8), Decimal("0.00001"))
     assert (terms.schedule.rounds, terms.schedule.spare_rounds) == (None, 1)
+    assert terms.private_evaluation is None
+
+
+def test_a_score_is_in_the_terms_where_it_is_asked_for():
+    scored = replace(OPTIONS, score_epsilon=Decimal(1))
+    terms = terms_of(scored, ("card", "loan"), IDS, Path("public.jsonl"), 999)
+    assert (terms.private_evaluation.epsilon, terms.private_evaluation.units) == (Decimal(1), 199)
+    assert terms.private_evaluation.share == Decimal("0.2")
+    for epsilon in (0, 8, 9):
+        with pytest.raises(LocalError, match="--score-epsilon below --epsilon"):
+            replace(OPTIONS, score_epsilon=Decimal(epsilon))
 
 
 def test_another_seed_draws_other_parameters():
@@ -47,6 +59,6 @@ def test_another_seed_draws_other_parameters():
 
 def test_an_option_that_is_out_of_bounds_is_named():
     with pytest.raises(LocalError, match=r"^rounds: Input should be less than"):
-        terms_of(replace(OPTIONS, rounds=901), ("card", "loan"), IDS, Path("public.jsonl"))
+        terms_of(replace(OPTIONS, rounds=901), ("card", "loan"), IDS, Path("public.jsonl"), 60)
     with pytest.raises(LocalError, match=r"^institutions: expected 3 to 255 institutions, got 2"):
-        terms_of(OPTIONS, ("card", "loan"), IDS[:2], Path("public.jsonl"))
+        terms_of(OPTIONS, ("card", "loan"), IDS[:2], Path("public.jsonl"), 60)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from comity_local.page import render
 from comity_local.results import DemoResult
 from comity_local.tables import show
 from comity_local.wording import change, delta, fraction, in_bytes, in_time
@@ -71,3 +72,16 @@ def test_numbers_are_written_with_units() -> None:
     assert [delta(d) for d in (1e-5, 2.5e-6)] == ["1e-5", "2.5e-6"]
     assert [fraction(1, 2000), fraction(1, 4), fraction(0, 4)] == ["1/2,000", "25%", "–"]
     assert change(-0.02) == "−0.020"
+
+
+def test_a_score_on_private_rows_is_told_with_its_error(result: DemoResult) -> None:
+    words = "81.2 % ± 2.4 right, loss 0.500 ± 0.060"
+    score = replace(result.rounds[-1], n=4, kind="evaluate", score={"words": words})
+    scored = replace(result, rounds=(*result.rounds, score))
+    assert not score.moved
+    text = printed(scored, width=140)
+    assert f"score on private rows: {words}" in text
+    assert max(len(line.rstrip()) for line in printed(scored).splitlines()) <= 80
+    page = render(scored)
+    assert f"with noise from each of them: {words}." in page
+    assert "score on private rows</td>" in page

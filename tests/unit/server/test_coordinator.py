@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.simulation.federation import World, set_up_epoch
@@ -14,6 +15,7 @@ from comity_common import wire
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose, verify
 from comity_common.errors import RefusalCode
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import q_bytes
 from comity_common.secagg.messages import CertificateBody, Deadline
 from comity_common.secagg.participant import header_digest
@@ -55,7 +57,7 @@ class Operator:
         directory: Path,
         clock: Callable[[], float] | None = None,
         institutions: int = 4,
-        **terms: int,
+        **terms: Any,
     ) -> None:
         federation = Federation.make(directory, institutions, **terms)
         self.home, self.agreement = federation.home, federation.agreement
@@ -109,9 +111,9 @@ class Operator:
         for stream in self.streams:
             next(stream, None)
 
-    def begin(self) -> Round:
+    def begin(self, kind: RoundKind = RoundKind.TRAIN) -> Round:
         """Begin a round of all as if a key epoch had been set up."""
-        plan = self.world.plan()
+        plan = self.world.plan(kind=kind)
         for who in plan.participants:
             self.world.deal(plan, who, random.Random(1))
         self.desk.round = Round.begin(self.store, self.uploads, self.keys, self.agreement, plan)
@@ -341,12 +343,13 @@ def test_a_canary_that_does_not_count_voids_the_round_also_after_a_restart(
     assert operator.certificate().reason == "expected every canary lane to count 4 survivors"
 
 
+@pytest.mark.parametrize("kind", RoundKind)
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_round_ends_in_the_same_model_however_often_its_steps_are_taken(
-    tmp_path: Path, killed: bool
+    tmp_path: Path, killed: bool, kind: RoundKind
 ) -> None:
-    operator = Operator(tmp_path / "operator")
-    operator.begin()
+    operator = Operator(tmp_path / "operator", scored_after=(1,))
+    operator.begin(kind)
     for who in operator.agreement.roster:
         operator.upload(who)
     operator.reveal_all()
@@ -360,7 +363,10 @@ def test_a_round_ends_in_the_same_model_however_often_its_steps_are_taken(
     operator.step()
     assert operator.desk.round.stage is Stage.CERTIFIED
     head = operator.history.head(operator.agreement)
-    assert (head.begun, head.certified) == (1, 1)
+    is_score = kind is RoundKind.EVALUATE
+    assert (head.begun, head.begun_scores) == (1, is_score)
+    assert (head.certified, head.scored) == (not is_score, is_score)
+    assert (head.model == operator.agreement.model.initial_state) is is_score
     expected = sum(operator.world.clear.values())
     total = operator.desk.total_path(operator.agreement.digest, 1).read_bytes()
     assert total[: expected.nbytes // 2] == expected.astype("<i4").tobytes()

@@ -15,6 +15,7 @@ STATUS = {
     "stage": "collecting",
     "round": 3,
     "certified": 1,
+    "scored": 2,
     "rounds": [{"void": False, "seconds": 7.5}, {"void": True, "seconds": 2.0}],
     "institutions": [
         {"id": "berlin", "connected": True, "online": False, "uploaded_bytes": 512},
@@ -37,6 +38,7 @@ def test_the_figures_are_those_of_the_status() -> None:
     assert {
         "comity_round 3.0",
         'comity_rounds_total{end="certified"} 1.0',
+        'comity_rounds_total{end="scored"} 2.0',
         'comity_rounds_total{end="void"} 1.0',
         'comity_stage{stage="collecting"} 1.0',
         'comity_connected{id="berlin"} 1.0',

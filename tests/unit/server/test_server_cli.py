@@ -27,6 +27,7 @@ def test_status_shows_the_run_in_words_and_as_json(tmp_path: Path) -> None:
     assert [one["id"] for one in state["institutions"]] == list(federation.agreement.roster)
     assert set(state) == {
         *("agreement", "stage", "round", "certified", "of_rounds", "attempts"),
+        *("scored", "of_scores"),
         *("finished", "failure", "extended_until", "institutions", "rounds", "service"),
     }
 

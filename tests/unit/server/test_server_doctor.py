@@ -161,9 +161,10 @@ def test_settings_that_cannot_be_read_are_told_with_the_line(home: Home) -> None
     assert "memory" in findings
 
 
-def test_the_disk_must_hold_the_uploads_of_a_round(home: Home) -> None:
+@pytest.mark.parametrize("after", [(), (1, 3)])
+def test_the_disk_must_hold_the_uploads_of_a_round(home: Home, after: tuple[int, ...]) -> None:
     signing = {f"inst-{k}": SigningKeys.generate() for k in range(3)}
-    draft = make_agreement(signing, SigningKeys.generate())
+    draft = make_agreement(signing, SigningKeys.generate(), scored_after=after)
     terms = replace(draft, model=replace(draft.model, parameters=10**15))
     row = {
         "digest": terms.digest,

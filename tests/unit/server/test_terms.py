@@ -3,6 +3,7 @@
 import re
 import textwrap
 import tomllib
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -15,17 +16,23 @@ from comity_common.agreement import Agreement, Gate, ModelOptimizer, Party, Publ
 from comity_common.canonical import decode, encode
 from comity_common.dp import pld
 from comity_common.dp.accountant import fits
+from comity_common.dp.accounts import Account
+from comity_common.dp.gate import Asked, keeps_its_claim
+from comity_common.dp.tally import is_within, keeps
 from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.errors import LocalError, Problem
 from comity_common.fixedpoint import largest_range
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import BudgetGrant, DatasetId, NamespaceId
+from comity_common.mechanisms import schedule_events, spending_of
 from comity_common.tuning import Tune
 from comity_host import settings
-from comity_server.drafting import Start, noise_of, write_agreement
+from comity_server.drafting import Start, evaluation_of, noise_of, write_agreement
 from comity_server.recipes import RECIPES
 from comity_server.terms import SAMPLE, Terms, terms_schema
 
 SAMPLE_TEXT = SAMPLE.read_text("utf-8")
+SCORES = {"epsilon": 1, "units": 1000}
 START = Start(base=Digest("ab" * 32), parameters=1155, initial_state=Digest("cd" * 32))
 REQUIRED = {
     "federation": "card-desk",
@@ -67,7 +74,8 @@ def keys_of_the_schema() -> dict[tuple[str, ...], dict[str, Any]]:
     schema = terms_schema()
     found = {}
     for name, part in schema["properties"].items():
-        section = schema["$defs"].get(part.get("$ref", "").rpartition("/")[2], {})
+        kinds = [kind.get("$ref", "") for kind in part.get("anyOf", [part])]
+        section = schema["$defs"].get(kinds[0].rpartition("/")[2], {})
         found[(name,)] = part | section
         for key, inner in section.get("properties", {}).items():
             found[(name, key)] = inner
@@ -81,7 +89,7 @@ def explained() -> dict[tuple[str, ...], str]:
         if line.startswith("# "):
             comment.append(line[2:])
             continue
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
+        if heading := re.fullmatch(r"#?\[(\w+)\]", line):
             section = (heading[1],)
             found[section] = " ".join(comment)
         elif key := re.match(r"#?(\w+) = ", line):
@@ -90,9 +98,18 @@ def explained() -> dict[tuple[str, ...], str]:
     return found
 
 
-def uncommented(*left: str) -> str:
+WHOLE, OPTIONAL = SAMPLE_TEXT.split("#[private_evaluation]")
+"""The sample up to the section that may be left out, and what is in it."""
+
+
+def uncommented(*left: str, text: str = WHOLE) -> str:
     """The sample with the keys that it shows in comments, but for some."""
-    return re.sub(rf"(?m)^#(?!{'|'.join(left) or '-'})(\w+ = )", r"\1", SAMPLE_TEXT)
+    return re.sub(rf"(?m)^#(?!{'|'.join(left) or '-'})(\w+ = )", r"\1", text)
+
+
+def scored(text: str = "") -> str:
+    """The sample with its optional section."""
+    return f"{WHOLE}[private_evaluation]\n{text or uncommented(text=OPTIONAL)}"
 
 
 def written(path: Path, text: str) -> Path:
@@ -132,8 +149,17 @@ def test_the_examples_that_the_sample_shows_in_comments_may_be_used(tmp_path):
     assert agreed(terms).training.noise_multiplier == Decimal(2)
 
 
+def test_what_the_optional_section_shows_holds_without_it_but_for_what_it_needs(tmp_path):
+    whole, least = (
+        settings.load(written(tmp_path / "terms.toml", text), Terms)
+        for text in (scored(), scored("epsilon = 1\nunits = 1000"))
+    )
+    assert whole != least
+    assert agreed(whole) == agreed(least) != agreed(settings.load(SAMPLE, Terms))
+
+
 def test_the_sample_can_be_read_by_others():
-    assert set(tomllib.loads(SAMPLE_TEXT)) == {path[0] for path in keys_of_the_schema()}
+    assert set(tomllib.loads(scored())) == {path[0] for path in keys_of_the_schema()}
     assert max(len(line) for line in SAMPLE_TEXT.splitlines()) <= 100
 
 
@@ -194,6 +220,51 @@ def test_bad_terms_are_refused_in_one_line_that_names_the_key(line, instead, tol
     assert str(caught.value).startswith("terms.toml: ")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "told"),
+    [
+        ("#epsilon = 1", "", "private_evaluation.epsilon: Field required"),
+        ("#units = 1000", "", "private_evaluation.units: Field required"),
+        ("#epsilon = 1", "epsilon = 8", "epsilon below privacy.epsilon, which is 8, got 8"),
+        ("#units = 1000", "units = 0", "private_evaluation.units: Input should be greater"),
+        ("#units = 1000", "units = 268435456", "units of at most 268435455, got 268435456: at a"),
+        ("#share = 0.2", "share = 0.51", "private_evaluation.share: Input should be less"),
+        ("#share = 0.2", "shares = 0.2", "the nearest that exists is share"),
+        ("#after = [5]", "after = []", "private_evaluation.after: expected at least one round"),
+        ("#after = [5]", "after = [2, 2]", "ascending, each once, from 1"),
+        ("#after = [5]", "after = [0, 2]", "ascending, each once, from 1"),
+        ("#after = [5]", "after = [3, 2]", "ascending, each once, from 1"),
+        ("#after = [5]", "after = [1, 6]", "private_evaluation.after of at most 5, got 6"),
+        ("#spare = 1", "spare = -1", "private_evaluation.spare: Input should be greater"),
+        ("#loss_clip = 4", "loss_clip = 0", "private_evaluation.loss_clip: Input should be"),
+        ("#grid = 64", "grid = 7", "private_evaluation.grid: expected an even grid, got 7"),
+        ("#grid = 64", "grid = 1048576", "units of at most 511, got 1000: at a grid of 1048576"),
+    ],
+)
+def test_bad_terms_of_scores_are_refused_in_one_line_too(line, instead, told, tmp_path):
+    assert line in OPTIONAL
+    text = uncommented(text=OPTIONAL.replace(line, instead, 1))
+    if not line.startswith("#grid"):
+        text = text.replace("grid = 64", "")
+    with pytest.raises(Problem) as caught:
+        settings.load(written(tmp_path / "terms.toml", scored(text)), Terms)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_are_refused_where_nothing_is_promised_and_beyond_all_rounds():
+    with pytest.raises(
+        ValidationError, match=r"no private_evaluation where privacy\.noise is none"
+    ):
+        terms_with(
+            privacy={"noise": "none", "epsilon": None, "delta": None}, private_evaluation=SCORES
+        )
+    most = {"rounds": 900, "spare_rounds": 99}
+    assert terms_with(schedule=most, private_evaluation=SCORES | {"spare": 0})
+    with pytest.raises(ValidationError, match="at most 1000 rounds, scores and spare ones in, got"):
+        terms_with(schedule=most, private_evaluation=SCORES)
 
 
 @pytest.mark.parametrize("tune", list(Tune))
@@ -293,6 +364,103 @@ def test_a_fixed_schedule_is_calibrated_with_its_own_accountant():
     with pytest.raises(Problem) as caught:  # a Rényi gate refuses it
         agreed(terms_with(training={"noise_multiplier": noise}))
     assert caught.value.code == "COM-TERMS-004"
+
+
+def booked(agreement: Agreement) -> list[Asked]:
+    """All that an agreement may ever reserve."""
+    spending = spending_of(agreement)
+    return [
+        Asked(
+            agreement=agreement.digest,
+            event=event,
+            schedule=spending.schedule,
+            guarantee=spending.guarantee,
+        )
+        for event in spending.schedule
+    ]
+
+
+def granted(agreement: Agreement, part: Decimal = Decimal(1)) -> BudgetGrant:
+    privacy = agreement.privacy
+    return BudgetGrant(
+        grant=bytes(16),
+        namespace=NamespaceId("0" * 32),
+        guarantee=Guarantee(epsilon=privacy.epsilon * part, delta=privacy.delta),
+        gate=privacy.gate,
+        order=privacy.order,
+    )
+
+
+def admitted(agreement: Agreement) -> bool:
+    """Whether the rule that every vault asks first lets the agreement's own claim stand."""
+    spending = spending_of(agreement)
+    account = Account(ceiling=spending.guarantee, unit=spending.unit)
+    return keeps_its_claim(account, DatasetId("0" * 32), spending, spending.schedule) is None
+
+
+@pytest.mark.parametrize("gate", ["renyi", "fixed-schedule"])
+def test_training_and_scores_together_keep_the_promise_and_no_less_noise_does(gate):
+    terms = terms_with(privacy={"gate": gate}, private_evaluation=SCORES | {"after": (2, 5)})
+    agreement = agreed(terms)
+    scores, training = agreement.private_evaluation, agreement.training
+
+    assert (scores.after, scores.attempts, scores.grid) == ((2, 5), 3, 64)
+    assert [event.steps for event in schedule_events(agreement)] == [140, 3]
+    assert (
+        training.noise_multiplier
+        > agreed(terms_with(privacy={"gate": gate})).training.noise_multiplier
+    )
+    assert admitted(agreement)
+    assert is_within(granted(agreement), booked(agreement))
+    assert not is_within(granted(agreement, Decimal("0.999")), booked(agreement))
+    noise = training.noise_multiplier * Decimal("0.999")
+    assert not admitted(replace(agreement, training=replace(training, noise_multiplier=noise)))
+
+
+@pytest.mark.parametrize("gate", ["renyi", "fixed-schedule"])
+@pytest.mark.parametrize("epsilon", [Decimal("0.1"), Decimal("0.5"), Decimal("7.9")])
+def test_scores_alone_cost_their_part_and_not_less(gate, epsilon):
+    terms = terms_with(privacy={"gate": gate}, private_evaluation=SCORES | {"epsilon": epsilon})
+    scores = evaluation_of(terms)
+    part = Guarantee(epsilon=epsilon, delta=Decimal("0.00001"))
+    alone = scores.score.event(scores.attempts)
+    less = replace(alone, noise_multiplier=alone.noise_multiplier * Decimal("0.999"))
+
+    assert keeps((alone,), part)
+    assert not keeps((less,), part)
+    assert admitted(agreed(terms))
+
+
+def test_scores_of_an_agreement_that_goes_on_are_counted_at_the_order_of_the_earlier_one():
+    terms = terms_with(private_evaluation=SCORES | {"epsilon": Decimal("0.5")})
+    free, _ = noise_of(terms)
+    for order in (3, 20):
+        noise, kept = noise_of(terms, order)
+        agreement = agreed(terms)
+        agreement = replace(
+            agreement,
+            privacy=replace(agreement.privacy, order=order),
+            training=replace(agreement.training, noise_multiplier=noise),
+        )
+        assert kept == order
+        assert noise > free
+        assert admitted(agreement)
+
+
+@pytest.mark.parametrize(("units", "grid"), [(1, 64), (513, 64), (514, 32), (1027, 32), (16000, 2)])
+def test_the_grid_is_as_fine_as_the_sum_has_room_for(units, grid):
+    # 255 institutions share 24 bits: each has 32,896 either way.
+    ids = {"institutions": tuple(f"bank-{k}" for k in range(255))}
+    narrow = {"model": {"tune": "lora"}, "aggregation": {"ring_width": 24}}
+    scores = {"private_evaluation": SCORES | {"units": units}}
+    assert Terms.model_validate(REQUIRED | ids | narrow | scores).grid == grid
+
+
+def test_scores_for_which_no_noise_is_enough_are_refused():
+    terms = terms_with(private_evaluation=SCORES | {"epsilon": Decimal("0.0001")})
+    with pytest.raises(Problem, match=r"for scores with ε = 0\.0001") as caught:
+        agreed(terms)
+    assert caught.value.code == "COM-TERMS-008"
 
 
 def test_a_baseline_has_no_noise_and_promises_nothing():

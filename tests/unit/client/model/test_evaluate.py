@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.evaluate import (
     NO_GUESS,
     accuracy,
@@ -12,6 +11,7 @@ from comity_client.model.evaluate import (
     score_rows,
     span_f1,
 )
+from comity_client.rows import Rows, WordRows
 from comity_common.errors import LocalError
 
 

@@ -21,8 +21,8 @@ from tests.unit.client.training.test_step import ALL, TARGETS, TEXTS, clipped_su
 from tests.unit.common.dp import book
 
 from comity_client import flower_app
-from comity_client.datasets import Rows
 from comity_client.model.examples import Features, TokenisedTexts
+from comity_client.rows import Rows
 from comity_client.training import bookkeeping, noise, step
 from comity_client.training.adam import AdamMoments
 from comity_client.training.noise import GaussianNoise

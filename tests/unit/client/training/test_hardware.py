@@ -8,7 +8,7 @@ import torch
 from tests.unit.client.training.test_step import ALL, TARGETS, TEXTS, moved
 
 from comity_client.compute import Compute
-from comity_client.datasets import Rows
+from comity_client.rows import Rows
 from comity_client.training import hardware
 from comity_client.training.hardware import PLAIN, Hardware, find
 from comity_client.training.step import clipping

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tests.unit.client.training.test_step import gradient_alone, moved
 
-from comity_client.datasets import Rows
 from comity_client.model.classifier import Classifier
 from comity_client.model.examples import Examples, Features
+from comity_client.rows import Rows
 from comity_client.training import persons
 from comity_client.training.persons import sum_over_units
 from comity_client.training.step import CLIP_MARGIN, ClippedSum, clipping

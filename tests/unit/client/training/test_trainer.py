@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import comity_client
-from comity_client.datasets import Rows, WordRows
 from comity_client.model.evaluate import score_rows
+from comity_client.rows import Rows, WordRows
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.step import clipping
 from comity_client.training.trainer import Trainer

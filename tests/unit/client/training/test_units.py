@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.simulation.federation import make_agreement
 
-from comity_client.datasets import Rows
+from comity_client.rows import Rows
 from comity_client.training.units import Units
 from comity_common.agreement import Privacy, Unit
 from comity_common.crypto.sign import SigningKeys

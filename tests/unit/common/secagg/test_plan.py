@@ -22,7 +22,14 @@ ROSTER = AGREEMENT.roster
 ME = ROSTER[2]
 CERTIFICATE, MODEL = Digest("c" * 64), Digest("d" * 64)
 STANDING = Standing(
-    me=ME, epoch=2, members=ROSTER[:6], newest=3, certificate=CERTIFICATE, model=MODEL
+    me=ME,
+    epoch=2,
+    members=ROSTER[:6],
+    newest=3,
+    certificate=CERTIFICATE,
+    model=MODEL,
+    certified=3,
+    scored=0,
 )
 PLAN = make_plan(
     AGREEMENT,
