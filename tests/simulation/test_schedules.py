@@ -42,7 +42,6 @@ class Play:
 
     Attributes:
         drawn: by round, how often the vault began to train in it.
-        unheard: rounds that were ordered while nobody could witness anything.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +52,6 @@ class Play:
         self.others = self.roster[1:]
         self.plans = []
         self.drawn: Counter[int] = Counter()
-        self.unheard = 0
         self._ears = dict(self.federation.operator.ears)
         self._watch()
 
@@ -63,7 +61,6 @@ class Play:
         match event.split():
             case ["order"]:
                 self.plans.append(operator.begin_round(self.roster))
-                self.unheard += self.roster[1] not in operator.ears
                 self._order(self.plans[-1])
             case ["order", "again"] if self.plans:
                 self._order(self.plans[len(self.plans) // 2])
@@ -101,9 +98,14 @@ class Play:
         for round, times in self.drawn.items():
             assert times <= counted[round]
         over = (counted - self.drawn).total()
-        assert over <= self.victim.crashes + self.unheard
+        assert over - self._waiting() <= self.victim.crashes
         for sent in (self.federation.operator.headers, self.federation.operator.reveals):
             assert all(len(forms) == 1 for forms in sent.values())
+
+    def _waiting(self) -> int:
+        """Count reserves that may yet be drawn on or given back: nobody has witnessed them."""
+        reserves = self.victim.inst.ledger.budget().open_reserves()
+        return sum(not self.drawn[one.round] for one in reserves)
 
     def _order(self, plan) -> None:
         with suppress(Refusal):
@@ -166,7 +168,14 @@ def test_none_of_many_schedules_hides_noise(schedule: list[str]) -> None:
 def test_each_event_has_its_effect() -> None:
     played = play(["order", "work", "play", "order", "crash training", "deaf", "order", "work"])
     assert played.drawn == {1: 1, 3: 1}
-    assert (played.victim.crashes, played.unheard) == (1, 1)
+    assert (played.victim.crashes, played._waiting()) == (1, 1)
+
+
+def test_a_round_that_waits_for_witnesses_is_not_lost() -> None:
+    """Found by a random schedule: ordered while all could hear, and begun when nobody could."""
+    played = play(["order", "deaf", "work", "order", "work"])
+    assert played.drawn == {}
+    assert played._waiting() == 1
 
 
 def test_a_round_that_is_refunded_though_it_was_begun_is_found(monkeypatch) -> None:
