@@ -8,9 +8,11 @@ import pytest
 from scipy import stats
 
 from comity_client.selftest import statistics
+from comity_client.selftest.examination import FALSE_ALARMS
 
 CASES = 400
 STEPS, WIDTH = 12, 30
+LIMIT = FALSE_ALARMS / 11  # of one test of a family
 
 
 def standard(rng: np.random.Generator) -> np.ndarray:
@@ -75,6 +77,32 @@ def test_a_rate_is_that_of_the_exact_binomial_test() -> None:
         tails = stats.binom.cdf(hits, 30, 0.2), stats.binom.sf(hits - 1, 30, 0.2)
         assert statistics.rate(hits, 30, 0.2) == pytest.approx(min(1.0, 2 * min(tails)))
     assert statistics.rate(31, 30, 0.2) == 0.0
+
+
+@pytest.mark.parametrize(("trials", "probability"), [(1000, 0.02), (1000, 0.2), (150_000, 0.05)])
+def test_a_rate_alarms_at_its_limit_no_more_often_than_it_may(
+    trials: int, probability: float
+) -> None:
+    middle, reach = trials * probability, 9 * np.sqrt(trials * probability)
+    hits = np.arange(max(0, int(middle - reach)), int(middle + reach))
+    ps = np.array([statistics.rate(int(one), trials, probability) for one in hits])
+    chances = stats.binom.pmf(hits, trials, probability)
+    outside = 1 - chances.sum()
+    assert LIMIT / 2 < chances[ps < LIMIT].sum() + outside <= LIMIT
+
+
+@pytest.mark.parametrize("n", [5, 360, 10_000, 50_000])
+@pytest.mark.parametrize("roots", [1.5, 2.236, 3.0])
+def test_a_shape_is_never_stranger_than_the_exact_law_of_so_many_values_says(
+    n: int, roots: float
+) -> None:
+    even = (np.arange(n) + 0.5) / n
+    z = stats.norm.ppf(even * max(0.1, 1 - roots / np.sqrt(n)))
+    exact = stats.kstest(z, "norm", method="exact").pvalue
+    found = statistics.shape(z)
+    assert exact <= found * (1 + 1e-9)
+    if n == 50_000:
+        assert found <= 1.02 * exact
 
 
 def test_full_batches_have_no_spread_and_anything_else_is_seen() -> None:
