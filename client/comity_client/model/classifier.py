@@ -100,10 +100,14 @@ class Classifier:
     def live(self) -> Vector | None:
         """The trained parameters themselves: what is written there is what the model runs with.
 
-        float32, shape (d,); None where they were moved to another device.
+        float32, shape (d,); None where they lie elsewhere, as after a move to another device.
         """
-        is_here = all(parameter.device.type == "cpu" for parameter in self.trained.values())
-        return self._flat if is_here else None
+        places = self.layout.unflatten(self._flat)
+        are_here = all(
+            parameter.data_ptr() == places[name].ctypes.data
+            for name, parameter in self.trained.items()
+        )
+        return self._flat if are_here else None
 
     def load(self, vector: Vector) -> None:
         """Set the trained parameters.

@@ -276,3 +276,20 @@ def test_minilm_classifies_by_its_mean(task: Task) -> None:
     text = "I am still waiting on my card?"
     pooled = classifier.encode([text])[0]
     assert np.abs(pooled - _standardised_mean(base, classifier, text)).max() < 1e-3
+
+
+def test_a_model_runs_with_what_is_written_into_its_live_vector(build_tiny) -> None:  # type: ignore[no-untyped-def]
+    for tune in (Tune.HEAD, Tune.LORA, Tune.FULL):
+        classifier = build_tiny(tune)
+        live = classifier.live
+        assert np.array_equal(live, classifier.vector())
+        live += np.float32(0.5)
+        assert np.array_equal(live, classifier.vector())
+        classifier.load(live * 0)
+        assert not live.any()
+
+
+def test_parameters_that_were_moved_away_are_not_live(build_tiny) -> None:  # type: ignore[no-untyped-def]
+    classifier = build_tiny(Tune.FULL)
+    classifier.network.double().float()
+    assert classifier.live is None
