@@ -1,7 +1,12 @@
 """An agreement in plain words: what a person reads before signing it."""
 
 from comity_common.agreement import Agreement
+from comity_common.dp.accountant import epsilon_of
+from comity_common.dp.tally import ORDERS
 from comity_common.ids import InstitutionId
+from comity_common.mechanisms import schedule_event
+from comity_common.privatescore import LANES
+from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.thresholds import thresholds
 from comity_common.tuning import Tune
@@ -83,28 +88,35 @@ def _scores(agreement: Agreement) -> str:
     terms, unit = agreement.private_evaluation, agreement.privacy.unit
     if terms is None:
         return ""
-    n = len(agreement.institutions)
+    n, spare = len(agreement.institutions), terms.spare
+    event = schedule_event(agreement, terms.attempts, RoundKind.EVALUATE)
+    alone = min(epsilon_of((event,), order, agreement.privacy.delta) for order in ORDERS)
     deviation = 100 * terms.score.expected_deviation(terms.units, n)
     rounds = ", ".join(map(str, terms.after))
     held_out = f"{100 * terms.share:f}".rstrip("0").rstrip(".")
     return (
         f"\n  Scores: after round {rounds} the model is scored on {held_out} % of each "
         f"institution's {unit}s, which are held out and never trained on (a keyed hash of yours "
-        f"chooses them). {len(terms.after)} scores and {terms.spare} spare ones are paid for out "
-        f"of the same ε, with noise {terms.noise_multiplier:f} times what one {unit} can move.\n"
-        f"  The share of right answers will be off by about ± {deviation:.1f} points (one standard "
-        f"deviation), if {n} institutions hold out {terms.units:,} {unit}s together."
+        f"chooses them). At most {terms.attempts} scores, {spare} of them spare, are paid for out "
+        f"of the same ε; alone they would cost ε = {alone:.2f}. Your vault adds noise "
+        f"{terms.noise_multiplier:f} times what one {unit} can move.\n"
+        f"  That noise alone will move the share of right answers by about ± {deviation:.1f} "
+        f"points (one standard deviation, if {n} institutions hold out {terms.units:,} {unit}s "
+        "together and four in five are right); that only some are asked comes on top."
     )
 
 
 def _leaves(agreement: Agreement) -> str:
     n, c = len(agreement.institutions), agreement.aggregation.collusion
     limits = thresholds(n, c)
-    size = vector_bytes(agreement.model.parameters, agreement.aggregation.ring_width)
-    operator = agreement.operator
+    width = agreement.aggregation.ring_width
+    size, operator = vector_bytes(agreement.model.parameters, width), agreement.operator
+    scores = ""
+    if agreement.private_evaluation is not None:
+        scores = f", or one of {vector_bytes(LANES, width):,} bytes where it is a score"
     fewest = agreement.aggregation.min_participants
     return (
-        f"What leaves: one masked vector of {size:,} bytes a round, to {operator.name} in "
+        f"What leaves: one masked vector of {size:,} bytes a round{scores}, to {operator.name} in "
         f"{operator.jurisdiction}; keys, signatures and acknowledgements of a few "
         "kilobytes; nothing else.\n"
         f"  The operator can open the sum of at least {limits.survivors} of {n} institutions, "

@@ -40,7 +40,7 @@ MEANING = {
     "probe": "random bytes, to see how fast the way is",
     "reveal": "what takes the masks off the sum, and off nothing else",
     "signature": "I sign this agreement",
-    "upload": "a change of weights, clipped, with noise, under a mask",
+    "upload": "a change of weights, or the counts of a score: clipped, with noise, under a mask",
     "withdrawal": "I leave this agreement for good",
 }
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from comity_client.scores import Score
     from comity_common.agreement import Agreement
 
+ERROR = (
+    "± is one standard deviation of the noise alone; that only some rows were asked comes on top."
+)
+
 AgreementArgument = Annotated[
     str,
     typer.Argument(metavar="AGREEMENT", help="Name or digest. Default: all that have scores."),
@@ -32,7 +36,8 @@ def scores(
         for known in those
         for score in institution.scores.of(known.agreement.digest)
     ]
-    succeed(rows, as_json=json_, text="\n".join(map(_line, rows)) or "There is no score yet.")
+    text = "\n".join([*map(_line, rows), ERROR]) if rows else "There is no score yet."
+    succeed(rows, as_json=json_, text=text)
 
 
 def _row(agreement: "Agreement", score: "Score") -> dict[str, Any]:

@@ -249,7 +249,7 @@ def _deadlines(options: Options) -> Deadlines:
         reveal_s=20.0,
         gather_s=180.0,
         settle_s=40.0,
-        patience_s=240.0,
+        patience_s=900.0,  # many processes load a model at once, on whatever machine
     )
 
 

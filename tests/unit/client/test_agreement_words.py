@@ -52,7 +52,9 @@ def test_scores_are_told_with_their_error_before_they_are_bought(agreement: Agre
     assert "Scores" not in in_words(agreement, IDS[0])
     words = in_words(replace(agreement, private_evaluation=SCORES), IDS[0])
     assert "after round 1 the model is scored on 20 % of each institution's records" in words
-    assert "1 scores and 2 spare ones are paid for out of the same ε" in words
+    assert "At most 3 scores, 2 of them spare, are paid for out of the same ε; alone" in words
+    assert "cost ε = 0.32" in words
+    assert "a round, or one of 36 bytes where it is a score" in words
     deviation = 100 * SCORES.score.expected_deviation(600, 3)
     assert f"± {deviation:.1f} points" in words
     assert 1 < deviation < 10
