@@ -131,6 +131,20 @@ def test_what_was_agreed_on_and_not_begun_is_told_apart(inst: Institution) -> No
     assert after["epsilon_committed"] == before["epsilon_committed"] > after["epsilon_reserved"]
 
 
+def test_an_agreement_that_is_over_is_not_waited_for(inst: Institution) -> None:
+    agreement = in_force(inst)
+    inst.data.grant(inst.data.find("intents"), 8)
+    reserve(inst, 1, agreement)
+    with inst.store.transaction() as tx:
+        inst.progress.begin(tx, agreement)
+    (running,) = told(inst, "show")
+    last = replace(inst.progress.get(agreement.digest), certified=agreement.schedule.rounds)
+    with inst.store.transaction() as tx:
+        inst.progress.set(tx, agreement.digest, last)
+    (over,) = told(inst, "show")
+    assert over["epsilon_committed"] == over["epsilon_reserved"] < running["epsilon_committed"]
+
+
 def test_a_grant_is_for_a_part_or_for_the_rest_and_is_asked_for(inst: Institution) -> None:
     assert told(inst, "grant", "--epsilon", 8, "--delta", "1e-5", "--order", 4)["epsilon"] == "8"
     rest = told(inst, "grant", "--gate", "fixed-schedule")
