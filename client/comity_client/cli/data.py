@@ -200,6 +200,7 @@ def _row(institution: "Institution", budget: "Budget", one: "Dataset") -> dict[s
         "budget": one.budget,
         "unit": "person" if one.unit_key else "record",
         "unit_key": one.unit_key or None,
+        "budget_unit": budget.statement(one.namespace).unit.value,
         "shares_with": [
             other.name
             for other in institution.data.all()
@@ -224,7 +225,7 @@ def _row(institution: "Institution", budget: "Budget", one: "Dataset") -> dict[s
 def _added(row: dict[str, Any], report: "Report") -> list[str]:
     lines = [
         f"{row['name']} is registered for {row['task']}: {row['file']}",
-        f"  ceiling     {_ceiling_of(row)} for any {row['unit']}, for life",
+        f"  ceiling     {_ceiling_of(row)} for any {row['budget_unit']}, for life",
         f"  budget      {_shared(row)}",
     ]
     if row["epsilon_charged"]:

@@ -93,6 +93,17 @@ def test_a_ceiling_can_be_named_and_is_for_life(add: Add, home: Path) -> None:
     assert kinds_on_the_ledger(home) == [Genesis, DatasetRegister]
 
 
+def test_a_ceiling_is_told_for_what_its_budget_counts(add: Add, home: Path, tmp_path: Path) -> None:
+    add()
+    rows = [{"text": f"another text {k}", "label": "a", "who": f"p{k}"} for k in range(3)]
+    file = tmp_path / "persons.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    words = ("client", "data", "add", "persons", file, "--home", home, "--unit-key", "who")
+    assert "for any record, for life" in comity(*words).output
+    persons = listed(home)[-1]
+    assert (persons["unit"], persons["budget_unit"]) == ("person", "record")
+
+
 def test_every_task_of_an_agreement_can_be_named() -> None:
     assert tuple(kind.value for kind in TaskKind) == TASKS
 
