@@ -18,8 +18,8 @@ import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
 from tests.integration.loopback import WORDS, Federation, Request, egress_name
 
+import comity_client.contributions
 import comity_client.daemon
-import comity_client.vault
 from comity.v1 import transfer_pb2 as pb
 from comity_client.workbench import Workbench
 from comity_common import chunks
@@ -73,7 +73,7 @@ class Seen(SimpleNamespace):
 def crossing(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Run the federation once; every test looks at the same crossing."""
     seen = Seen(deltas=[], lanes=[], tokens=[])
-    train, quantised = Workbench.train, comity_client.vault.quantised
+    train, quantised = Workbench.train, comity_client.contributions.quantised
 
     def spying_train(self: Workbench, *arguments: Any) -> Any:
         delta, moments = train(self, *arguments)
@@ -87,7 +87,7 @@ def crossing(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workbench, "train", spying_train)
-        patch.setattr(comity_client.vault, "quantised", spying_quantised)
+        patch.setattr(comity_client.contributions, "quantised", spying_quantised)
         patch.setattr(comity_client.daemon, "IDLE_S", 0.02)
         rows = {InstitutionId(id): planted(id, count) for id, count in ROWS.items()}
         federation = Federation(tmp_path_factory.mktemp("v"), rows, Tune.FULL)
