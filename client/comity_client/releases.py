@@ -223,8 +223,7 @@ def is_over(agreement: Agreement, progress: Progress) -> bool:
 
     A score that is due and was void too often stays due until the last day.
     """
-    scores = agreement.private_evaluation
-    is_due = scores is not None and scores.is_due(progress.certified, progress.scored)
+    is_due = agreement.owes_score(progress.certified, progress.scored)
     is_trained = progress.certified >= agreement.schedule.rounds
     return (is_trained and not is_due) or progress.newest >= agreement.attempts
 

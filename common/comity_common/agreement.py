@@ -457,6 +457,11 @@ class Agreement:
         scores = self.private_evaluation
         return self.schedule.attempts + (scores.attempts if scores else 0)
 
+    def owes_score(self, certified: int, scored: int) -> bool:
+        """Tell whether a score is due; never where none was agreed (`PrivateEvaluation.is_due`)."""
+        terms = self.private_evaluation
+        return terms is not None and terms.is_due(certified, scored)
+
     @property
     def digest(self) -> Digest:
         """T, the digest of the canonical bytes."""

@@ -46,5 +46,4 @@ def next_kind(agreement: Agreement, head: Head, today: date) -> RoundKind | None
 
 def is_owed(agreement: Agreement, head: Head) -> bool:
     """Tell whether the model should have been scored before it moves on."""
-    scores = agreement.private_evaluation
-    return scores is not None and scores.is_due(head.certified, head.scored)
+    return agreement.owes_score(head.certified, head.scored)

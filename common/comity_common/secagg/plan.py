@@ -138,8 +138,7 @@ def check_plan(agreement: Agreement, standing: Standing, plan: Plan) -> None:
         raise Refusal(RefusalCode.PLAN, "expected participants of this key epoch, me among them")
     if (plan.previous, plan.model) != (standing.certificate, standing.model):
         raise Refusal(RefusalCode.BEHIND, "expected the certificate and the model that I computed")
-    scores = agreement.private_evaluation
-    is_due = scores is not None and scores.is_due(standing.certified, standing.scored)
+    is_due = agreement.owes_score(standing.certified, standing.scored)
     if plan.kind is RoundKind.EVALUATE and not is_due:
         raise Refusal(RefusalCode.PLAN, "expected no score before one is due")
     try:

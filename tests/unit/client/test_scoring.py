@@ -21,7 +21,6 @@ from comity_client.training.units import Units
 from comity_client.workbench import Workbench
 from comity_common.agreement import Agreement, PrivateEvaluation, TaskKind, Unit
 from comity_common.errors import LocalError
-from comity_common.privatescore import PrivateScore
 
 KEY = bytes(range(32))
 TERMS = PrivateEvaluation(
@@ -181,4 +180,3 @@ def test_a_model_that_is_no_number_is_always_wrong(build_tiny) -> None:  # type:
     scoring = Scoring(classifier, rows, Units.of_records(len(TEXTS)), MECHANISM)
     broken = np.full(classifier.vector().size, np.nan, np.float32)
     assert set(scoring.counts(broken)) == {(0, 64, 32)}
-    assert isinstance(MECHANISM, PrivateScore)
