@@ -11,6 +11,9 @@ The rules it keeps:
 * Whatever goes wrong on the way to a node is one code, `unreachable`.
 * It rides out a daemon that is away for up to a minute, then ends. While the SuperLink is away,
   Flower's own calls wait for it.
+* Flower delivers a message at most once: one that a SuperLink had handed out when it was killed
+  is gone. So an order without an answer at half its time is sent once more, and a vault gives
+  the same answer to the same order.
 
 One order, from the daemon and back: `NextOrder` → `push_messages` → `pull_messages` until each
 node has answered or the order's time is over → `Acknowledge` once for each node.
@@ -127,14 +130,26 @@ class Daemon:
         return result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Errand:
-    """One order on its way to one node; the deadline is on the monotonic clock."""
+    """One order on its way to one node; half-way and deadline are on the monotonic clock."""
 
     node: int
     round: int
     plan: str
+    content: RecordDict
+    half_way: float
     deadline: float
+
+    def message(self) -> Message:
+        """Build what Flower carries; it is worth nothing after the deadline."""
+        return Message(
+            self.content,
+            dst_node_id=self.node,
+            message_type="query",
+            ttl=self.deadline - time.monotonic(),
+            group_id=str(self.round),
+        )
 
     def outcome(self, accepted: bool, code: str) -> pb.Acknowledgement:
         """Return what the daemon is told."""
@@ -150,7 +165,8 @@ class Errands:
         """Start with none."""
         self._grid = grid
         self._daemon = daemon
-        self._under_way: dict[str, Errand] = {}
+        self._under_way: dict[str, Errand] = {}  # by message, two if it was sent once more
+        self._sent_again: set[Errand] = set()
 
     def __bool__(self) -> bool:
         """Tell whether an answer is outstanding."""
@@ -160,6 +176,7 @@ class Errands:
         """Send an order to each of its nodes that does not have it under way already."""
         content = order_content(order)
         busy = {(errand.node, errand.plan) for errand in self._under_way.values()}
+        now = time.monotonic()
         for node in order.nodes:
             if (node, order.plan) in busy:
                 continue
@@ -167,34 +184,42 @@ class Errands:
                 node=node,
                 round=order.round,
                 plan=order.plan,
-                deadline=time.monotonic() + order.acknowledge_within_s,
+                content=content,
+                half_way=now + order.acknowledge_within_s / 2,
+                deadline=now + order.acknowledge_within_s,
             )
-            message = Message(
-                content,
-                dst_node_id=node,
-                message_type="query",
-                ttl=order.acknowledge_within_s,
-                group_id=str(order.round),
-            )
-            # One push for each: a node that sees its message before all of its parts have
-            # arrived waits a second, and with one push for all, parts arrive last.
-            (message_id,) = self._grid.push_messages([message]) or (None,)
-            if message_id:
-                self._under_way[message_id] = errand
-            else:
+            if not self._push(errand):
                 self._daemon.acknowledge(errand.outcome(False, UNREACHABLE))
 
     def collect(self) -> None:
-        """Hand over the answers that have come and give up what is over time."""
+        """Hand over the answers that have come, send again what waits long, give up the rest."""
         for reply in self._grid.pull_messages(list(self._under_way)):
-            errand = self._under_way.pop(reply.metadata.reply_to_message_id, None)
+            errand = self._under_way.get(reply.metadata.reply_to_message_id)
             if errand is not None:
-                self._daemon.acknowledge(errand.outcome(*_answer_in(reply)))
+                self._close(errand, *_answer_in(reply))
         now = time.monotonic()
-        for message_id, errand in list(self._under_way.items()):
+        for errand in set(self._under_way.values()):
             if errand.deadline <= now:
-                del self._under_way[message_id]
-                self._daemon.acknowledge(errand.outcome(False, UNREACHABLE))
+                self._close(errand, False, UNREACHABLE)
+            elif errand.half_way <= now and errand not in self._sent_again:
+                self._sent_again.add(errand)
+                self._push(errand)
+
+    def _push(self, errand: Errand) -> bool:
+        # One push for each: a node that sees its message before all of its parts have
+        # arrived waits a second, and with one push for all, parts arrive last.
+        (message_id,) = self._grid.push_messages([errand.message()]) or (None,)
+        if not message_id:
+            return False
+        self._under_way[message_id] = errand
+        return True
+
+    def _close(self, errand: Errand, accepted: bool, code: str) -> None:
+        self._daemon.acknowledge(errand.outcome(accepted, code))
+        self._sent_again.discard(errand)
+        self._under_way = {
+            message: other for message, other in self._under_way.items() if other is not errand
+        }
 
 
 def _answer_in(reply: Message) -> tuple[bool, str]:

@@ -11,6 +11,7 @@ import json
 import queue
 import socket
 import socketserver
+import sqlite3
 import ssl
 import threading
 import time
@@ -240,6 +241,19 @@ class Federation:
             assert time.monotonic() < end, "it did not happen in time"
             time.sleep(0.05)
 
+    def hands_out_a_message(self) -> bool:
+        """Mark every message that waits as delivered, as the SuperLink does; were there any?"""
+        with (
+            contextlib.closing(sqlite3.connect(self.link.home / "superlink.db")) as database,
+            database,
+        ):
+            return (
+                database.execute(
+                    "update message_ins set delivered_at = created_at where delivered_at = ''"
+                ).rowcount
+                > 0
+            )
+
     def serverapp(self) -> psutil.Process:
         (superexec,) = [p for p in [self.supervisor.pid("superexec")] if p is not None]
         (app,) = [
@@ -393,6 +407,21 @@ def test_a_killed_superlink_comes_back_and_the_run_goes_on(federation: Federatio
     assert all(answer.accepted for answer in federation.coordinator.answers(2).values())
     assert federation.supervisor.restarts("superlink") == 1
     assert federation.serverapp().pid == app.pid
+
+
+def test_an_order_that_was_lost_on_its_way_is_sent_once_more(federation: Federation) -> None:
+    node, vault = federation.nodes[1], federation.vaults[1]
+    federation.supervisor.pause("node1")
+    time.sleep(1.0)  # its question that may be under way gets an empty answer
+    try:
+        plan = federation.coordinator.order(11, [node], within_s=30.0)
+        # What a SuperLink leaves behind that is killed while it hands a message out.
+        federation.until(federation.hands_out_a_message, 10.0)
+    finally:
+        federation.supervisor.resume("node1")
+    ((_, answer),) = federation.coordinator.answers(1).items()
+    assert (answer.node, answer.plan, answer.accepted) == (node, plan, True)
+    assert [order["plan"] for order in vault.orders].count(plan) == 1
 
 
 def test_no_process_reports_home_and_none_gets_more_of_our_environment(
