@@ -14,6 +14,8 @@ The rules it keeps:
 * Flower delivers a message at most once: one that a SuperLink had handed out when it was killed
   is gone. So an order without an answer at half its time is sent once more, and a vault gives
   the same answer to the same order.
+* A message of which a killed SuperLink had only a half keeps its node waiting for the other half
+  as long as the run goes on. So the failed push ends the run; the daemon starts another.
 
 One order, from the daemon and back: `NextOrder` → `push_messages` → `pull_messages` until each
 node has answered or the order's time is over → `Acknowledge` once for each node.
