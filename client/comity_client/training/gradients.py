@@ -1,7 +1,7 @@
 """What a clipped sum needs of the gradients of one physical batch, however they are held.
 
-Two ways give the same sum: `hooks` keeps every record's gradient, which is least work for low-rank
-updates and biases; `bookkeeping` keeps none, which is least where whole layers are trained.
+Two ways give the same sum: `hooks`, which is Opacus, keeps every record's gradient; `bookkeeping`
+keeps none, and is the faster one.
 """
 
 from collections.abc import Callable, Sequence

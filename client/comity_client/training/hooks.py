@@ -1,8 +1,8 @@
 """Per-record gradients by Opacus's hooks: every record's gradient in memory, one batch at a time.
 
-For low-rank updates or biases this is at the floor (`docs/benchmarks.md`, row *training*). In
-evaluation mode the hooks see nothing and say nothing, so the module is put into training mode
-before every pass, and what they should have left is checked after it.
+For biases and both factors of low-rank updates. In evaluation mode the hooks see nothing and say
+nothing, so the module is put into training mode before every pass, and what they should have left
+is checked after it.
 """
 
 import warnings

@@ -33,7 +33,7 @@ from comity_client.training.hooks import hooks
 from comity_common.tuning import Tune
 
 CLIP_MARGIN = 1e-5
-KEEPS_BOOKS = (Tune.HEAD, Tune.FULL)  # low-rank updates and biases cost less by hooks
+KEEPS_BOOKS = (Tune.HEAD, Tune.LORA, Tune.FULL)
 ALIGNED = 8  # float64 in 64 bytes; a product's last bit may depend on where its result lies
 
 
@@ -143,7 +143,7 @@ def clipping(
 
 @contextmanager
 def _record_gradients(classifier: Classifier) -> Iterator[RecordGradients]:
-    """Choose the way that costs least: book-keeping for the head or all, else Opacus's hooks."""
+    """Choose the way: book-keeping for the head, B of low-rank updates or all, else Opacus."""
     module, trained = classifier.trained_module, classifier.trained
     try:
         if classifier.tune in KEEPS_BOOKS:

@@ -55,7 +55,7 @@ TERMS = Training(
 )
 STD = float(TERMS.clip_norm * TERMS.noise_multiplier)
 NOBODY = replace(TERMS, local_steps=1, sampling_probability=Decimal("1e-15"))
-EACH_WAY = (Tune.LORA, Tune.FULL)  # hooks and book-keeping
+EACH_WAY = (Tune.LORA_PLAIN, Tune.LORA, Tune.FULL)  # hooks, and book-keeping twice
 ROUNDED = 1e-9
 
 

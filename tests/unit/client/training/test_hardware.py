@@ -46,7 +46,7 @@ def test_in_bfloat16_a_record_adds_the_same_bits_in_any_company(classifier) -> N
     assert max(np.linalg.norm(one) for one in alone) <= CLIP_NORM
 
 
-@pytest.mark.parametrize("tune", [Tune.LORA, Tune.FULL])
+@pytest.mark.parametrize("tune", [Tune.LORA, Tune.BITFIT, Tune.FULL])
 def test_in_bfloat16_the_sum_is_near_that_in_float32(tune: Tune, build_tiny) -> None:  # type: ignore[no-untyped-def]
     classifier = moved(build_tiny(tune))
     examples = classifier.prepare(TEXTS)

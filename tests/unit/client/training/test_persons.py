@@ -37,7 +37,7 @@ ALL = np.arange(len(OWNERS))
 KEY = bytes(32)
 
 
-@pytest.fixture(params=[Tune.HEAD, Tune.LORA, Tune.FULL])
+@pytest.fixture(params=[Tune.HEAD, Tune.LORA, Tune.LORA_PLAIN, Tune.FULL])
 def classifier(request, build_tiny) -> Classifier:  # type: ignore[no-untyped-def]
     return moved(build_tiny(request.param))
 
