@@ -30,7 +30,7 @@ from comity_client.intake import LineSocket, order_answer
 from comity_client.limits import RefusedOrders
 from comity_client.mailbox import Mailbox
 from comity_client.mailroom import Looks, Mailroom
-from comity_client.releases import first_model, is_over
+from comity_client.releases import first_model
 from comity_client.selftest import gate
 from comity_client.uplink import Delivery, Uplink
 from comity_client.vault import OnPhase, Vault
@@ -317,15 +317,14 @@ class Daemon:
         return True
 
     def _is_due(self, standing: Standing) -> bool:
-        progress, agreement = self._inst.progress, standing.agreement
+        agreement = standing.agreement
         if not self._inst.agreements.is_in_force(agreement.digest):
             return False
         if agreement.digest in self._barred:
             if gate.is_barred(self._inst.ledger, agreement.digest):
                 return False
             self._barred.discard(agreement.digest)
-        known = progress.known(agreement.digest)
-        return not (known and is_over(agreement, progress.get(agreement.digest)))
+        return not self._inst.progress.is_over(agreement)
 
     def _between(self) -> str:
         """Say what is waited for while no agreement is at work."""

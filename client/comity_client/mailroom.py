@@ -5,7 +5,7 @@ from typing import Protocol
 from comity.v1 import transfer_pb2 as pb
 from comity_client.correspondence import Correspondence
 from comity_client.institution import Institution
-from comity_client.releases import accept_certificate, is_over
+from comity_client.releases import accept_certificate
 from comity_client.reveals import ListRefused
 from comity_client.uplink import Delivery, Uplink
 from comity_client.vault import Vault
@@ -119,7 +119,7 @@ class Mailroom:
     def _end_round(self, delivery: Delivery) -> None:
         inst, agreement = self._inst, self._agreement
         state = accept_certificate(inst, agreement, self._uplink, delivery.messages)
-        over = is_over(agreement, inst.progress.get(agreement.digest))
+        over = inst.progress.is_over(agreement)
         self._correspondence.send_waiting()  # others may wait for this endorsement
         if state is not None:
             self._look(agreement.digest, state)

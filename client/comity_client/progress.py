@@ -26,6 +26,15 @@ class Progress:
     certified: int
     scored: int
 
+    def is_over(self, agreement: Agreement) -> bool:
+        """Tell whether an agreement has nothing more to run: all is trained, and no score is due.
+
+        A score that is due and was void too often stays due until the last day.
+        """
+        is_due = agreement.owes_score(self.certified, self.scored)
+        is_trained = self.certified >= agreement.schedule.rounds
+        return (is_trained and not is_due) or self.newest >= agreement.attempts
+
 
 class ProgressTable:
     """The progress of all agreements."""
@@ -61,6 +70,10 @@ class ProgressTable:
             certified=row["certified"],
             scored=row["scored"],
         )
+
+    def is_over(self, agreement: Agreement) -> bool:
+        """Tell whether an agreement was begun and has nothing more to run."""
+        return self.known(agreement.digest) and self.get(agreement.digest).is_over(agreement)
 
     def set(self, tx: sqlite3.Connection, agreement: Digest, progress: Progress) -> None:
         """Move on by one certificate."""

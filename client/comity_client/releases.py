@@ -218,16 +218,6 @@ def accept_certificate(
     return state
 
 
-def is_over(agreement: Agreement, progress: Progress) -> bool:
-    """Tell whether an agreement has nothing more to run: all is trained, and no score is due.
-
-    A score that is due and was void too often stays due until the last day.
-    """
-    is_due = agreement.owes_score(progress.certified, progress.scored)
-    is_trained = progress.certified >= agreement.schedule.rounds
-    return (is_trained and not is_due) or progress.newest >= agreement.attempts
-
-
 def _summed(agreement: Agreement, uplink: Uplink, plan: Plan, body: CertificateBody) -> Lanes:
     """Fetch the sum and hold it against its certificate and the canaries.
 

@@ -30,7 +30,7 @@ def next_kind(agreement: Agreement, head: Head, today: date) -> RoundKind | None
     schedule, scores = agreement.schedule, agreement.private_evaluation
     is_over = today > date.fromisoformat(schedule.expires)
     can_score = scores is not None and head.begun_scores < scores.attempts and not is_over
-    if can_score and is_owed(agreement, head):
+    if can_score and agreement.owes_score(head.certified, head.scored):
         return RoundKind.EVALUATE
     if head.certified >= schedule.rounds:
         return None
@@ -42,8 +42,3 @@ def next_kind(agreement: Agreement, head: Head, today: date) -> RoundKind | None
     if is_over:
         raise Stopped(f"the agreement expired on {schedule.expires}")
     return RoundKind.TRAIN
-
-
-def is_owed(agreement: Agreement, head: Head) -> bool:
-    """Tell whether the model should have been scored before it moves on."""
-    return agreement.owes_score(head.certified, head.scored)

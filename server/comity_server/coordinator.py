@@ -26,7 +26,7 @@ from comity_common.ids import InstitutionId
 from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.plan import NONCE_BYTES, make_plan
 from comity_common.secagg.round import Stage
-from comity_server.agenda import is_owed, next_kind
+from comity_server.agenda import next_kind
 from comity_server.aggregator import write_total
 from comity_server.agreements import Agreements, AgreementState
 from comity_server.config import Deadlines
@@ -228,7 +228,7 @@ class Coordinator:
         log.info(
             "round-begun", round=plan.round, kind=plan.kind.value, participants=plan.participants
         )
-        if kind is RoundKind.TRAIN and is_owed(agreement, head):
+        if kind is RoundKind.TRAIN and agreement.owes_score(head.certified, head.scored):
             log.warning("score-missing", round=plan.round, scored=head.scored)
         self._desk.on_phase("round-begun", "", plan.round)
 

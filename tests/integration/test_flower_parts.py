@@ -247,16 +247,11 @@ class Federation:
 
     def hands_out_a_message(self) -> bool:
         """Mark every message that waits as delivered, as the SuperLink does; were there any?"""
-        with (
-            contextlib.closing(sqlite3.connect(self.link.home / "superlink.db")) as database,
-            database,
-        ):
-            return (
-                database.execute(
-                    "update message_ins set delivered_at = created_at where delivered_at = ''"
-                ).rowcount
-                > 0
-            )
+        waiting = "update message_ins set delivered_at = created_at where delivered_at = ''"
+        with contextlib.closing(sqlite3.connect(self.link.home / "superlink.db")) as database:
+            marked = database.execute(waiting).rowcount
+            database.commit()
+        return marked > 0
 
     def serverapp(self) -> psutil.Process:
         (superexec,) = [p for p in [self.supervisor.pid("superexec")] if p is not None]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from comity_client.institution import Institution
-    from comity_common.agreement import Agreement
     from comity_common.dp.budget import Budget, GrantStatement, Statement
     from comity_common.dp.spending import Spending
     from comity_common.dp.terms import Guarantee
@@ -216,19 +215,13 @@ def forecast(
 def _running(institution: "Institution") -> "list[tuple[DatasetId, Spending]]":
     """List what is signed and may still spend."""
     from comity_client.registrations import IN_USE
-    from comity_client.releases import is_over
     from comity_common.mechanisms import spending_of
-
-    progress = institution.progress
-
-    def may_go_on(agreement: "Agreement") -> bool:
-        digest = agreement.digest
-        return not (progress.known(digest) and is_over(agreement, progress.get(digest)))
 
     return [
         (known.dataset, spending_of(known.agreement))
         for known in institution.agreements.known()
-        if known.state in IN_USE and known.dataset is not None and may_go_on(known.agreement)
+        if known.state in IN_USE and known.dataset is not None
+        if not institution.progress.is_over(known.agreement)
     ]
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from comity_client.scores import Score
     from comity_common.agreement import Agreement
 
-ERROR = (
+ABOUT_DEVIATIONS = (
     "± is one standard deviation of the noise alone; that only some rows were asked comes on top."
 )
 
@@ -36,7 +36,7 @@ def scores(
         for known in those
         for score in institution.scores.of(known.agreement.digest)
     ]
-    text = "\n".join([*map(_line, rows), ERROR]) if rows else "There is no score yet."
+    text = "\n".join([*map(_line, rows), ABOUT_DEVIATIONS]) if rows else "There is no score yet."
     succeed(rows, as_json=json_, text=text)
 
 

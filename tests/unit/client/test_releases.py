@@ -18,7 +18,7 @@ from tests.simulation.test_vaults import Federation, Seat
 
 from comity_client.models import ModelFiles
 from comity_client.progress import Progress
-from comity_client.releases import accept_certificate, is_over
+from comity_client.releases import accept_certificate
 from comity_common import chunks
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
@@ -517,6 +517,6 @@ def test_an_agreement_is_over_after_its_rounds_or_all_its_attempts(ended: Ended)
     start = Progress(
         model=ended.model, certificate=Digest("0" * 64), newest=0, certified=0, scored=0
     )
-    assert not is_over(agreement, replace(start, newest=4, certified=2))
-    assert is_over(agreement, replace(start, newest=3, certified=3))
-    assert is_over(agreement, replace(start, newest=5, certified=0))
+    assert not replace(start, newest=4, certified=2).is_over(agreement)
+    assert replace(start, newest=3, certified=3).is_over(agreement)
+    assert replace(start, newest=5, certified=0).is_over(agreement)

@@ -12,7 +12,7 @@ from comity_common.agreement import Agreement
 from comity_common.crypto.sign import SigningKeys
 from comity_common.ids import Digest
 from comity_common.secagg.kinds import RoundKind
-from comity_server.agenda import is_owed, next_kind
+from comity_server.agenda import next_kind
 from comity_server.history import Head
 from comity_server.waiting import Stopped
 
@@ -104,10 +104,10 @@ def test_no_more_rounds_of_a_kind_are_begun_than_may_be(ends, after, spare):
 
 def test_a_score_is_owed_until_it_is_certified():
     agreement = agreed((2,))
-    assert not is_owed(agreement, replace(START, certified=1))
-    assert is_owed(agreement, replace(START, certified=2, begun_scores=1))
-    assert not is_owed(agreement, replace(START, certified=2, scored=1))
-    assert not is_owed(agreed(), replace(START, certified=3))
+    assert not agreement.owes_score(certified=1, scored=0)
+    assert agreement.owes_score(certified=2, scored=0)
+    assert not agreement.owes_score(certified=2, scored=1)
+    assert not agreed().owes_score(certified=3, scored=0)
 
 
 def test_an_agreement_that_is_over_neither_trains_nor_scores():
