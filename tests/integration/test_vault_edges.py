@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
-from tests.integration.loopback import WORDS, Federation, Request, egress_name
+from tests.integration.loopback import WORDS, Federation, Request, egress_name, until
 
 import comity_client.contributions
 import comity_client.daemon
@@ -115,15 +115,23 @@ def _order_what_nobody_may_accept(federation: Federation) -> None:
     plan = operator.begin_round(list(federation.agreement.roster))
     greedy = replace(plan, noise_multiplier=Decimal("0.001"))
     operator.plans[plan_digest(greedy)] = operator.keys.sign(Purpose.PLAN, encode(greedy))
-    before = len(federation.listeners[victim].requests)
+    requests = federation.listeners[victim].requests
+    before = len(requests)
     assert federation.order(victim, greedy)["accepted"]
-    federation.listens(federation.listeners[victim], "FetchPlan", 2)
-    federation.listens(federation.listeners[victim], "Send", 6)
+    until("the refusal", lambda: pb.PARCEL_KIND_DECLINE in map(_kind, requests[before:]))
     assert federation.order(victim, replace(plan, round=1000)) == {
         "accepted": False,
         "code": "plan",
     }
-    assert len(federation.listeners[victim].requests) == before + 2
+    others = [r for r in requests[before:] if _kind(r) != pb.PARCEL_KIND_COSIGNATURE]
+    assert [(r.method, _kind(r)) for r in others] == [
+        ("FetchPlan", None),
+        ("Send", pb.PARCEL_KIND_DECLINE),
+    ]
+
+
+def _kind(request: Request) -> int | None:
+    return request.message.kind if request.method == "Send" else None
 
 
 def _token_ids(federation: Federation, rows: dict[InstitutionId, list[str]]) -> list[list[int]]:
