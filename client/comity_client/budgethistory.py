@@ -14,7 +14,7 @@ from comity_common.ledger.bodies import (
     DatasetRegister,
     NamespaceId,
 )
-from comity_common.ledger.entries import Entry, read
+from comity_common.ledger.entries import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def events(entries: Iterable[Entry]) -> Iterator[Event]:
     budget = Budget()
     reserves: dict[bytes, BudgetReserve] = {}
     for entry in entries:
-        body = read(entry)
+        body = entry.body
         budget.apply(entry)
         reserve: BudgetReserve | None = None
         match body:

@@ -41,7 +41,6 @@ from comity_common.ledger.bodies import (
     Outcome,
     Restore,
 )
-from comity_common.ledger.entries import read
 from comity_common.ledger.witness import GENERATION_BYTES
 from comity_common.mechanisms import spending_of
 
@@ -112,7 +111,7 @@ class _Reckoning:
         self._tx = tx
         entries = institution.ledger.entries()
         self._budget = Budget(entries)
-        bodies = [read(entry) for entry in entries]
+        bodies = [entry.body for entry in entries]
         self._reserves = [body for body in bodies if isinstance(body, BudgetReserve)]
 
     def append(self, body: Body) -> None:

@@ -66,7 +66,7 @@ class Institution:
         self.me = InstitutionId(self.config.id)
         self.keys = Keystore(self.home.keys)
         self.store = Store(self.home.database)
-        self.ledger = Ledger(self.store, self.me, clock)
+        self.ledger = Ledger(self.store, self.me, self.keys.ledger, clock)
         self.agreements = Agreements(self.store, self.ledger)
         self.data = Registrations(self.store, self.ledger)
         self.rounds = Rounds(self.store)

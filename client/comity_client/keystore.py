@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from comity_common.agreement import PublicIdentity
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, Problem
+from comity_common.ledger.keys import LedgerKeys
 from comity_host.files import write_durably, write_secret
 
 SIGNING = "signing.key"
@@ -34,6 +35,7 @@ class Keystore:
 
     Attributes:
         signing: the signing pair.
+        ledger: the keys of its ledger and as a witness of others', derived from the signing pair.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,6 +43,7 @@ class Keystore:
         try:
             self.signing = SigningKeys.from_bytes((directory / SIGNING).read_bytes())
             self._tls = (directory / TLS_KEY).read_bytes()
+            self.ledger = LedgerKeys.derive(self.signing.to_bytes())
         except (OSError, ValueError):
             raise LocalError("expected the institution's keys; make them first") from None
 
@@ -64,11 +67,10 @@ class Keystore:
     @property
     def identity(self) -> PublicIdentity:
         """What the institution is known by in an agreement."""
-        ed25519, mldsa44 = self.signing.public()
         public = self._private_tls().public_key()
         state = Hash(SHA256())
         state.update(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-        return PublicIdentity(ed25519=ed25519, mldsa44=mldsa44, tls=state.finalize())
+        return PublicIdentity.of(self.signing, state.finalize())
 
     def certificate_request(self, id: str) -> bytes:
         """Write a PKCS #10 request for the TLS key, as PEM."""

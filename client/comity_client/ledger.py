@@ -1,4 +1,4 @@
-"""The institution's ledger in its store: append-only, hash-chained, read back before it is used."""
+"""The institution's ledger in its store: append-only, signed, read back before it is used."""
 
 import sqlite3
 import threading
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from comity_client.store import Store
-from comity_common.canonical import decode, encode
 from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError
 from comity_common.ids import InstitutionId
-from comity_common.ledger.bodies import Body, EntryKind, Genesis, Restore
-from comity_common.ledger.entries import Entry, append, read, verify_chain
+from comity_common.ledger.bodies import Body
+from comity_common.ledger.entries import Entry, append, check_order
+from comity_common.ledger.keys import LedgerKeys
+from comity_common.ledger.signed import read, write
 from comity_common.ledger.tree import Tree
 
 Clock = Callable[[], datetime]
@@ -35,13 +36,23 @@ class _Counted:
 class Ledger:
     """One institution's ledger.
 
+    Args:
+        keys: with which its owner signs entries.
+
     Raises:
-        PeerError: what is stored is not an unbroken chain.
+        PeerError: what is stored is not whole, or not signed with them.
     """
 
-    def __init__(self, store: Store, institution: InstitutionId, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        institution: InstitutionId,
+        keys: LedgerKeys,
+        clock: Clock = utc_now,
+    ) -> None:
         self._store = store
         self._institution = institution
+        self._key, self._public = keys.entries, keys.public().entries
         self._clock = clock
         self._lock = threading.Lock()
         self._counted: _Counted | None = None
@@ -49,21 +60,21 @@ class Ledger:
         self._generations: list[bytes] = []
         entries = self.entries()
         if entries:
-            verify_chain(entries)
+            check_order(entries)
 
     def append(self, tx: sqlite3.Connection, body: Body) -> Entry:
         """Write the next entry within a transaction."""
         row = tx.execute("select raw from entries order by sequence desc limit 1").fetchone()
-        last = None if row is None else decode(Entry, row["raw"])
+        last = None if row is None else self._read(row["raw"])
         time = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         entry = append(last, body, self._institution, time)
-        tx.execute("insert into entries values (?, ?)", (entry.sequence, encode(entry)))
+        tx.execute("insert into entries values (?, ?)", (entry.sequence, write(entry, self._key)))
         return entry
 
     def entries(self) -> list[Entry]:
         """Read all entries, in order."""
         rows = self._store.reading().execute("select raw from entries order by sequence")
-        return [decode(Entry, row["raw"]) for row in rows]
+        return [self._read(row["raw"]) for row in rows]
 
     def tree(self) -> Tree:
         """Return the Merkle tree over all entries; it goes on growing as they are written.
@@ -79,7 +90,7 @@ class Ledger:
                 "select raw from entries where sequence >= ? order by sequence", (len(self._tree),)
             )
             for row in rows.fetchall():
-                self._note_generation(decode(Entry, row["raw"]))
+                self._note_generation(self._read(row["raw"]))
                 self._tree.append(row["raw"])
         return self._tree
 
@@ -97,10 +108,10 @@ class Ledger:
         day = self.day().isoformat()
         rows = self._store.reading().execute("select raw from entries order by sequence desc")
         for row in rows:
-            entry = decode(Entry, row["raw"])
+            entry = self._read(row["raw"])
             if entry.time < day:
                 return
-            yield read(entry)
+            yield entry.body
 
     def budget(self) -> Budget:
         """Compute the budget from the entries.
@@ -123,14 +134,14 @@ class Ledger:
                 return last.budget
             budget = last.budget.copy() if last else Budget()
             for row in rows:
-                budget.apply(decode(Entry, row["raw"]))
+                budget.apply(self._read(row["raw"]))
             if rows and not connection.in_transaction:
                 self._counted = _Counted(budget, rows[-1]["sequence"], rows[-1]["raw"])
             return budget
 
     def _note_generation(self, entry: Entry) -> None:
-        if entry.kind not in (EntryKind.GENESIS, EntryKind.RESTORE):
-            return
-        match read(entry):
-            case Genesis(nonce=generation) | Restore(generation=generation) if generation:
-                self._generations.append(generation)
+        if entry.generation not in self._generations:
+            self._generations.append(entry.generation)
+
+    def _read(self, raw: bytes) -> Entry:
+        return read(raw, self._public)

@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from comity_common.canonical import decode, encode
 from comity_common.crypto.derive import digest
+from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Gate as Gate
 from comity_common.dp.terms import Noise as Noise
 from comity_common.dp.terms import Unit as Unit
@@ -24,6 +25,7 @@ from comity_common.dp.terms import check_order
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.fixedpoint import RING_WIDTHS, lane_bound, largest_range
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.keys import LedgerKeys, PublicLedgerKeys
 from comity_common.privatescore import PrivateScore
 from comity_common.secagg.thresholds import thresholds
 from comity_common.tuning import Tune
@@ -67,15 +69,24 @@ class PublicIdentity:
         ed25519: 32 bytes.
         mldsa44: 1312 bytes (FIPS 204).
         tls: SHA-256 of the SubjectPublicKeyInfo of its TLS key, 32 bytes.
+        ledger: of its own ledger, and as a witness of others'.
     """
 
     ed25519: bytes
     mldsa44: bytes
     tls: bytes
+    ledger: PublicLedgerKeys
 
     def __post_init__(self) -> None:
         if (len(self.ed25519), len(self.mldsa44), len(self.tls)) != (32, 1312, 32):
             raise LocalError("expected keys of 32 and 1312 bytes and a fingerprint of 32")
+
+    @classmethod
+    def of(cls, signing: SigningKeys, tls: bytes) -> "PublicIdentity":
+        """Return what a party with these signing keys is known by."""
+        ed25519, mldsa44 = signing.public()
+        ledger = LedgerKeys.derive(signing.to_bytes()).public()
+        return cls(ed25519=ed25519, mldsa44=mldsa44, tls=tls, ledger=ledger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,15 +171,12 @@ class Home:
     def party(self) -> Party:
         """Return what the agreement calls the operator."""
         operator = self.settings()
-        ed25519, mldsa44 = self.signing_keys().public()
         return Party(
             id=InstitutionId(operator.id),
             name=operator.name,
             jurisdiction=operator.jurisdiction,
-            identity=PublicIdentity(
-                ed25519=ed25519,
-                mldsa44=mldsa44,
-                tls=certificate_fingerprint(self.certificate.read_bytes()),
+            identity=PublicIdentity.of(
+                self.signing_keys(), certificate_fingerprint(self.certificate.read_bytes())
             ),
         )
 

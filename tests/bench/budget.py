@@ -15,6 +15,7 @@ from comity_common.dp.terms import Gate
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import Genesis
 from tests.bench.figures import Figure, Say
+from tests.ledger_keys import LEDGER_KEYS
 from tests.unit.common.dp.book import (
     ROWS,
     STEP,
@@ -67,7 +68,7 @@ def _asked(gate: Gate, *, segments: int, each: int) -> float:
     with tempfile.TemporaryDirectory() as directory:
         database = Path(directory) / "vault.db"
         store = Store(database)
-        ledger = Ledger(store, ME)
+        ledger = Ledger(store, ME, LEDGER_KEYS)
         number = 0
         with store.transaction() as tx:
             for body in (
@@ -92,7 +93,7 @@ def _asked(gate: Gate, *, segments: int, each: int) -> float:
         divergence.cache_clear()
         keeps.cache_clear()
         began = time.perf_counter()
-        budget = Ledger(Store(database), ME).budget()
+        budget = Ledger(Store(database), ME, LEDGER_KEYS).budget()
         charged, runs = budget.epsilon_charged(ROWS), budget.forecast(ROWS, terms)
         took = time.perf_counter() - began
     if not (0 < charged <= float(CEILING.epsilon) and runs >= 0):

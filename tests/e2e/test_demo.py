@@ -22,7 +22,7 @@ from comity_client.holdout import Holdout
 from comity_client.institution import Institution
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import BudgetReserve, Egress, Traffic
-from comity_common.ledger.entries import read, verify_chain
+from comity_common.ledger.entries import check_order
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -117,8 +117,8 @@ def test_the_killed_vault_paid_for_the_round_that_it_lost(killed):
     for id in by_id:
         institution = Institution(Path(killed["workdir"]) / "institutions" / id)
         entries = institution.ledger.entries()
-        verify_chain(entries)
-        bodies = [read(entry) for entry in entries]
+        check_order(entries)
+        bodies = [entry.body for entry in entries]
         began[id] = sum(isinstance(body, BudgetReserve) for body in bodies)
         uploads = [b for b in bodies if isinstance(b, Egress) and b.traffic is Traffic.MECHANISM]
         assert len(uploads) == began[id] - (id == "bb-fr")

@@ -18,7 +18,9 @@ from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ledger.bodies import BODIES, Outcome
-from comity_common.ledger.entries import Entry, verify_chain
+from comity_common.ledger.entries import Entry, check_order
+from comity_common.ledger.signed import read as read_entry
+from comity_common.ledger.signed import write as write_entry
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import (
     Cosignature,
@@ -41,6 +43,7 @@ from comity_common.secagg.participant import Held, answer, check_certificate
 from comity_common.secagg.plan import Standing, check_plan, check_terms
 from comity_common.storedround import Format
 from comity_server.uploads import Declared
+from tests.ledger_keys import LEDGER_KEYS
 
 from .mutations import altered, damaged, message_bytes
 from .samples import Samples, invitation, samples
@@ -288,17 +291,19 @@ def ledger() -> tuple[list[bytes], list[bytes]]:
 
     closed = [body for body in EXAMPLES if getattr(body, "outcome", None) is not Outcome.FORFEITED]
     entries = chain(closed)
-    return [encode(entry) for entry in entries], [entry.body for entry in entries]
+    return [write_entry(entry, LEDGER_KEYS.entries) for entry in entries], [
+        encode(body) for body in closed
+    ]
 
 
 def _ledger(directory: Path) -> Harness:
     """Entries, one a line, as an institution hands them to an auditor."""
     entries, _ = ledger()
-    seed = b"\n".join(entries)
+    seed, public = b"\n".join(entries), LEDGER_KEYS.public().entries
 
     def read(raw: bytes) -> None:
-        found = [decode(Entry, line) for line in raw.split(b"\n")]
-        verify_chain(found)
+        found = [read_entry(line, public) for line in raw.split(b"\n")]
+        check_order(found)
         Budget(found)
 
     def mutate(raw: bytes, chance: random.Random) -> bytes:
@@ -623,7 +628,7 @@ TARGETS: list[Target] = [
              _invitation, ("common/comity_common/membership.py:b64decode",)),
             ("names", "comity_common.membership.check_…", ANYBODY, (Problem, PeerError), _names,
              ()),
-            ("ledger", "comity_common.ledger.entries.verify_chain", AUDITEE,
+            ("ledger", "comity_common.ledger.entries.check_order", AUDITEE,
              (PeerError, LocalError), _ledger, ()),
             ("operator-card", "comity_common.membership.check_card", STAND_IN,
              PEER, _one_signed(Purpose.CARD, _card, _checked_card), ()),

@@ -27,7 +27,6 @@ from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import LocalError, PeerError, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Refused
-from comity_common.ledger.entries import read
 from comity_common.ledger.witness import Cosignature, HeadRequest, Objection, request_head
 from comity_common.membership import Withdrawal
 from comity_common.modelfile import write_state
@@ -125,7 +124,7 @@ class Scene:
         added = [line for line in after if line not in before]
         assert all(line.startswith('INSERT INTO "entries"') for line in added), added
         last = self.seat.inst.ledger.entries()[-len(added) :]
-        assert all(isinstance(read(entry), Refused) for entry in last)
+        assert all(isinstance(entry.body, Refused) for entry in last)
         self._content = after
 
     def signed(self, place: int, message: Signed) -> Signed:

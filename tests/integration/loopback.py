@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.ledger_keys import keys_at
 from tests.simulation.federation import make_agreement
 from tests.simulation.operator import Line, Operator
 from tests.tiny_bert import save_tiny_bert
@@ -44,7 +45,7 @@ from comity_common.dp.terms import Guarantee
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress
-from comity_common.ledger.entries import Entry, read
+from comity_common.ledger.signed import read
 from comity_common.membership import PROTOCOL_VERSION, OperatorCard
 from comity_common.optimizer import first_state, state_digest
 from comity_common.secagg.messages import Header, Plan
@@ -241,7 +242,8 @@ class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
         with sqlite3.connect(self._database, timeout=30) as connection:
             rows = connection.execute("select raw from entries order by sequence").fetchall()
         connection.close()
-        bodies = [read(decode(Entry, raw)) for (raw,) in rows]
+        public = keys_at(self._database.parent).public().entries
+        bodies = [read(raw, public).body for (raw,) in rows]
         return [body for body in bodies if isinstance(body, Egress)]
 
 

@@ -23,7 +23,6 @@ from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import Restore
-from comity_common.ledger.entries import read
 from comity_common.membership import Withdrawal
 from comity_server.daemon import Daemon
 from comity_server.home import init
@@ -167,7 +166,7 @@ def test_a_vault_that_has_forgotten_its_signature_takes_no_part(federation: Fede
     assert federation.state("lyon", "forgotten") == "signed"
     assert federation.state("lyon-copy", "forgotten") == "refused"
     entries = Institution(federation.path / "lyon-copy").ledger.entries()
-    assert isinstance(read(entries[-1]), Restore)
+    assert isinstance(entries[-1].body, Restore)
     signed = federation.client("lyon-copy", "agreement", "sign", "forgotten")
     assert signed.envelope["error"]["code"] == "COM-AGREE-002"
 

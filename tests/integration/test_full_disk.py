@@ -22,7 +22,7 @@ from comity_client.store import Store
 from comity_common.errors import RefusalCode
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import BudgetCharge, BudgetReserve, Outcome, Refused
-from comity_common.ledger.entries import read, verify_chain
+from comity_common.ledger.entries import check_order
 from comity_common.secagg.messages import Plan
 from comity_common.secagg.round import Stage
 from comity_common.tuning import Tune
@@ -110,8 +110,8 @@ class Story:
 
     def bodies(self, kind: type, round: int = 0) -> list:
         entries = self.part.ledger.entries()
-        verify_chain(entries)
-        bodies = [body for body in map(read, entries) if isinstance(body, kind)]
+        check_order(entries)
+        bodies = [body for body in (entry.body for entry in entries) if isinstance(body, kind)]
         return [body for body in bodies if not round or body.round == round]
 
     def charges(self, round: int) -> list[Outcome]:

@@ -17,7 +17,6 @@ from comity_client.institution import Institution
 from comity_client.tls import pinned_certificate
 from comity_common.errors import PeerError, Problem
 from comity_common.ledger.bodies import Egress
-from comity_common.ledger.entries import read
 from comity_common.membership import OperatorCard, read_invitation
 from comity_server.daemon import Daemon
 from comity_server.home import Home, init
@@ -111,7 +110,7 @@ def test_every_message_of_a_join_is_on_the_ledger(operator: Operator, tmp_path: 
     invitation = operator.invite()
     found = join(tmp_path / "berlin", invitation, "--wait", "0")
     assert (found.exit_code, found.envelope["error"]["code"]) == (75, "COM-JOIN-007")
-    bodies = [read(entry) for entry in Institution(tmp_path / "berlin").ledger.entries()]
+    bodies = [entry.body for entry in Institution(tmp_path / "berlin").ledger.entries()]
     sent = [body for body in bodies if isinstance(body, Egress)]
     assert [(one.message, one.purpose, one.jurisdiction) for one in sent] == [
         ("greet", "enrolment", "CH"),

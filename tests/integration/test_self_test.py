@@ -11,7 +11,6 @@ import comity_client.daemon
 from comity_client.selftest import gate, ghosts
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import SelfTest, Verdict
-from comity_common.ledger.entries import read
 from comity_common.tuning import Tune
 
 A, *OTHERS = (InstitutionId(f"inst-0{k}") for k in range(3))
@@ -34,7 +33,7 @@ def doing(federation: Federation) -> str:
 
 
 def recorded(federation: Federation) -> list[tuple[Verdict, int]]:
-    bodies = [read(entry) for entry in federation.parts[A].ledger.entries()]
+    bodies = [entry.body for entry in federation.parts[A].ledger.entries()]
     return [(body.verdict, body.attempt) for body in bodies if isinstance(body, SelfTest)]
 
 

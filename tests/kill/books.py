@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from comity_common.canonical import decode
 from comity_common.dp.budget import Budget
 from comity_common.ledger.bodies import Egress, Genesis, Restore, Traffic
-from comity_common.ledger.entries import Entry, read, verify_chain
+from comity_common.ledger.entries import Entry, check_order
+from comity_common.ledger.signed import read
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import HeadRequest, is_past_of
 from tests.kill.world import World
+from tests.ledger_keys import keys_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Books:
     def __init__(self, world: World) -> None:
         self._world = world
         self._raw: list[bytes] = []
+        self._public = keys_at(world.home).public().entries
         self._entries: list[Entry] = []
         self._budget = Budget()
         self._tree = Tree()
@@ -93,7 +96,7 @@ class Books:
         Raises:
             PeerError: it is broken.
         """
-        verify_chain(self._entries)
+        check_order(self._entries)
 
     def _read(self) -> None:
         database = self._world.home / "vault.db"
@@ -106,12 +109,12 @@ class Books:
         if known and (not fresh or fresh.pop(0) != self._raw[-1]):
             raise Broken(f"expected entry {known - 1} to be as it was")
         for raw in fresh:
-            entry = decode(Entry, raw)
+            entry = read(raw, self._public)
             self._raw.append(raw)
             self._entries.append(entry)
             self._budget.apply(entry)
             self._tree.append(raw)
-            match read(entry):
+            match entry.body:
                 case Genesis(nonce=generation):
                     self._generations.append(generation)
                 case Egress(traffic=Traffic.MECHANISM, round=round):

@@ -28,7 +28,7 @@ from comity_common.canonical import decode
 from comity_common.crypto.derive import digest
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress, Traffic
-from comity_common.ledger.entries import read, verify_chain
+from comity_common.ledger.entries import check_order
 from comity_common.ledger.witness import Cosignature, HeadRequest, is_past_of
 from comity_common.secagg.messages import Header, Reveal
 from comity_common.secagg.participant import list_digest
@@ -117,13 +117,13 @@ class _Silent(Far):
 
 def _missing(inst: Institution, agreement: Digest, said: list[list]) -> Iterator[str]:
     entries = inst.ledger.entries()
-    verify_chain(entries)
+    check_order(entries)
     steps = reserved_steps(inst.ledger.budget())
     noise = Counter(words[0] for what, *words in said if what == "noise")
     for round, drawn in noise.items():
         if steps[round] < drawn:
             yield f"{drawn} vectors of noise in round {round}, of which {steps[round]} are counted"
-    bodies = [read(entry) for entry in entries]
+    bodies = [entry.body for entry in entries]
     left = {
         body.round
         for body in bodies

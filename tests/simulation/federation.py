@@ -71,8 +71,7 @@ def make_agreement(
     """Write an agreement among these keys."""
 
     def party(id: str, signing: SigningKeys) -> Party:
-        ed25519, mldsa44 = signing.public()
-        identity = PublicIdentity(ed25519=ed25519, mldsa44=mldsa44, tls=bytes(32))
+        identity = PublicIdentity.of(signing, bytes(32))
         return Party(id=InstitutionId(id), name=id, jurisdiction="DE", identity=identity)
 
     return Agreement(

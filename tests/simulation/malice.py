@@ -38,12 +38,11 @@ from comity_common.agreement import (
     PrivateEvaluation,
     TaskKind,
 )
-from comity_common.canonical import decode, encode
+from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError, Problem, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Body
-from comity_common.ledger.entries import Entry, read
 from comity_common.membership import PROTOCOL_VERSION, OperatorCard, Withdrawal
 from comity_common.optimizer import state_digest
 from comity_common.secagg.collector import Collector
@@ -254,10 +253,7 @@ class Malice:
 
     def written_since(self, length: int) -> list[Body]:
         """Read what the target's ledger has grown by."""
-        rows = self.inst.store.reading().execute(
-            "select raw from entries where sequence >= ? order by sequence", (length,)
-        )
-        return [read(decode(Entry, row["raw"])) for row in rows]
+        return [entry.body for entry in self.inst.ledger.entries()[length:]]
 
     # what changes at home
 

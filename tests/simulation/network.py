@@ -125,9 +125,7 @@ class Identity:
 
     def party(self) -> Party:
         """Return what the agreement calls it."""
-        ed25519, mldsa44 = self.signing.public()
-        tls = fingerprint(self.tls.public_key())
-        identity = PublicIdentity(ed25519=ed25519, mldsa44=mldsa44, tls=tls)
+        identity = PublicIdentity.of(self.signing, fingerprint(self.tls.public_key()))
         return Party(id=self.id, name=self.id, jurisdiction="DE", identity=identity)
 
     def channel(self, port: int, user_agent: str = USER_AGENT) -> grpc.Channel:

@@ -23,7 +23,7 @@ from comity_common.ledger.bodies import (
     Outcome,
     RefundReason,
 )
-from comity_common.ledger.entries import verify_chain
+from comity_common.ledger.entries import check_order
 from comity_common.secagg import round as table
 from comity_common.secagg.plan import plan_digest
 
@@ -91,7 +91,7 @@ class Play:
 
     def check(self) -> None:
         """Compare the ledger with what was drawn."""
-        verify_chain(self.victim.inst.ledger.entries())
+        check_order(self.victim.inst.ledger.entries())
         refunded = {refund.nonce for refund in self.victim.entries(BudgetRefund)}
         reserves = self.victim.entries(BudgetReserve)
         counted = Counter(one.round for one in reserves if one.nonce not in refunded)

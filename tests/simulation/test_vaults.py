@@ -32,7 +32,7 @@ from comity_common.errors import Refusal, RefusalCode
 from comity_common.fixedpoint import RING_WIDTHS, scale, signed
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import BudgetCharge, BudgetReserve, Egress, Outcome, Traffic
-from comity_common.ledger.entries import read, verify_chain
+from comity_common.ledger.entries import check_order
 from comity_common.mechanisms import schedule_events
 from comity_common.optimizer import ModelState, first_state, state_digest
 from comity_common.secagg.masking import sections
@@ -139,7 +139,7 @@ class Seat:
 
     def entries(self, kind: type) -> list:
         """Read the ledger's entries of a kind."""
-        bodies = [read(entry) for entry in self.inst.ledger.entries()]
+        bodies = [entry.body for entry in self.inst.ledger.entries()]
         return [body for body in bodies if isinstance(body, kind)]
 
 
@@ -251,7 +251,7 @@ class Federation:
     def check(self) -> None:
         """What must hold whatever happened."""
         for seat in self.seats.values():
-            verify_chain(seat.inst.ledger.entries())
+            check_order(seat.inst.ledger.entries())
             reserves = seat.entries(BudgetReserve)
             assert len(reserves) >= seat.bench.trained  # never less than what was drawn
             assert len({reserve.nonce for reserve in reserves}) == len(reserves)

@@ -28,6 +28,7 @@ from comity_client.training.adam import AdamMoments
 from comity_client.training.baseline import TrainerWithoutPrivacy
 from comity_client.training.trainer import Trainer
 from comity_common.agreement import Agreement, ModelOptimizer, Noise, Party, Pooling, PublicIdentity
+from comity_common.crypto.sign import SigningKeys
 from comity_common.crypto.stream import Keystream
 from comity_common.fixedpoint import lane_bound, quantise
 from comity_common.ids import Digest, InstitutionId
@@ -195,7 +196,7 @@ class World:
 
 
 def _party(id: str) -> Party:
-    identity = PublicIdentity(ed25519=os.urandom(32), mldsa44=os.urandom(1312), tls=os.urandom(32))
+    identity = PublicIdentity.of(SigningKeys.generate(), os.urandom(32))
     return Party(id=InstitutionId(id), name=id, jurisdiction="ZZ", identity=identity)
 
 

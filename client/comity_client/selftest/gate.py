@@ -14,7 +14,6 @@ from comity_client.institution import Institution
 from comity_client.ledger import Ledger
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import EntryKind, SelfTest, Verdict
-from comity_common.ledger.entries import read
 from comity_host.files import is_disk_full
 
 log = structlog.get_logger()
@@ -81,7 +80,7 @@ def is_barred(ledger: Ledger, agreement: Digest) -> bool:
     barred = False
     for entry in ledger.entries():
         if entry.kind is EntryKind.SELFTEST:
-            body = read(entry)
+            body = entry.body
             if isinstance(body, SelfTest) and body.agreement == agreement:
                 barred = body.verdict is Verdict.FAIL and body.attempt == ATTEMPTS
     return barred

@@ -34,20 +34,9 @@ from comity_common.ledger.bodies import (
     BudgetReserve,
     DatasetId,
     DatasetRegister,
-    EntryKind,
     NamespaceId,
 )
-from comity_common.ledger.entries import Entry, read
-
-COUNTED = frozenset(
-    {
-        EntryKind.DATASET_REGISTER,
-        EntryKind.BUDGET_GRANT,
-        EntryKind.BUDGET_RESERVE,
-        EntryKind.BUDGET_CHARGE,
-        EntryKind.BUDGET_REFUND,
-    }
-)
+from comity_common.ledger.entries import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +103,8 @@ class Budget:
             LocalError: a data set registered twice or with another ceiling than its namespace has,
                 a grant beyond the ceiling or on other terms than before, a nonce used twice, a
                 charge or refund without an open reserve. Nothing has changed then.
-            PeerError: the body is not of the entry's kind.
         """
-        if entry.kind not in COUNTED:
-            return
-        match read(entry):
+        match entry.body:
             case DatasetRegister() as registered:
                 self._register(registered)
             case BudgetGrant() as grant:

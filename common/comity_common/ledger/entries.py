@@ -1,31 +1,31 @@
-"""The chain of entries: what happened, in order, so that nothing can be taken back.
+"""The entries of a ledger: what happened, in order, so that nothing can be taken back.
 
-Each entry names the hash of the one before it, so a gap, an edit or another order shows as soon
-as somebody knows the last hash, the *head*. Rules:
-
-* An entry is appended, never edited; a correction is a `note`.
-* The order is the sequence. The time is only informative.
-* Entries are hashed and stored as their canonical bytes; the body's bytes are hashed as they
-  came, so that an entry verifies before its body is understood.
+An entry is appended, never edited; a correction is a `note`. The order is the sequence, the time is
+only informative. As bytes an entry is a signed envelope (`signed`), and envelopes are the leaves of
+a Merkle tree (`tree`), whose head is signed and cosigned by others (`checkpoints`): a gap, an edit
+or another order shows as soon as somebody knows the head.
 
 >>> first = append(None, Genesis(nonce=bytes(16), software="comity 0.1.0"),
 ...                institution=InstitutionId("a"), time="2026-01-01T00:00:00Z")
->>> verify_chain([first]) == chain_hash(first)
-True
+>>> check_order([first])
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from comity_common.canonical import decode, encode
-from comity_common.crypto.derive import DIGEST_BYTES, digest
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import InstitutionId
-from comity_common.ledger.bodies import BODIES, Body, EntryKind, Genesis
+from comity_common.ledger.bodies import (
+    BODIES,
+    NONCE_BYTES,
+    Body,
+    EntryKind,
+    Genesis,
+    Restore,
+)
 
 VERSION = "comity-ledger/1"
-NOTHING_BEFORE = bytes(DIGEST_BYTES)
 
 TIME_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
@@ -35,36 +35,32 @@ class Entry:
     """One line of the ledger.
 
     Attributes:
+        institution: whose ledger it is.
+        generation: which one, 16 bytes: the nonce of its genesis, or of the entry with which a
+            person declared that it goes on from a backup.
         sequence: 0 for the genesis, then one more each.
         time: `YYYY-MM-DDTHH:MM:SSZ` in UTC, informative.
-        body: canonical bytes of the kind's own dataclass.
-        previous: chain hash of the entry before, 32 bytes; zeros for the genesis.
     """
 
     version: str
-    sequence: int
-    kind: EntryKind
     institution: InstitutionId
+    generation: bytes
+    sequence: int
     time: str
-    body: bytes
-    previous: bytes
+    body: Body
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
             raise LocalError(f"expected {VERSION}, got {self.version}")
-        if self.sequence < 0 or len(self.previous) != DIGEST_BYTES:
-            raise LocalError("expected a sequence of at least 0 and a hash of 32 bytes")
+        if self.sequence < 0 or len(self.generation) != NONCE_BYTES:
+            raise LocalError("expected a sequence of at least 0 and a generation of 16 bytes")
         if not TIME_PATTERN.fullmatch(self.time):
             raise LocalError("expected a time as YYYY-MM-DDTHH:MM:SSZ")
 
-
-def chain_hash(entry: Entry) -> bytes:
-    """Hash an entry and with it all before it.
-
-    Returns:
-        32 bytes.
-    """
-    return digest("ledger-entry", encode(entry))
+    @property
+    def kind(self) -> EntryKind:
+        """What happened."""
+        return kind_of(self.body)
 
 
 def append(last: Entry | None, body: Body, institution: InstitutionId, time: str) -> Entry:
@@ -84,61 +80,53 @@ def append(last: Entry | None, body: Body, institution: InstitutionId, time: str
         raise LocalError(f"expected an entry of {last.institution}, got one of {institution}")
     return Entry(
         version=VERSION,
-        sequence=0 if last is None else last.sequence + 1,
-        kind=kind_of(body),
         institution=institution,
+        generation=_generation(last, body),
+        sequence=0 if last is None else last.sequence + 1,
         time=time,
-        body=encode(body),
-        previous=NOTHING_BEFORE if last is None else chain_hash(last),
+        body=body,
     )
-
-
-def read(entry: Entry) -> Body:
-    """Read an entry's body.
-
-    Raises:
-        PeerError: the bytes are no body of its kind, or this version knows none of that kind.
-    """
-    if entry.kind not in BODIES:
-        raise PeerError(f"expected a kind with a known body, got {entry.kind}")
-    return decode(BODIES[entry.kind], entry.body)
 
 
 def kind_of(body: Body) -> EntryKind:
     """Name the kind of entry that a body belongs in."""
-    return next(kind for kind, type_ in BODIES.items() if type(body) is type_)
+    return _KINDS[type(body)]
 
 
-def verify_chain(entries: Iterable[Entry], head: bytes | None = None) -> bytes:
-    """Check that entries form one unbroken ledger from its genesis.
+def check_order(entries: Iterable[Entry]) -> None:
+    """Check that entries form one ledger from its genesis, without a gap.
 
     Args:
-        entries: in order.
-        head: the chain hash of the last entry, known from elsewhere. Without it nobody can tell
-            whether entries are missing at the end or the last one was edited.
-
-    Returns:
-        The chain hash of the last entry, 32 bytes.
+        entries: in order; whether they are signed has been checked, and whether any are missing at
+            the end only a head can tell.
 
     Raises:
-        PeerError: a gap, an edit, another order, a body that is not of its kind, or another head.
+        PeerError: a gap, another order, another institution's entry or another generation's.
     """
-    first: Entry | None = None
-    expected, reached = 0, NOTHING_BEFORE
+    last: Entry | None = None
     for entry in entries:
-        first = first or entry
+        expected = 0 if last is None else last.sequence + 1
         if entry.sequence != expected:
             raise PeerError(f"expected entry {expected}, got {entry.sequence}")
-        if entry.previous != reached:
-            raise PeerError(f"expected entry {expected} to follow the one before it")
-        if entry.institution != first.institution:
-            raise PeerError(f"expected entry {expected} of {first.institution}")
-        if (entry.kind is EntryKind.GENESIS) is not (expected == 0):
+        if isinstance(entry.body, Genesis) is not (last is None):
             raise PeerError(f"expected a genesis first and nowhere else, got {entry.kind}")
-        read(entry)
-        expected, reached = expected + 1, chain_hash(entry)
-    if first is None:
+        if last is not None and entry.institution != last.institution:
+            raise PeerError(f"expected entry {expected} of {last.institution}")
+        if entry.generation != _generation(last, entry.body):
+            raise PeerError(f"expected entry {expected} of the generation that it is in")
+        last = entry
+    if last is None:
         raise PeerError("expected a ledger with a genesis, got no entries")
-    if head is not None and head != reached:
-        raise PeerError(f"expected the known head after {expected} entries, got another")
-    return reached
+
+
+def _generation(last: Entry | None, body: Body) -> bytes:
+    match body:
+        case Genesis(nonce=generation):
+            return generation
+        case Restore(generation=generation) if generation:
+            return generation
+    assert last is not None
+    return last.generation
+
+
+_KINDS = {type_: kind for kind, type_ in BODIES.items()}

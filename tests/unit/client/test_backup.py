@@ -29,6 +29,7 @@ from comity_client.forfeits import NO_AGREEMENT
 from comity_client.grants import grant_part
 from comity_client.home import Home
 from comity_client.institution import Institution
+from comity_client.store import Store
 from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys
@@ -44,7 +45,7 @@ from comity_common.ledger.bodies import (
     Outcome,
     Restore,
 )
-from comity_common.ledger.entries import read, verify_chain
+from comity_common.ledger.entries import check_order
 from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.membership import check_withdrawal
 
@@ -176,7 +177,7 @@ def backed_up(lost: Lost, tmp_path: Path) -> Backup:
 
 
 def entries_of(home: Path) -> list[object]:
-    return [read(entry) for entry in Institution(home).ledger.entries()]
+    return [entry.body for entry in Institution(home).ledger.entries()]
 
 
 def test_keys_settings_and_ledger_come_back(
@@ -200,7 +201,7 @@ def test_keys_settings_and_ledger_come_back(
     assert new.policy.epsilon == 2
     before = lost.inst.ledger.entries()
     assert new.ledger.entries()[: len(before)] == before
-    verify_chain(new.ledger.entries())
+    check_order(new.ledger.entries())
     names = ["keys/tls.pem", "keys/authority.pem", "operator.card", "flower/node.pub"]
     for name in [*names, "flower/node", "keys/signing.key", "keys/tls.key"]:
         assert (tmp_path / "new" / name).read_bytes() == (home / name).read_bytes()
@@ -256,17 +257,22 @@ def test_of_every_table_it_was_decided_whether_it_may_live_twice(lost: Lost) -> 
 
 def test_a_backup_beside_a_running_vault_has_what_was_committed(lost: Lost, tmp_path: Path) -> None:
     lost.register("rows", 8)
-    before = lost.inst.ledger.entries()
+    before = raw_entries(lost.inst.store)
     with lost.inst.store.transaction() as tx:
         tx.execute("delete from entries")
         opened = backed_up(lost, tmp_path)
         tx.execute("insert into entries values (0, x'00')")
-        for entry in before[1:]:
-            tx.execute("insert into entries values (?, ?)", (entry.sequence, encode(entry)))
+        for sequence, raw in enumerate(before[1:], 1):
+            tx.execute("insert into entries values (?, ?)", (sequence, raw))
     (tmp_path / "copy.db").write_bytes(opened.files["vault.db"])
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         raws = [raw for (raw,) in copy.execute("select raw from entries order by sequence")]
-    assert raws == [encode(entry) for entry in before]
+    assert raws == before
+
+
+def raw_entries(store: Store) -> list[bytes]:
+    rows = store.reading().execute("select raw from entries order by sequence")
+    return [row["raw"] for row in rows]
 
 
 @pytest.mark.parametrize(

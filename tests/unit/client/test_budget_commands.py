@@ -19,7 +19,6 @@ from comity_common.dp.terms import Gate, Guarantee
 from comity_common.errors import Refusal
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import BudgetGrant
-from comity_common.ledger.entries import read
 from comity_common.mechanisms import schedule_event, spending_of
 
 CEILING = Guarantee(epsilon=Decimal(20), delta=Decimal("0.00004"))
@@ -76,7 +75,8 @@ def in_force(inst: Institution) -> Agreement:
 
 
 def grants(inst: Institution) -> list[BudgetGrant]:
-    return [b for b in map(read, inst.ledger.entries()) if isinstance(b, BudgetGrant)]
+    bodies = [entry.body for entry in inst.ledger.entries()]
+    return [body for body in bodies if isinstance(body, BudgetGrant)]
 
 
 def test_without_data_there_is_no_budget(tmp_path: Path) -> None:

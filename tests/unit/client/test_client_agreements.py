@@ -21,7 +21,6 @@ from comity_common.dp.terms import Guarantee
 from comity_common.errors import LocalError, PeerError, Refusal, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
-from comity_common.ledger.entries import read
 from comity_common.mechanisms import schedule_event
 
 IDS = [InstitutionId(f"inst-0{k}") for k in range(3)]
@@ -92,7 +91,7 @@ def test_an_agreement_that_all_have_signed_comes_into_force(founding: Founding) 
     founding.inst.agreements.activate(founding.raw, founding.signatures)
     standing = founding.inst.agreements.get(founding.agreement.digest)
     assert (standing.agreement, standing.dataset) == (founding.agreement, founding.dataset)
-    bodies = [read(entry) for entry in founding.inst.ledger.entries()]
+    bodies = [entry.body for entry in founding.inst.ledger.entries()]
     assert AgreementSign(agreement=founding.agreement.digest) in bodies
 
 

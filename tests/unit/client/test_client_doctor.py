@@ -25,7 +25,6 @@ from comity_common.dp.terms import Guarantee
 from comity_common.errors import Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress
-from comity_common.ledger.entries import read
 from comity_common.membership import PROTOCOL_VERSION, read_invitation
 from comity_common.secagg.masking import vector_bytes
 from comity_host import settings
@@ -149,7 +148,7 @@ def test_an_institution_that_has_joined_has_a_way_and_what_it_needs(joined: Inst
 def test_what_measures_the_way_is_on_the_ledger(joined: Institution) -> None:
     with way.connect(joined) as probe:
         probe(1000)
-        last = read(joined.ledger.entries()[-1])
+        last = joined.ledger.entries()[-1].body
     assert isinstance(last, Egress)
     assert (last.message, last.size_bytes, last.jurisdiction) == ("probe", 1000, "CH")
 

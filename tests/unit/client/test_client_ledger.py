@@ -1,16 +1,17 @@
 """The institution's ledger in its store: appended within transactions, read back before use."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.ledger_keys import LEDGER_KEYS
 from tests.unit.common.dp.book import ROWS, grant, register, reserve
 
 from comity_client.ledger import Ledger
 from comity_client.store import Store
-from comity_common.canonical import decode, encode
 from comity_common.dp.terms import SampledGaussian
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import InstitutionId
@@ -19,7 +20,9 @@ from comity_common.ledger.bodies import (
     Genesis,
     Note,
 )
-from comity_common.ledger.entries import Entry, read, verify_chain
+from comity_common.ledger.entries import Entry, check_order
+from comity_common.ledger.keys import LedgerKeys
+from comity_common.ledger.signed import write
 
 ME = InstitutionId("inst-00")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
@@ -32,7 +35,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def ledger(store: Store) -> Ledger:
-    made = Ledger(store, ME, clock=lambda: NOW)
+    made = Ledger(store, ME, LEDGER_KEYS, clock=lambda: NOW)
     with store.transaction() as tx:
         made.append(tx, Genesis(nonce=bytes(16), software="test"))
     return made
@@ -46,15 +49,15 @@ def note(store: Store, ledger: Ledger, text: str) -> Entry:
 def test_entries_form_a_chain_that_another_opening_reads(store: Store, ledger: Ledger) -> None:
     for text in ("one", "two", "three"):
         note(store, ledger, text)
-    entries = Ledger(store, ME).entries()
+    entries = Ledger(store, ME, LEDGER_KEYS).entries()
     assert [entry.sequence for entry in entries] == [0, 1, 2, 3]
-    assert [read(entry).text for entry in entries[1:]] == ["one", "two", "three"]  # type: ignore[union-attr]
-    verify_chain(entries)
+    assert [entry.body.text for entry in entries[1:]] == ["one", "two", "three"]  # type: ignore[union-attr]
+    check_order(entries)
 
 
 def test_times_are_written_in_utc(store: Store, ledger: Ledger) -> None:
     assert note(store, ledger, "x").time == "2026-01-02T01:04:05Z"
-    assert Ledger(store, ME)._clock().tzinfo is UTC
+    assert Ledger(store, ME, LEDGER_KEYS)._clock().tzinfo is UTC
 
 
 def test_an_entry_of_a_transaction_that_failed_was_never_there(
@@ -69,14 +72,14 @@ def test_an_entry_of_a_transaction_that_failed_was_never_there(
         write_and_fail()
     assert len(ledger.entries()) == 1
     note(store, ledger, "after")
-    verify_chain(ledger.entries())
+    check_order(ledger.entries())
 
 
 def test_several_entries_of_one_transaction_follow_each_other(store: Store, ledger: Ledger) -> None:
     with store.transaction() as tx:
         for text in ("a", "b", "c"):
             ledger.append(tx, Note(text=text, about=None))
-    verify_chain(ledger.entries())
+    check_order(ledger.entries())
     assert len(ledger.entries()) == 4
 
 
@@ -90,7 +93,7 @@ def test_threads_that_append_at_once_make_one_chain(store: Store, ledger: Ledger
         thread.start()
     for thread in threads:
         thread.join()
-    verify_chain(ledger.entries())
+    check_order(ledger.entries())
     assert len(ledger.entries()) == 31
 
 
@@ -119,26 +122,18 @@ def test_a_ledger_that_was_changed_on_disk_does_not_open(
     with store.transaction() as tx:
         tx.execute(damage)
     with pytest.raises(PeerError):
-        Ledger(store, ME)
+        Ledger(store, ME, LEDGER_KEYS)
 
 
 def test_an_entry_that_was_edited_in_place_is_noticed(store: Store, ledger: Ledger) -> None:
     for text in ("spent", "last"):
         note(store, ledger, text)
-    old = ledger.entries()[1]
-    body = encode(Note(text="saved", about=None))
-    edited = decode(Entry, encode(old).replace(encode_base64(old.body), encode_base64(body)))
-    assert read(edited) == Note(text="saved", about=None)
+    edited = replace(ledger.entries()[1], body=Note(text="saved", about=None))
+    forged = write(edited, LedgerKeys.derive(bytes(64)).entries)
     with store.transaction() as tx:
-        tx.execute("update entries set raw = ? where sequence = 1", (encode(edited),))
-    with pytest.raises(PeerError, match="to follow the one before"):
-        Ledger(store, ME)
-
-
-def encode_base64(raw: bytes) -> bytes:
-    from base64 import b64encode
-
-    return b64encode(raw)
+        tx.execute("update entries set raw = ? where sequence = 1", (forged,))
+    with pytest.raises(PeerError, match="signed with its ledger's key"):
+        Ledger(store, ME, LEDGER_KEYS)
 
 
 def test_the_budget_is_what_the_entries_say(store: Store, ledger: Ledger) -> None:
@@ -147,7 +142,7 @@ def test_the_budget_is_what_the_entries_say(store: Store, ledger: Ledger) -> Non
         assert ledger.budget().reserved(ROWS) == ()
         made = spend(ledger, tx, 1)
         assert ledger.budget().reserved(ROWS) == (made.event,)  # also within the transaction
-    assert Ledger(store, ME).budget().open_reserves() == (made,)
+    assert Ledger(store, ME, LEDGER_KEYS).budget().open_reserves() == (made,)
 
 
 def spend(ledger: Ledger, tx: object, number: int) -> BudgetReserve:
@@ -176,7 +171,7 @@ def test_a_budget_that_was_counted_goes_on_with_what_others_write(
     reserves = []
     for nonce in (1, 2):
         with another.transaction() as tx:
-            reserves.append(spend(Ledger(another, ME), tx, nonce))
+            reserves.append(spend(Ledger(another, ME, LEDGER_KEYS), tx, nonce))
         before = ledger.budget()
         assert before.open_reserves() == tuple(reserves)
     with store.transaction() as tx:

@@ -27,7 +27,6 @@ from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Guarantee, SampledGaussian
 from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import DatasetRegister, Genesis
-from comity_common.ledger.entries import read
 
 SECRET = "account 4711"
 Add = Callable[..., Outcome]
@@ -63,7 +62,7 @@ def add(home: Path, rows: Path, tiny_base: Path) -> Add:
 
 
 def kinds_on_the_ledger(home: Path) -> list[type]:
-    return [type(read(entry)) for entry in Institution(home).ledger.entries()]
+    return [type(entry.body) for entry in Institution(home).ledger.entries()]
 
 
 def listed(home: Path) -> list[dict[str, object]]:
@@ -155,7 +154,7 @@ def test_what_it_is_told_is_neither_on_the_ledger_nor_in_the_store(
 ) -> None:
     add()
     inst = Institution(home)
-    body = json.loads(inst.ledger.entries()[-1].body)
+    body = json.loads(encode(inst.ledger.entries()[-1].body))
     assert set(body) == {
         *("dataset", "namespace", "commitment", "schema", "unit", "ceiling", "parent")
     }

@@ -12,7 +12,6 @@ from comity_client.institution import Institution
 from comity_client.policy import Policy, load
 from comity_common.agreement import TaskKind, Unit
 from comity_common.ledger.bodies import PolicySet
-from comity_common.ledger.entries import read
 from comity_common.tuning import Tune
 
 
@@ -26,7 +25,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def policies_on_the_ledger(home: Path) -> list[PolicySet]:
-    bodies = [read(entry) for entry in Institution(home).ledger.entries()]
+    bodies = [entry.body for entry in Institution(home).ledger.entries()]
     return [body for body in bodies if isinstance(body, PolicySet)]
 
 

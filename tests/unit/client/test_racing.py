@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.ledger_keys import LEDGER_KEYS
 from tests.unit.common.dp.book import ROWS, STEP, grant, nonce, register, spending
 
 from comity_client.ledger import Ledger
@@ -37,7 +38,7 @@ def database(tmp_path: Path) -> Path:
 def found(database: Path, gate: Gate) -> Ledger:
     """Make a ledger with a budget for `WINNERS`."""
     store = Store(database)
-    ledger = Ledger(store, ME)
+    ledger = Ledger(store, ME, LEDGER_KEYS)
     with store.transaction() as tx:
         for body in (Genesis(nonce=bytes(16), software="test"), register(), grant(gate=gate)):
             ledger.append(tx, body)
@@ -47,7 +48,7 @@ def found(database: Path, gate: Gate) -> Ledger:
 def race(database: Path, gate: Gate, numbers: range) -> list[bool]:
     """Let a thread for each number, with a connection of its own, try to reserve at once."""
     store = Store(database)
-    ledger = Ledger(store, ME)
+    ledger = Ledger(store, ME, LEDGER_KEYS)
     start = threading.Barrier(len(numbers))
 
     def reserve(number: int) -> bool:

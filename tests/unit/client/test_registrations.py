@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.ledger_keys import LEDGER_KEYS
 from tests.simulation.federation import make_agreement
 from tests.unit.common.dp.book import reserve, spending
 
@@ -24,7 +25,6 @@ from comity_common.ledger.bodies import (
     DatasetRegister,
     Genesis,
 )
-from comity_common.ledger.entries import read
 
 CEILING = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
 ROWS = b"".join(b'{"text": "row %d", "label": "a"}\n' % k for k in range(417))
@@ -36,7 +36,7 @@ class Vault:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
         self.store = Store(directory / "vault.db")
-        self.ledger = Ledger(self.store, InstitutionId("inst-00"))
+        self.ledger = Ledger(self.store, InstitutionId("inst-00"), LEDGER_KEYS)
         if not self.ledger.entries():
             with self.store.transaction() as tx:
                 self.ledger.append(tx, Genesis(nonce=bytes(16), software="test"))
@@ -57,7 +57,8 @@ class Vault:
         return dataset
 
     def bodies(self, kind: type) -> list:
-        return [b for b in map(read, self.ledger.entries()) if isinstance(b, kind)]
+        bodies = [entry.body for entry in self.ledger.entries()]
+        return [body for body in bodies if isinstance(body, kind)]
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_nothing_can_be_reserved_before_the_grant(vault: Vault, rows: Path) -> N
 
 def test_the_grant_is_on_the_ledger_after_the_registration(vault: Vault, rows: Path) -> None:
     dataset = vault.register(rows)
-    bodies = [read(entry) for entry in vault.ledger.entries()]
+    bodies = [entry.body for entry in vault.ledger.entries()]
     assert [type(body) for body in bodies] == [Genesis, DatasetRegister, BudgetGrant]
     assert [one.guarantee for one in vault.ledger.budget().grants(dataset)] == [CEILING]
 
@@ -184,7 +185,7 @@ def test_the_ledger_has_neither_path_nor_content_nor_a_digest_that_can_be_guesse
     other = Vault(tmp_path / "other")
     for each in (vault, other):
         each.register(rows)
-    written = b"".join(entry.body for entry in vault.ledger.entries())
+    written = b"".join(encode(entry.body) for entry in vault.ledger.entries())
     for trace in (b"rows", b"jsonl", str(tmp_path).encode(), b"417", str(len(ROWS)).encode()):
         assert trace not in written
     (one,), (two,) = vault.bodies(DatasetRegister), other.bodies(DatasetRegister)

@@ -10,7 +10,6 @@ from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 from comity_client.selftest import ghosts
 from comity_common.catalogue import FINDINGS
 from comity_common.ledger.bodies import SelfTest, Verdict
-from comity_common.ledger.entries import read
 from comity_common.tuning import Tune
 
 
@@ -22,7 +21,7 @@ def _fewer_steps() -> Iterator[None]:
 
 
 def recorded(here: Place) -> list[SelfTest]:
-    bodies = [read(entry) for entry in here.inst.ledger.entries()]
+    bodies = [entry.body for entry in here.inst.ledger.entries()]
     return [body for body in bodies if isinstance(body, SelfTest)]
 
 

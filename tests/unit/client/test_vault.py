@@ -34,7 +34,6 @@ from comity_common.ledger.bodies import (
     RoundJoin,
     Traffic,
 )
-from comity_common.ledger.entries import read
 from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import Deadline, Decline, EpochOpen, Plan, Receipt, Survivors
@@ -580,7 +579,7 @@ def deliver(bench: Bench, kind: int, messages: tuple[Signed, ...], boxes: tuple[
     seat.deliver(Delivery(place, agreement or bench.agreement.digest, kind, messages, boxes))
     assert mailbox.cursor() == place
     assert trace(seat, bench.agreement.digest)[:-1] == before
-    added = [read(entry) for entry in seat.inst.ledger.entries()[count:]]
+    added = [entry.body for entry in seat.inst.ledger.entries()[count:]]
     assert [one.code for one in added] in ([], [RefusalCode.PARCEL])
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from tests.ledger_keys import LEDGER_KEYS
 from tests.simulation.federation import make_agreement, promising_nothing
 
 from comity_common.agreement import (
@@ -101,7 +102,10 @@ def roster_of(count: int, **terms: int) -> Agreement:
             name="",
             jurisdiction="DE",
             identity=PublicIdentity(
-                ed25519=k.to_bytes(32, "big"), mldsa44=k.to_bytes(1312, "big"), tls=bytes(32)
+                ed25519=k.to_bytes(32, "big"),
+                mldsa44=k.to_bytes(1312, "big"),
+                tls=bytes(32),
+                ledger=LEDGER_KEYS.public(),
             ),
         )
         for k in range(count)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.ledger_keys import LEDGER_KEYS
 
 from comity_common.agreement import Agreement, Gate, ModelOptimizer, Party, PublicIdentity, Unit
 from comity_common.canonical import decode, encode
@@ -47,7 +48,12 @@ REQUIRED = {
 
 def party(id: str) -> Party:
     name = id.encode()
-    identity = PublicIdentity(ed25519=name.ljust(32), mldsa44=name.ljust(1312), tls=name.ljust(32))
+    identity = PublicIdentity(
+        ed25519=name.ljust(32),
+        mldsa44=name.ljust(1312),
+        tls=name.ljust(32),
+        ledger=LEDGER_KEYS.public(),
+    )
     return Party(id=InstitutionId(id), name=id.title(), jurisdiction="DE", identity=identity)
 
 

@@ -11,7 +11,6 @@ from comity_client.institution import Institution
 from comity_client.selftest.gate import Examined, attempts, is_barred, passes
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import SelfTest, Verdict
-from comity_common.ledger.entries import read
 
 OURS, OTHER = Digest("a" * 64), Digest("b" * 64)
 
@@ -46,7 +45,7 @@ def in_turn(*results: Found | Exception) -> Callable[[], Examined]:
 
 
 def recorded(inst: Institution) -> list[SelfTest]:
-    bodies = [read(entry) for entry in inst.ledger.entries()]
+    bodies = [entry.body for entry in inst.ledger.entries()]
     return [body for body in bodies if isinstance(body, SelfTest)]
 
 
