@@ -18,7 +18,14 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
-from comity_common.ledger.witness import Cosignature, HeadRequest, Objection, TreeHead, extends
+from comity_common.ledger.witness import (
+    HeadRequest,
+    Objection,
+    TreeHead,
+    cosign,
+    extends,
+    log_line,
+)
 from comity_common.wire import ParcelKind
 
 log = structlog.get_logger()
@@ -62,7 +69,7 @@ class Cosigner:
             if may:
                 self._remember(tx, request.head, signed)
         if may:
-            body = Cosignature(agreement=agreement, witness=inst.me, head=request.head)
+            body = cosign(request, inst.me, inst.keys.ledger, int(inst.clock().timestamp()))
             cosigned = inst.keys.signing.sign(Purpose.COSIGNATURE, encode(body))
             self._send(agreement, pb.PARCEL_KIND_COSIGNATURE, cosigned)
         elif last is not None:
@@ -76,6 +83,7 @@ class Cosigner:
             raise PeerError("expected the head of another institution of this agreement")
         identity = terms.party(owner).identity
         verify(identity.ed25519, identity.mldsa44, Purpose.HEAD, signed)
+        log_line(request, identity.ledger)
 
     def _agreement(self, digest: Digest) -> Agreement:
         if digest not in self._known:

@@ -27,6 +27,7 @@ from comity_common.ledger.witness import (
     is_past_of,
     quorum,
     request_head,
+    witness_lines,
 )
 
 log = structlog.get_logger()
@@ -84,7 +85,8 @@ class Witnesses:
             return
         inst, agreement = self._inst, self._agreement.digest
         generations, tree = inst.ledger.generations(), inst.ledger.tree()
-        request = request_head(agreement, inst.me, generations[-1], tree, self._cosigned())
+        key = inst.keys.ledger.head
+        request = request_head(agreement, inst.me, generations[-1], tree, self._cosigned(), key)
         self._asked_size, self._asked_at = request.head.size, now
         signed = inst.keys.signing.sign(Purpose.HEAD, encode(request))
         self._send(agreement, pb.PARCEL_KIND_HEAD, signed)
@@ -109,6 +111,7 @@ class Witnesses:
         (signed,) = messages
         cosignature = decode(Cosignature, signed.body)
         self._check(cosignature.witness, Purpose.COSIGNATURE, signed)
+        witness_lines(cosignature, self._agreement.party(cosignature.witness).identity.ledger)
         if not self._is_past(cosignature.head) or cosignature.head.institution != self._inst.me:
             raise PeerError("expected a cosignature of a head of this ledger")
         with self._inst.store.transaction() as tx:

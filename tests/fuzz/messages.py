@@ -28,6 +28,7 @@ from comity_common.ledger.witness import (
     HeadRequest,
     Objection,
     TreeHead,
+    cosign,
     request_head,
 )
 from comity_common.secagg import messages
@@ -103,8 +104,10 @@ def _kind_target(kind: type) -> Target:
 
 def _of_witnesses() -> list[bytes]:
     agreement, me = samples().world.agreement, samples().me
-    asked = request_head(agreement.digest, me, bytes(16), Tree([b"first", b"second"]), [1])
-    given = Cosignature(agreement=agreement.digest, witness=me, head=asked.head)
+    asked = request_head(
+        agreement.digest, me, bytes(16), Tree([b"first", b"second"]), [1], LEDGER_KEYS.head
+    )
+    given = cosign(asked, me, LEDGER_KEYS, 1_700_000_000)
     return [encode(one) for one in (asked, asked.head, asked.growths[0], given)]
 
 

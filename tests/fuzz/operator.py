@@ -31,7 +31,7 @@ from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
 from comity_common.ledger.tree import Tree
-from comity_common.ledger.witness import Cosignature, Objection, request_head
+from comity_common.ledger.witness import Objection, cosign, request_head
 from comity_common.membership import USER_AGENT, Withdrawal, request_digest
 from comity_common.secagg.keyepoch import make_halves, read_halves, read_keys, view_digest
 from comity_common.secagg.messages import (
@@ -59,6 +59,7 @@ from comity_server.rounds import Round
 from comity_server.status import StatusReport
 from comity_server.transfer import TransferService
 from comity_server.uploads import Declared
+from tests.ledger_keys import LEDGER_KEYS
 from tests.simulation.federation import World
 from tests.simulation.network import Identity
 from tests.simulation.storedrounds import Played
@@ -405,9 +406,9 @@ def _of_witnesses(agreement: Agreement) -> dict[str, bytes]:
     """Make what the sender says as a witness, and to witnesses."""
     other = next(id for id in agreement.roster if id != SENDER)
     generation, tree = bytes(16), Tree([b"first", b"second"])
-    asked = request_head(agreement.digest, SENDER, generation, tree, [1])
-    theirs = request_head(agreement.digest, other, generation, tree, [])
-    given = Cosignature(agreement=agreement.digest, witness=SENDER, head=theirs.head)
+    asked = request_head(agreement.digest, SENDER, generation, tree, [1], LEDGER_KEYS.head)
+    theirs = request_head(agreement.digest, other, generation, tree, [], LEDGER_KEYS.head)
+    given = cosign(theirs, SENDER, LEDGER_KEYS, 1_700_000_000)
     shown = Objection(
         agreement=agreement.digest,
         witness=SENDER,

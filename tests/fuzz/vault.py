@@ -27,7 +27,7 @@ from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import LocalError, PeerError, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Refused
-from comity_common.ledger.witness import Cosignature, HeadRequest, Objection, request_head
+from comity_common.ledger.witness import HeadRequest, Objection, cosign, request_head
 from comity_common.membership import Withdrawal
 from comity_common.modelfile import write_state
 from comity_common.secagg.messages import Deadline, Header, Plan
@@ -258,11 +258,12 @@ def _of_witnesses(
     def request(inst: Institution) -> HeadRequest:
         ledger = inst.ledger
         known = range(len(ledger.tree()))
-        return request_head(agreement, inst.me, ledger.generations()[-1], ledger.tree(), known)
+        generation, key = ledger.generations()[-1], inst.keys.ledger.head
+        return request_head(agreement, inst.me, generation, ledger.tree(), known, key)
 
     mine = request(own)
     shown = own.keys.signing.sign(Purpose.HEAD, encode(mine))
-    cosignature = Cosignature(agreement=agreement, witness=other, head=mine.head)
+    cosignature = cosign(mine, other, federation.seats[other].inst.keys.ledger, 1_700_000_000)
     objection = Objection(
         agreement=agreement,
         witness=other,

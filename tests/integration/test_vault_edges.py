@@ -271,6 +271,9 @@ def test_opaque_bytes_are_of_the_kinds_and_sizes_that_the_protocol_names(
                 assert sizes == {1120 + 32 + 16}
             if isinstance(message, HeadRequest):
                 assert {len(node) for growth in message.growths for node in growth.path} <= {32}
+                assert len(message.log) == 64
+            if isinstance(message, Cosignature):
+                assert [len(signature) for signature in message.timed] == [72, 2428]
             if isinstance(message, HeadRequest | Cosignature):
                 assert (len(message.head.generation), len(message.head.root)) == (16, 32)
             if isinstance(message, Reveal):

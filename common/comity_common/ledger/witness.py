@@ -17,13 +17,20 @@ quorum is all others of the smallest round, and never below c + 1.
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from comity_common.agreement import Agreement
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger import checkpoints
+from comity_common.ledger.checkpoints import Checkpoint
+from comity_common.ledger.keys import LedgerKeys, PublicLedgerKeys
+from comity_common.ledger.notes import NoteSignature
 from comity_common.ledger.tree import HASH_BYTES, Tree, check_consistency
 
 GENERATION_BYTES = 16
 MAX_GROWTHS = 255  # sizes of which one request shows that it extends them
+TIMED_BYTES = (8 + 64, 8 + 2420)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,12 @@ class TreeHead:
         if self.size < 1:
             raise LocalError("expected a ledger with a genesis")
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The head as the open formats have it; each generation is a log of its own."""
+        origin = f"ledger.comity/{self.institution}/{self.generation.hex()}"
+        return Checkpoint(origin=origin, size=self.size, root=self.root)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
@@ -64,11 +77,13 @@ class HeadRequest:
 
     Attributes:
         agreement: under which they know each other.
+        log: the institution's own signature under the head's checkpoint, 64 bytes.
         growths: from the sizes that witnesses are known to have cosigned.
     """
 
     agreement: Digest
     head: TreeHead
+    log: bytes
     growths: tuple[Growth, ...]
 
     def __post_init__(self) -> None:
@@ -78,11 +93,21 @@ class HeadRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosignature:
-    """Witness → institution: this head extends every head of this ledger that I cosigned."""
+    """Witness → institution: this head extends every head of this ledger that I cosigned.
+
+    Attributes:
+        timed: timestamped signatures under the head's checkpoint (C2SP tlog-cosignature) by
+            Ed25519 and by ML-DSA-44, 72 and 2428 bytes.
+    """
 
     agreement: Digest
     witness: InstitutionId
     head: TreeHead
+    timed: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if tuple(map(len, self.timed)) != TIMED_BYTES:
+            raise LocalError("expected two timestamped signatures, of 72 and 2428 bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +141,61 @@ def request_head(
     generation: bytes,
     tree: Tree,
     known: Collection[int],
+    key: Ed25519PrivateKey,
 ) -> HeadRequest:
     """Ask for the head of a ledger as it is now.
 
     Args:
+        key: with which its owner signs heads.
         known: sizes that witnesses have cosigned, as far as the institution knows.
     """
     size = len(tree)
     head = TreeHead(institution=institution, generation=generation, size=size, root=tree.root(size))
     older = sorted({old for old in known if 0 < old < size})[-MAX_GROWTHS:]
     growths = tuple(Growth(size=old, path=tree.consistency(old, size)) for old in older)
-    return HeadRequest(agreement=agreement, head=head, growths=growths)
+    log = checkpoints.sign(head.checkpoint, head.checkpoint.origin, key).signature
+    return HeadRequest(agreement=agreement, head=head, log=log, growths=growths)
+
+
+def log_line(request: HeadRequest, owner: PublicLedgerKeys) -> NoteSignature:
+    """Return the owner's line under the head that a request asks for.
+
+    Raises:
+        PeerError: the owner did not sign it.
+    """
+    checkpoint = request.head.checkpoint
+    key = owner.log(checkpoint.origin)
+    line = NoteSignature(name=key.name, key_id=key.id, signature=request.log or b"\0")
+    checkpoints.verify(checkpoint, key, line)
+    return line
+
+
+def cosign(
+    request: HeadRequest, witness: InstitutionId, keys: LedgerKeys, time: int
+) -> Cosignature:
+    """Cosign a head; that it extends the last one has been checked, and is on disk.
+
+    Args:
+        time: now, POSIX seconds.
+    """
+    timed = tuple(
+        checkpoints.cosign(request.head.checkpoint, witness, key, time).signature
+        for key in (keys.witness, keys.lasting)
+    )
+    return Cosignature(agreement=request.agreement, witness=witness, head=request.head, timed=timed)
+
+
+def witness_lines(cosignature: Cosignature, witness: PublicLedgerKeys) -> tuple[NoteSignature, ...]:
+    """Return a witness's two lines under a head.
+
+    Raises:
+        PeerError: it did not sign both.
+    """
+    lines = []
+    for key, timed in zip(witness.witnesses(cosignature.witness), cosignature.timed, strict=True):
+        lines.append(NoteSignature(name=key.name, key_id=key.id, signature=timed))
+        checkpoints.verify(cosignature.head.checkpoint, key, lines[-1])
+    return tuple(lines)
 
 
 def extends(request: HeadRequest, last: TreeHead | None, generations: Collection[bytes]) -> bool:

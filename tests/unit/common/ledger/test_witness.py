@@ -3,15 +3,28 @@
 from dataclasses import replace
 
 import pytest
+from tests.ledger_keys import LEDGER_KEYS
 from tests.simulation.federation import make_agreement
 
 from comity_common.crypto.sign import SigningKeys
-from comity_common.errors import LocalError
+from comity_common.errors import LocalError, PeerError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.checkpoints import read_checkpoint
+from comity_common.ledger.keys import LedgerKeys
+from comity_common.ledger.notes import SignedNote, read_note
 from comity_common.ledger.tree import Tree
-from comity_common.ledger.witness import TreeHead, extends, is_past_of, quorum, request_head
+from comity_common.ledger.witness import (
+    TreeHead,
+    cosign,
+    extends,
+    is_past_of,
+    log_line,
+    quorum,
+    request_head,
+    witness_lines,
+)
 
-CLINIC, AGREED = InstitutionId("clinic"), Digest("ab" * 32)
+CLINIC, BANK, AGREED = InstitutionId("clinic"), InstitutionId("bank"), Digest("ab" * 32)
 FIRST, SECOND = b"first generation", b"later generation"
 LONG = Tree([f"entry {k}".encode() for k in range(20)])
 
@@ -28,7 +41,7 @@ def head(size: int, of: Tree = LONG, generation: bytes = FIRST) -> TreeHead:
 
 
 def asked(of: Tree, known=(), generation: bytes = FIRST):
-    return request_head(AGREED, CLINIC, generation, of, known)
+    return request_head(AGREED, CLINIC, generation, of, known, LEDGER_KEYS.head)
 
 
 def test_a_ledger_that_grew_is_cosigned_and_one_that_shrank_or_changed_is_not():
@@ -83,6 +96,37 @@ def test_an_owner_knows_what_is_in_its_past():
 def test_a_head_that_cannot_be_is_refused(wrong):
     with pytest.raises(LocalError):
         replace(head(3), **wrong)
+
+
+def test_a_request_has_its_owners_line_as_a_checkpoint():
+    request, other = asked(tree(15), [10]), LedgerKeys.derive(bytes(64)).public()
+    line = log_line(request, LEDGER_KEYS.public())
+    note = SignedNote(text=request.head.checkpoint.text, signatures=(line,))
+    assert read_checkpoint(read_note(note.to_bytes()).text) == request.head.checkpoint
+    assert request.head.checkpoint.origin == f"ledger.comity/clinic/{FIRST.hex()}"
+    for wrong, keys in (
+        (request, other),
+        (replace(request, log=b""), LEDGER_KEYS.public()),
+        (replace(request, head=head(14)), LEDGER_KEYS.public()),
+    ):
+        with pytest.raises(PeerError):
+            log_line(wrong, keys)
+
+
+def test_a_witness_signs_twice_and_both_must_hold():
+    given = cosign(asked(tree(15)), BANK, LEDGER_KEYS, 1_700_000_000)
+    classical, lasting = witness_lines(given, LEDGER_KEYS.public())
+    assert (classical.name, lasting.name) == (BANK, BANK)
+    for wrong in (
+        replace(given, timed=(given.timed[0], bytes(2428))),
+        replace(given, timed=(bytes(72), given.timed[1])),
+        replace(given, head=head(14)),
+        replace(given, witness=CLINIC),
+    ):
+        with pytest.raises(PeerError):
+            witness_lines(wrong, LEDGER_KEYS.public())
+    with pytest.raises(LocalError):
+        replace(given, timed=given.timed[:1])
 
 
 def test_a_request_shows_growth_from_known_sizes_alone():
