@@ -15,12 +15,9 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.seal import SealingKey, open_box, seal
 from comity_common.crypto.shamir import combine
 from comity_common.crypto.sign import Purpose, Signed, verify
-from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError, PeerError, Problem
-from comity_common.ledger.bodies import BODIES, Outcome
-from comity_common.ledger.entries import Entry, check_order
-from comity_common.ledger.signed import read as read_entry
-from comity_common.ledger.signed import write as write_entry
+from comity_common.ledger.bodies import BODIES
+from comity_common.ledger.envelopes import Envelope
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import (
     Cosignature,
@@ -45,7 +42,9 @@ from comity_common.secagg.plan import Standing, check_plan, check_terms
 from comity_common.storedround import Format
 from comity_server.uploads import Declared
 from tests.ledger_keys import LEDGER_KEYS
+from tests.unit.common.ledger.test_entries import EXAMPLES
 
+from . import ledgers
 from .mutations import altered, damaged, message_bytes
 from .samples import Samples, invitation, samples
 from .target import Harness, Mutate, Target
@@ -66,7 +65,7 @@ KINDS: tuple[type, ...] = (
     membership.OperatorCard,
     membership.Approval,
     membership.Withdrawal,
-    Entry,
+    Envelope,
     *BODIES.values(),
     Format,
     Declared,
@@ -82,7 +81,7 @@ def sender_of(kind: type) -> str:
     """Say who may have written a message."""
     if kind in OWN_STORE:
         return "the own store, or a backup"
-    return AUDITEE if kind in (Entry, Format, *BODIES.values()) else "operator or institution"
+    return AUDITEE if kind in (Envelope, Format, *BODIES.values()) else "operator or institution"
 
 
 def _kind_target(kind: type) -> Target:
@@ -125,8 +124,12 @@ def _of_kind(kind: type) -> Mutate:
 @cache
 def _seeds(kind: type) -> tuple[bytes, ...]:
     """Find samples of a kind: of a played round, or else made from its type."""
-    bodies = [encode(samples().world.dealt[samples().me].held), encode(_party()), ledger()[0][0]]
-    bodies += [*samples().bodies(), *ledger()[1], *_of_witnesses()]
+    bodies = [
+        encode(samples().world.dealt[samples().me].held),
+        encode(_party()),
+        ledgers.entries()[0],
+    ]
+    bodies += [*samples().bodies(), *map(encode, EXAMPLES), *_of_witnesses()]
     found = [raw for raw in bodies if _is_of(kind, raw)]
     for seed in range(2000):
         if found:
@@ -285,40 +288,6 @@ def _names(directory: Path) -> Harness:
             membership.check_id(text)
 
     return Harness(seeds=(b"inst-00", b"DE", b"-comity/1 grpc-python/1.85.0"), read=read)
-
-
-@cache
-def ledger() -> tuple[list[bytes], list[bytes]]:
-    """Return entries that hang together, of every kind, and the bodies in them."""
-    from tests.unit.common.ledger.test_entries import EXAMPLES, chain
-
-    closed = [body for body in EXAMPLES if getattr(body, "outcome", None) is not Outcome.FORFEITED]
-    entries = chain(closed)
-    return [write_entry(entry, LEDGER_KEYS.entries) for entry in entries], [
-        encode(body) for body in closed
-    ]
-
-
-def _ledger(directory: Path) -> Harness:
-    """Entries, one a line, as an institution hands them to an auditor."""
-    entries, _ = ledger()
-    seed, public = b"\n".join(entries), LEDGER_KEYS.public().entries
-
-    def read(raw: bytes) -> None:
-        found = [read_entry(line, public) for line in raw.split(b"\n")]
-        check_order(found)
-        Budget(found)
-
-    def mutate(raw: bytes, chance: random.Random) -> bytes:
-        lines = raw.split(b"\n")
-        at = chance.randrange(len(lines))
-        lines[at] = altered(lines[at], chance)
-        return b"\n".join(lines[: chance.choice([len(lines), at + 1])])
-
-    return Harness(seeds=(seed, seed.split(b"\n")[0]), read=read, mutate=mutate)
-
-
-# signed messages
 
 
 def _one_signed(
@@ -631,8 +600,6 @@ TARGETS: list[Target] = [
              _invitation, ("common/comity_common/membership.py:b64decode",)),
             ("names", "comity_common.membership.check_…", ANYBODY, (Problem, PeerError), _names,
              ()),
-            ("ledger", "comity_common.ledger.entries.check_order", AUDITEE,
-             (PeerError, LocalError), _ledger, ()),
             ("operator-card", "comity_common.membership.check_card", STAND_IN,
              PEER, _one_signed(Purpose.CARD, _card, _checked_card), ()),
             ("enrolment-request", "comity_common.membership.check_request", "who has an invitation",

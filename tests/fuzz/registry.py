@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comity.v1 import coordination_pb2, enrolment_pb2, transfer_pb2
 
-from . import files, messages, operator, vault
+from . import files, ledgers, messages, operator, vault
 from .target import Target
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- table:readers -->\n", "<!-- end -->"
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (messages, operator, vault, files)
+    for module in (messages, operator, vault, files, ledgers)
     for target in module.TARGETS
 }
 

@@ -68,7 +68,14 @@ def test_every_kind_of_message_every_call_and_every_parser_has_a_target():
 
 def test_the_check_sees_the_readers_that_it_must_see():
     found = to_be_covered()
-    assert {"Plan", "Deadline", "Approval", "Entry", "Transfer.PutChunks", "Enrolment.Ask"} <= found
+    assert {
+        "Plan",
+        "Deadline",
+        "Approval",
+        "Envelope",
+        "Transfer.PutChunks",
+        "Enrolment.Ask",
+    } <= found
     assert "common/comity_host/settings.py:loads" in found
     assert "PARCEL_KIND_DEADLINE" in found
 
