@@ -1,0 +1,137 @@
+"""An audit package: a ledger, its signed head and its agreements in one file for an outsider.
+
+    entries.jsonl             one signed entry a line, in order (`signed`)
+    head.note                 the head with the log's and the witnesses' signatures (`checkpoints`)
+    agreements/DIGEST.json    every agreement that an entry names, as it was signed
+
+A zip with these names and no others. Nothing in it is believed because it is in it, and nothing is
+ever unpacked to disk. The same content is the same bytes.
+"""
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+from comity_common.errors import LocalError, PeerError
+from comity_common.ledger.notes import MAX_NOTE_BYTES
+from comity_common.ledger.signed import MAX_ENTRY_BYTES
+
+ENTRIES, HEAD = "entries.jsonl", "head.note"
+MAX_PACKAGE_BYTES = 256 << 20
+MAX_UNPACKED_BYTES = 1 << 30
+MAX_ENTRIES = 1_000_000
+MAX_AGREEMENTS = 1_000
+MAX_AGREEMENT_BYTES = 4 << 20
+_AGREEMENT = re.compile(r"agreements/([0-9a-f]{64})\.json")
+_BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can name
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,  # a way of packing that we do not know
+    OSError,
+    OverflowError,
+    RuntimeError,  # a password is asked for
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPackage:
+    """What is in a package; nothing is checked yet.
+
+    Attributes:
+        entries: bytes of each signed entry, in order, without newlines.
+        head: bytes of the signed note.
+        agreements: bytes of each, by digest.
+    """
+
+    entries: tuple[bytes, ...]
+    head: bytes
+    agreements: dict[str, bytes]
+
+    def to_bytes(self) -> bytes:
+        """Write the zip.
+
+        Raises:
+            LocalError: more than a package may hold.
+        """
+        if len(self.entries) > MAX_ENTRIES or len(self.agreements) > MAX_AGREEMENTS:
+            raise LocalError(f"expected at most {MAX_ENTRIES} entries in a package")
+        members = {ENTRIES: b"".join(entry + b"\n" for entry in self.entries), HEAD: self.head}
+        for digest, raw in sorted(self.agreements.items()):
+            members[f"agreements/{digest}.json"] = raw
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, raw in members.items():
+                archive.writestr(zipfile.ZipInfo(name, _BEGINNING), raw, zipfile.ZIP_DEFLATED)
+        return packed.getvalue()
+
+
+def read_package(raw: bytes) -> AuditPackage:
+    """Take a package apart.
+
+    Args:
+        raw: at most 256 MiB; what it unpacks to is at most 1 GiB.
+
+    Raises:
+        PeerError: it is none, says what is wrong with it.
+    """
+    if len(raw) > MAX_PACKAGE_BYTES:
+        raise PeerError("expected a package of at most 256 MiB")
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            members = _members(archive)
+    except _BROKEN as error:
+        raise PeerError(f"expected an audit package, got no whole zip: {_shown(error)}") from None
+    lines = members.pop(ENTRIES).split(b"\n")
+    if lines.pop() or not 1 <= len(lines) <= MAX_ENTRIES:
+        raise PeerError(f"expected 1 to {MAX_ENTRIES} entries in {ENTRIES}, each with a newline")
+    if max(map(len, lines)) > MAX_ENTRY_BYTES:
+        raise PeerError(f"expected entries of at most 1 MiB in {ENTRIES}")
+    head = members.pop(HEAD)
+    agreements = {name.removeprefix("agreements/")[:64]: one for name, one in members.items()}
+    return AuditPackage(entries=tuple(lines), head=head, agreements=agreements)
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """Read the members that a package has, each within its bound.
+
+    Raises:
+        PeerError: another member, one twice, a missing or a too large one.
+    """
+    listed = archive.infolist()
+    if len(listed) > MAX_AGREEMENTS + 2:
+        raise PeerError(f"expected at most {MAX_AGREEMENTS} agreements in a package")
+    if len({one.filename for one in listed}) != len(listed):
+        raise PeerError("expected every file of a package once")
+    members = {}
+    for one in listed:
+        most = _bound(one.filename)
+        if not most:
+            raise PeerError("expected a package with entries, head and agreements alone")
+        with archive.open(one) as member:
+            members[one.filename] = member.read(most + 1)
+        if len(members[one.filename]) > most or one.file_size > most:
+            raise PeerError(f"expected {one.filename[:80]} to be of at most {most} bytes")
+    for name in (ENTRIES, HEAD):
+        if name not in members:
+            raise PeerError(f"expected a package with {name}")
+    return members
+
+
+def _bound(name: str) -> int:
+    """Return how many bytes a file may have; 0: it is none of a package's."""
+    if _AGREEMENT.fullmatch(name):
+        return MAX_AGREEMENT_BYTES
+    return {ENTRIES: MAX_UNPACKED_BYTES, HEAD: MAX_NOTE_BYTES}.get(name, 0)
+
+
+def _shown(error: Exception) -> str:
+    """Word what a library says so that what a peer wrote moves no cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(error)[:100])
