@@ -2,7 +2,7 @@
 
 The file is opened for reading alone, so this works beside a running vault and on a copied home.
 Entries are picked and parsed here without the checks of `canonical.decode`, ten times as fast:
-this shows what the vault wrote, and whether the chain holds is the auditor's question.
+this shows what the vault wrote, and whether it is signed and whole is the auditor's question.
 """
 
 import base64
@@ -16,8 +16,10 @@ from pathlib import Path
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import EntryKind, Traffic
+from comity_common.ledger.signed import PREDICATE
 
 PAGE_ENTRIES = 2000
+EGRESS = PREDICATE + EntryKind.EGRESS
 PARCEL_PREFIX = "parcel_kind_"  # how the uplink names small signed messages
 
 MEANING = {
@@ -99,10 +101,11 @@ def departures(
     """
     for sequence, raw in _entries(database):
         try:
-            entry = json.loads(raw)
-            if entry["kind"] != EntryKind.EGRESS or entry["time"] < since:
+            statement = json.loads(base64.b64decode(json.loads(raw)["payload"]))
+            entry = statement["predicate"]
+            if statement["predicateType"] != EGRESS or entry["time"] < since:
                 continue
-            body = json.loads(base64.b64decode(entry["body"]))
+            body = entry["body"]
             found = Departure(
                 time=entry["time"],
                 purpose=body["purpose"],

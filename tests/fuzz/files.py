@@ -51,6 +51,7 @@ from comity_server.config import ServerConfig
 from comity_server.evaluation import digest_of_file
 from comity_server.terms import SAMPLE, Terms
 from tests.fuzz.messages import PEER
+from tests.ledger_keys import read_own
 from tests.simulation.storedrounds import Played
 
 from .mutations import altered, damaged
@@ -273,12 +274,12 @@ def _backup_content(directory: Path) -> Harness:
 
 def _departures(directory: Path) -> Harness:
     """Entries of a ledger, one a line, in a home that was copied from somebody."""
-    from .messages import ledger
+    from .ledgers import entries
 
     database = directory / "vault.db"
     with closing(sqlite3.connect(database)) as store:
         store.execute("create table entries (sequence integer primary key, raw blob)")
-    egress = next(raw for raw in ledger()[0] if b'"egress"' in raw)
+    egress = next(raw for raw in entries() if read_own(raw).kind == "egress")
 
     def read(raw: bytes) -> None:
         with closing(sqlite3.connect(database)) as store, store:
@@ -290,22 +291,22 @@ def _departures(directory: Path) -> Harness:
             json.dumps([departure.time, departure.message, departure.size_bytes])
         assert totals.all.messages <= len(rows)
 
-    return Harness(seeds=(egress, b"\n".join(ledger()[0])), read=read, mutate=_in_body)
+    return Harness(seeds=(egress, b"\n".join(entries())), read=read, mutate=_in_payload)
 
 
-def _in_body(raw: bytes, chance: random.Random) -> bytes:
-    """Change an entry, or the body that it holds in base64."""
+def _in_payload(raw: bytes, chance: random.Random) -> bytes:
+    """Change an entry, or the statement that it holds in base64."""
     import base64
 
     try:
         tree = json.loads(raw)
-        body = base64.b64decode(tree["body"])
+        payload = base64.b64decode(tree["payload"])
     except (ValueError, KeyError, TypeError):
         return damaged(raw, chance)
     if chance.random() < 0.3:
         return altered(raw, chance)
-    body = b"[" * 100_000 if chance.random() < 0.02 else altered(body, chance)
-    return json.dumps(tree | {"body": base64.b64encode(body).decode()}).encode()
+    payload = b"[" * 100_000 if chance.random() < 0.02 else altered(payload, chance)
+    return json.dumps(tree | {"payload": base64.b64encode(payload).decode()}).encode()
 
 
 def _card_file(directory: Path) -> Harness:

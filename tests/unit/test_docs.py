@@ -11,12 +11,16 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.simulation.federation import make_agreement
 from typer.main import get_command
 
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
 from comity_common.agreement import TaskKind
+from comity_common.canonical import encode
+from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.terms import Guarantee
+from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import EntryKind
 from comity_host.cli import GROUP
 
@@ -159,6 +163,10 @@ def test_the_auditors_lines_of_the_readme_read_a_ledger(tmp_path, monkeypatch, c
         rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
     )
     institution.data.grant(dataset, 4)
+    keys = {InstitutionId(name): SigningKeys.generate() for name in ("de", "fr", "nl")}
+    keys[InstitutionId("de")] = institution.keys.signing
+    agreement = make_agreement(keys, SigningKeys.generate())
+    (institution.home.path / "agreement.json").write_bytes(encode(agreement))
     lines = re.search(r"<!-- run: auditor -->\n```python\n(.*?)```", README, re.DOTALL)
     assert lines is not None
     monkeypatch.chdir(institution.home.path)

@@ -190,13 +190,15 @@ def test_an_error_holds_no_message_of_a_peer():
 
 @pytest.mark.parametrize("field", ["size_bytes", "purpose", "digest"])
 def test_an_entry_with_a_field_of_another_type_is_told(field, tmp_path):
-    from tests.fuzz.messages import ledger
+    from tests.fuzz.ledgers import entries
+    from tests.ledger_keys import read_own
 
     database = tmp_path / "vault.db"
-    entry = json.loads(next(raw for raw in ledger()[0] if b'"egress"' in raw))
-    body = json.loads(base64.b64decode(entry["body"])) | {field: ["x"]}
-    for raw in (json.dumps(body).encode(), NESTED * 40):
-        entry["body"] = base64.b64encode(raw).decode()
+    entry = json.loads(next(raw for raw in entries() if read_own(raw).kind == "egress"))
+    statement = json.loads(base64.b64decode(entry["payload"]))
+    statement["predicate"]["body"] |= {field: ["x"]}
+    for raw in (json.dumps(statement).encode(), NESTED * 40):
+        entry["payload"] = base64.b64encode(raw).decode()
         store = sqlite3.connect(database)
         store.execute("create table if not exists entries (sequence integer, raw blob)")
         store.execute("delete from entries")
