@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comity_common.errors import LocalError
 
-VERSION = 5
+VERSION = 6
 
 SCHEMA = """
 create table entries (sequence integer primary key, raw blob not null);
