@@ -64,10 +64,12 @@ class LedgerKeys:
     @classmethod
     def derive(cls, secret: bytes) -> "LedgerKeys":
         """Derive them from a party's secret of at least 32 random bytes."""
-        seeds = (expand(secret, f"ledger-key/{name}") for name in ("entries", "head", "witness"))
-        entries, head, witness = map(Ed25519PrivateKey.from_private_bytes, seeds)
-        lasting = MLDSA44PrivateKey.from_seed_bytes(expand(secret, "ledger-key/lasting"))
-        return cls(entries, head, witness, lasting)
+        return cls(
+            Ed25519PrivateKey.from_private_bytes(expand(secret, "ledger-key/entries")),
+            Ed25519PrivateKey.from_private_bytes(expand(secret, "ledger-key/head")),
+            Ed25519PrivateKey.from_private_bytes(expand(secret, "ledger-key/witness")),
+            MLDSA44PrivateKey.from_seed_bytes(expand(secret, "ledger-key/lasting")),
+        )
 
     def public(self) -> PublicLedgerKeys:
         """Return the public keys."""
