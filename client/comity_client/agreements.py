@@ -21,7 +21,7 @@ from comity_common.errors import LocalError, PeerError, Problem, Refusal, Refusa
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import AgreementSign, DatasetId
 from comity_common.mechanisms import spending_of
-from comity_common.membership import check_withdrawal
+from comity_common.membership import check_signatures, check_withdrawal
 from comity_common.words import check_readable
 
 
@@ -126,9 +126,20 @@ class Agreements:
             )
             if changed.rowcount != 1:
                 raise LocalError("expected an agreement that this institution has signed")
+            tx.executemany(
+                "insert or replace into signatures values (?, ?, ?)",
+                [(agreement.digest, party, raw) for party, raw in signatures.items()],
+            )
             if agreement.continues is not None:
                 self.retire(tx, agreement.continues.agreement)
         return agreement
+
+    def signatures(self, digest: Digest) -> dict[InstitutionId, bytes]:
+        """Return the signatures with which an agreement came into force; none before that."""
+        rows = self._store.reading().execute(
+            "select party, signature from signatures where agreement = ?", (digest,)
+        )
+        return {InstitutionId(row["party"]): row["signature"] for row in rows}
 
     def offer(self, raw: bytes, signature: bytes, operator: Party) -> Agreement:
         """Keep what the operator proposes; one that is known stays as it is.
@@ -273,21 +284,6 @@ class Agreements:
             "update agreements set state = ? where digest = ? and state not in (?, ?)",
             (state, digest, *OVER),
         )
-
-
-def check_signatures(
-    agreement: Agreement, raw: bytes, signatures: Mapping[InstitutionId, bytes]
-) -> None:
-    """Check that operator and institutions, all of them, signed these bytes.
-
-    Raises:
-        PeerError: a signature is missing or wrong.
-    """
-    for party in (agreement.operator, *agreement.institutions):
-        if party.id not in signatures:
-            raise PeerError(f"expected a signature of {party.id}")
-        signed = Signed(body=raw, signature=signatures[party.id])
-        verify(party.identity.ed25519, party.identity.mldsa44, Purpose.AGREEMENT, signed)
 
 
 def check_expiry(agreement: Agreement, today: date) -> None:

@@ -20,6 +20,10 @@ create table entries (sequence integer primary key, raw blob not null);
 create table agreements (
     digest text primary key, raw blob not null, state text not null, dataset text
 );
+create table signatures (
+    agreement text not null, party text not null, signature blob not null,
+    primary key (agreement, party)
+);
 create table withdrawals (
     agreement text not null, institution text not null, body blob not null,
     signature blob not null, primary key (agreement, institution)

@@ -14,6 +14,7 @@ accepts no plan with that institution any more.
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comity_common.agreement import ID_PATTERN, JURISDICTION_PATTERN, Agreement, Party
@@ -221,6 +222,21 @@ def check_user_agent(given: str) -> None:
     if spoken is None or spoken[1] != str(PROTOCOL_VERSION):
         got = spoken[1] if spoken else "none"
         raise PeerError(f"expected protocol {PROTOCOL_VERSION}, got {got}")
+
+
+def check_signatures(
+    agreement: Agreement, raw: bytes, signatures: Mapping[InstitutionId, bytes]
+) -> None:
+    """Check that operator and institutions, all of them, signed these bytes.
+
+    Raises:
+        PeerError: a signature is missing or wrong.
+    """
+    for party in (agreement.operator, *agreement.institutions):
+        if party.id not in signatures:
+            raise PeerError(f"expected a signature of {party.id}")
+        signed = Signed(body=raw, signature=signatures[party.id])
+        verify(party.identity.ed25519, party.identity.mldsa44, Purpose.AGREEMENT, signed)
 
 
 def check_withdrawal(agreement: Agreement, signed: Signed) -> Withdrawal:

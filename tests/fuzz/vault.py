@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import check_signatures
 from comity_client.institution import Institution
 from comity_client.joining import accept
 from comity_client.mailroom import BESIDE
@@ -28,7 +27,7 @@ from comity_common.errors import LocalError, PeerError, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Refused
 from comity_common.ledger.witness import HeadRequest, Objection, cosign, request_head
-from comity_common.membership import Withdrawal
+from comity_common.membership import Withdrawal, check_signatures
 from comity_common.modelfile import write_state
 from comity_common.secagg.messages import Deadline, Header, Plan
 from comity_common.secagg.participant import header_digest
@@ -672,7 +671,7 @@ TARGETS: list[Target] = [
              PEER, _agreements, ("Transfer.FetchAgreements", "PARCEL_KIND_AGREEMENT_MOVED")),
             ("vault-signing", "comity_client.agreements.Agreements.sign", OPERATOR,
              (PeerError, LocalError), _signing, ()),
-            ("vault-activation", "comity_client.agreements.check_signatures", OPERATOR, PEER,
+            ("vault-activation", "comity_common.membership.check_signatures", OPERATOR, PEER,
              _activation, ()),
             ("vault-card", "comity_client.joining.accept", "who stands in for the operator", PEER,
              _accepted_card, ("Enrolment.Greet",)),

@@ -491,6 +491,12 @@ Body = (
     | Note
 )
 
+
+def agreement_of(body: Body) -> Digest:
+    """Return under which agreement something happened; empty for none."""
+    return getattr(body, "agreement", Digest(""))
+
+
 BODIES: dict[EntryKind, type[Body]] = {
     EntryKind.GENESIS: Genesis,
     EntryKind.POLICY_SET: PolicySet,

@@ -3,6 +3,7 @@
     entries.jsonl             one signed entry a line, in order (`signed`)
     head.note                 the head with the log's and the witnesses' signatures (`checkpoints`)
     agreements/DIGEST.json    every agreement that an entry names, as it was signed
+    signatures/DIGEST.json    who signed it, as far as the ledger's owner was told
 
 A zip with these names and no others. Nothing in it is believed because it is in it, and nothing is
 ever unpacked to disk. The same content is the same bytes.
@@ -15,17 +16,20 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
+from comity_common.canonical import decode, encode
 from comity_common.errors import LocalError, PeerError
+from comity_common.ids import InstitutionId
 from comity_common.ledger.notes import MAX_NOTE_BYTES
 from comity_common.ledger.signed import MAX_ENTRY_BYTES
 
 ENTRIES, HEAD = "entries.jsonl", "head.note"
 MAX_PACKAGE_BYTES = 256 << 20
-MAX_UNPACKED_BYTES = 1 << 30
-MAX_ENTRIES = 1_000_000
+MAX_UNPACKED_BYTES = 512 << 20
+MAX_ENTRIES = 400_000
 MAX_AGREEMENTS = 1_000
 MAX_AGREEMENT_BYTES = 4 << 20
-_AGREEMENT = re.compile(r"agreements/([0-9a-f]{64})\.json")
+MAX_SIGNATURES_BYTES = 2 << 20  # 256 parties with 2484 bytes each
+_AGREEMENT = re.compile(r"(agreements|signatures)/([0-9a-f]{64})\.json")
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can name
 _BROKEN = (
     zipfile.BadZipFile,
@@ -42,6 +46,32 @@ _BROKEN = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartySignature:
+    """What a party put under an agreement, over its exact bytes."""
+
+    party: InstitutionId
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signatures:
+    """Who signed an agreement, each once, in order."""
+
+    given: tuple[PartySignature, ...]
+
+    @classmethod
+    def of(cls, by_party: dict[InstitutionId, bytes]) -> "Signatures":
+        """Put signatures in order."""
+        given = (PartySignature(party=id, signature=raw) for id, raw in sorted(by_party.items()))
+        return cls(given=tuple(given))
+
+    @property
+    def by_party(self) -> dict[InstitutionId, bytes]:
+        """The signatures of each."""
+        return {one.party: one.signature for one in self.given}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPackage:
     """What is in a package; nothing is checked yet.
 
@@ -49,11 +79,13 @@ class AuditPackage:
         entries: bytes of each signed entry, in order, without newlines.
         head: bytes of the signed note.
         agreements: bytes of each, by digest.
+        signatures: under each, by digest.
     """
 
     entries: tuple[bytes, ...]
     head: bytes
     agreements: dict[str, bytes]
+    signatures: dict[str, Signatures]
 
     def to_bytes(self) -> bytes:
         """Write the zip.
@@ -66,6 +98,8 @@ class AuditPackage:
         members = {ENTRIES: b"".join(entry + b"\n" for entry in self.entries), HEAD: self.head}
         for digest, raw in sorted(self.agreements.items()):
             members[f"agreements/{digest}.json"] = raw
+        for digest, given in sorted(self.signatures.items()):
+            members[f"signatures/{digest}.json"] = encode(given)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, raw in members.items():
@@ -77,7 +111,7 @@ def read_package(raw: bytes) -> AuditPackage:
     """Take a package apart.
 
     Args:
-        raw: at most 256 MiB; what it unpacks to is at most 1 GiB.
+        raw: at most 256 MiB; what it unpacks to is at most 512 MiB.
 
     Raises:
         PeerError: it is none, says what is wrong with it.
@@ -95,8 +129,16 @@ def read_package(raw: bytes) -> AuditPackage:
     if max(map(len, lines)) > MAX_ENTRY_BYTES:
         raise PeerError(f"expected entries of at most 1 MiB in {ENTRIES}")
     head = members.pop(HEAD)
-    agreements = {name.removeprefix("agreements/")[:64]: one for name, one in members.items()}
-    return AuditPackage(entries=tuple(lines), head=head, agreements=agreements)
+    agreements, signatures = {}, {}
+    for name, raw in members.items():
+        folder, _, file = name.partition("/")
+        if folder == "agreements":
+            agreements[file[:64]] = raw
+        else:
+            signatures[file[:64]] = decode(Signatures, raw)
+    return AuditPackage(
+        entries=tuple(lines), head=head, agreements=agreements, signatures=signatures
+    )
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
@@ -106,15 +148,18 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         PeerError: another member, one twice, a missing or a too large one.
     """
     listed = archive.infolist()
-    if len(listed) > MAX_AGREEMENTS + 2:
+    if len(listed) > 2 * MAX_AGREEMENTS + 2:
         raise PeerError(f"expected at most {MAX_AGREEMENTS} agreements in a package")
     if len({one.filename for one in listed}) != len(listed):
         raise PeerError("expected every file of a package once")
-    members = {}
+    members, room = {}, MAX_UNPACKED_BYTES
     for one in listed:
         most = _bound(one.filename)
         if not most:
             raise PeerError("expected a package with entries, head and agreements alone")
+        room -= min(most, one.file_size)
+        if room < 0:
+            raise PeerError("expected a package that unpacks to at most 512 MiB")
         with archive.open(one) as member:
             members[one.filename] = member.read(most + 1)
         if len(members[one.filename]) > most or one.file_size > most:
@@ -127,8 +172,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
 
 def _bound(name: str) -> int:
     """Return how many bytes a file may have; 0: it is none of a package's."""
-    if _AGREEMENT.fullmatch(name):
-        return MAX_AGREEMENT_BYTES
+    if found := _AGREEMENT.fullmatch(name):
+        return MAX_AGREEMENT_BYTES if found[1] == "agreements" else MAX_SIGNATURES_BYTES
     return {ENTRIES: MAX_UNPACKED_BYTES, HEAD: MAX_NOTE_BYTES}.get(name, 0)
 
 

@@ -14,7 +14,7 @@ different witnesses. Where the agreement lets rounds go on with fewer institutio
 quorum is all others of the smallest round, and never below c + 1.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,7 +25,7 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger import checkpoints
 from comity_common.ledger.checkpoints import Checkpoint
 from comity_common.ledger.keys import LedgerKeys, PublicLedgerKeys
-from comity_common.ledger.notes import NoteSignature
+from comity_common.ledger.notes import NoteSignature, SignedNote
 from comity_common.ledger.tree import HASH_BYTES, Tree, check_consistency
 
 GENERATION_BYTES = 16
@@ -59,8 +59,14 @@ class TreeHead:
     @property
     def checkpoint(self) -> Checkpoint:
         """The head as the open formats have it; each generation is a log of its own."""
-        origin = f"ledger.comity/{self.institution}/{self.generation.hex()}"
-        return Checkpoint(origin=origin, size=self.size, root=self.root)
+        return Checkpoint(
+            origin=log_origin(self.institution, self.generation), size=self.size, root=self.root
+        )
+
+
+def log_origin(institution: InstitutionId, generation: bytes) -> str:
+    """Name a log in its checkpoints: whose ledger, and which generation of it."""
+    return f"ledger.comity/{institution}/{generation.hex()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +174,18 @@ def log_line(request: HeadRequest, owner: PublicLedgerKeys) -> NoteSignature:
     line = NoteSignature(name=key.name, key_id=key.id, signature=request.log or b"\0")
     checkpoints.verify(checkpoint, key, line)
     return line
+
+
+def head_note(head: TreeHead, key: Ed25519PrivateKey, lines: Iterable[NoteSignature] = ()) -> bytes:
+    """Write a head as a file: signed by its log, and by those who cosigned it.
+
+    Args:
+        key: with which its owner signs heads.
+        lines: of witnesses.
+    """
+    checkpoint = head.checkpoint
+    own = checkpoints.sign(checkpoint, checkpoint.origin, key)
+    return SignedNote(text=checkpoint.text, signatures=(own, *lines)).to_bytes()
 
 
 def cosign(

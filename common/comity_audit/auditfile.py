@@ -1,0 +1,63 @@
+"""Files that an auditor was given, read up to the size that one may have and no further.
+
+What is no package, no head and no proof at all ends with exit code 4; what is one is still not
+believed.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from comity_common.errors import PeerError, Problem
+from comity_common.ledger.notes import MAX_NOTE_BYTES, SignedNote, read_note
+from comity_common.ledger.package import MAX_PACKAGE_BYTES, AuditPackage, read_package
+from comity_common.words import printable
+
+
+def load_package(path: Path) -> AuditPackage:
+    """Read an audit package; nothing in it is checked yet.
+
+    Raises:
+        Problem: it is none.
+    """
+    raw = read_bounded(path, MAX_PACKAGE_BYTES)
+    try:
+        return read_package(raw)
+    except PeerError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def load_head(path: Path) -> SignedNote:
+    """Read the head of a ledger as somebody kept it; nothing in it is checked yet.
+
+    Raises:
+        Problem: it is none.
+    """
+    raw = read_bounded(path, MAX_NOTE_BYTES)
+    try:
+        return read_note(raw)
+    except PeerError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read a regular file of at most so many bytes.
+
+    Raises:
+        Problem: it is not there, is larger, or no regular file.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "it cannot be opened") from None
+    with file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise _unreadable(path, "it is no regular file")
+        if about.st_size > most:
+            raise _unreadable(path, f"it is larger than {most} bytes")
+        return file.read(most)
+
+
+def _unreadable(path: Path, why: str) -> Problem:
+    return Problem("COM-AUDIT-007", path=path, why=printable(why))

@@ -1,0 +1,127 @@
+"""Rules about the budget: what was reserved was agreed, granted, and within the ceiling.
+
+The budget is a view over the ledger; here it is replayed from the first entry, and every reserve
+asked for once more by the rules that the vault itself has. A reserve that was only ever counted as
+spent, after a backup, needs no agreement: it makes nothing leave.
+"""
+
+from collections.abc import Iterator
+
+from comity_audit.ledgers.entries import AuditedLedger
+from comity_common.agreement import Agreement
+from comity_common.dp.budget import Budget
+from comity_common.dp.tally import is_within
+from comity_common.errors import LocalError, Refusal
+from comity_common.ids import Digest
+from comity_common.ledger.bodies import (
+    AgreementSign,
+    BudgetCharge,
+    BudgetGrant,
+    BudgetReserve,
+    Outcome,
+    RoundJoin,
+)
+from comity_common.ledger.entries import Entry
+from comity_common.mechanisms import schedule_event, spending_of
+from comity_common.secagg.kinds import RoundKind
+
+
+def signing(ledger: AuditedLedger) -> Iterator[str]:
+    """Every agreement that the ledger says was signed is here, with that signature."""
+    for entry in ledger.entries:
+        if isinstance(entry.body, AgreementSign):
+            digest = entry.body.agreement
+            if digest not in ledger.parties.agreements:
+                yield f"entry {entry.sequence}: the agreement {digest[:16]}… is not in the package"
+            elif digest not in ledger.parties.signed:
+                yield f"entry {entry.sequence}: no signature of its owner under {digest[:16]}…"
+
+
+def spending(ledger: AuditedLedger) -> Iterator[str]:
+    """Every reserve is a mechanism of a signed agreement, was granted, and fitted in its grant."""
+    budget = Budget()
+    forfeited = _forfeited(ledger)
+    grants: dict[bytes, BudgetGrant] = {}
+    signed: set[Digest] = set()
+    for entry in ledger.entries:
+        body = entry.body
+        where = f"entry {entry.sequence}"
+        if isinstance(body, AgreementSign):
+            signed.add(body.agreement)
+        if isinstance(body, BudgetReserve) and body.nonce not in forfeited:
+            agreement = ledger.parties.agreements.get(body.agreement)
+            if agreement is None or body.agreement not in signed:
+                yield f"{where}: a reserve under an agreement that was not signed before"
+            else:
+                yield from (
+                    f"{where}: {why}" for why in _not_agreed(budget, agreement, entry, body)
+                )
+        try:
+            budget.apply(entry)
+        except LocalError as error:
+            yield f"{where}: {error}"
+            continue
+        if isinstance(body, BudgetGrant):
+            grants[body.grant] = body
+        if isinstance(body, BudgetReserve) and not is_within(
+            grants[body.grant], budget.held(body.grant)
+        ):
+            yield f"{where}: more is reserved than was granted"
+
+
+def rounds(ledger: AuditedLedger) -> Iterator[str]:
+    """A reserve is for the round that was joined last; no round comes after a later one."""
+    forfeited = _forfeited(ledger)
+    joined: dict[Digest, RoundJoin] = {}
+    reserved: set[tuple[Digest, int]] = set()
+    for entry in ledger.entries:
+        body = entry.body
+        if isinstance(body, RoundJoin):
+            last = joined.get(body.agreement)
+            if last is not None and body.round <= last.round:
+                yield f"entry {entry.sequence}: round {body.round} was joined after {last.round}"
+            joined[body.agreement] = body
+        if isinstance(body, BudgetReserve) and body.nonce not in forfeited:
+            join = joined.get(body.agreement)
+            if join is None or (join.epoch, join.round) != (body.epoch, body.round):
+                yield f"entry {entry.sequence}: a reserve for a round that was not joined"
+            if (body.agreement, body.round) in reserved:
+                yield f"entry {entry.sequence}: a second reserve for round {body.round}"
+            reserved.add((body.agreement, body.round))
+
+
+def _not_agreed(
+    budget: Budget, agreement: Agreement, entry: Entry, body: BudgetReserve
+) -> Iterator[str]:
+    terms = spending_of(agreement)
+    if (body.unit, body.schedule, body.guarantee) != (terms.unit, terms.schedule, terms.guarantee):
+        yield "unit, schedule and guarantee are not those of the agreement"
+        return
+    if body.event not in _events(agreement):
+        yield "the mechanism is not that of one round of the agreement"
+    if entry.time[:10] > agreement.schedule.expires:
+        yield f"the agreement was over on {agreement.schedule.expires}"
+    try:
+        grant = budget.check(body.dataset, terms, body.event)
+    except Refusal as refusal:
+        yield f"the budget did not allow it: {refusal}"
+        return
+    if grant.grant != body.grant:
+        yield "it counts against another grant than the budget's rules say"
+
+
+def _events(agreement: Agreement) -> list[object]:
+    kinds = [RoundKind.TRAIN]
+    if agreement.private_evaluation is not None:
+        kinds.append(RoundKind.EVALUATE)
+    return [schedule_event(agreement, 1, kind) for kind in kinds]
+
+
+def _forfeited(ledger: AuditedLedger) -> frozenset[bytes]:
+    """Return what was counted as spent without anything having left."""
+    bodies = (entry.body for entry in ledger.entries)
+    return frozenset(
+        body.nonce
+        for body in bodies
+        if isinstance(body, BudgetCharge) and body.outcome is Outcome.FORFEITED
+    )

@@ -1,0 +1,155 @@
+"""The head of a ledger: that it is the ledger's own, who cosigned it, and since when it holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from comity_audit.ledgers.parties import Parties
+from comity_common.agreement import Agreement, PublicIdentity
+from comity_common.errors import PeerError
+from comity_common.ids import Digest
+from comity_common.ledger import checkpoints
+from comity_common.ledger.checkpoints import Checkpoint
+from comity_common.ledger.notes import NoteKey, NoteSignature, SignedNote
+from comity_common.ledger.witness import quorum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """One that cosigned a head with all its keys.
+
+    Attributes:
+        time: when, POSIX seconds; of several lines the earliest.
+    """
+
+    name: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnessed:
+    """What cosignatures under a head amount to.
+
+    Attributes:
+        agreement: under which the most institutions cosigned; empty where none did.
+        institutions: those of its other institutions that did, the latest first.
+        needed: how many must have; at least c + 1, so that one of them is honest.
+        others: the operator, and witnesses whose keys were given from outside.
+        complete: POSIX seconds. One honest institution at least had not seen anything newer then.
+    """
+
+    agreement: Digest
+    institutions: tuple[Witness, ...]
+    needed: int
+    others: tuple[Witness, ...]
+    complete: int | None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a quorum cosigned, or somebody whose key came from outside."""
+        return len(self.institutions) >= self.needed
+
+
+def check_log(note: SignedNote, checkpoint: Checkpoint, owner: PublicIdentity) -> None:
+    """Check that the ledger's owner signed a head.
+
+    Raises:
+        PeerError: it did not.
+    """
+    key = owner.ledger.log(checkpoint.origin)
+    for line in note.signatures:
+        if line.is_by(key):
+            checkpoints.verify(checkpoint, key, line)
+            return
+    raise PeerError(f"expected the head to be signed by its own log, {checkpoint.origin}")
+
+
+def read_witnesses(
+    note: SignedNote, checkpoint: Checkpoint, parties: Parties, outside: Sequence[NoteKey]
+) -> Witnessed:
+    """Verify every line of a witness that is known.
+
+    Args:
+        outside: keys of witnesses that are in no agreement.
+
+    Raises:
+        PeerError: a line names a known key and is not by it, or only one of two keys signed.
+    """
+    best = _nobody(parties.witnessing[0])
+    for agreement in parties.witnessing:
+        found = _under(agreement, note, checkpoint, parties)
+        if len(found.institutions) > len(best.institutions):
+            best = found
+    extra = [_line(note, checkpoint, (key,)) for key in outside]
+    others = (*best.others, *(one for one in extra if one is not None))
+    return Witnessed(
+        agreement=best.agreement,
+        institutions=best.institutions,
+        needed=best.needed,
+        others=others,
+        complete=best.complete,
+    )
+
+
+def _under(
+    agreement: Agreement, note: SignedNote, checkpoint: Checkpoint, parties: Parties
+) -> Witnessed:
+    institutions: list[Witness] = []
+    others: list[Witness] = []
+    for party in (agreement.operator, *agreement.institutions):
+        if party.id == parties.owner.id:
+            continue
+        keys = party.identity.ledger.witnesses(party.id)
+        if (found := _line(note, checkpoint, keys)) is None:
+            continue
+        (others if party == agreement.operator else institutions).append(found)
+    institutions.sort(key=lambda one: -one.time)
+    one_honest = agreement.aggregation.collusion  # of so many more, one at least is
+    complete = institutions[one_honest].time if len(institutions) > one_honest else None
+    return Witnessed(
+        agreement=agreement.digest,
+        institutions=tuple(institutions),
+        needed=quorum(agreement),
+        others=tuple(others),
+        complete=complete,
+    )
+
+
+def _nobody(agreement: Agreement) -> Witnessed:
+    return Witnessed(
+        agreement=Digest(""),
+        institutions=(),
+        needed=quorum(agreement),
+        others=(),
+        complete=None,
+    )
+
+
+def _line(note: SignedNote, checkpoint: Checkpoint, keys: Sequence[NoteKey]) -> Witness | None:
+    """Verify the lines of one witness; None if there are none."""
+    times = []
+    for key in keys:
+        lines = [line for line in note.signatures if line.is_by(key)]
+        if len(lines) > 1:
+            raise PeerError(f"expected one signature of each key of {key.name}")
+        times += [_time(checkpoint, key, line) for line in lines]
+    if not times:
+        return None
+    if len(times) < len(keys):
+        raise PeerError(f"expected both signatures of {keys[0].name}, by Ed25519 and ML-DSA-44")
+    return Witness(name=keys[0].name, time=min(times))
+
+
+def _time(checkpoint: Checkpoint, key: NoteKey, line: NoteSignature) -> int:
+    time = checkpoints.verify(checkpoint, key, line)
+    if time is None:
+        raise PeerError(f"expected a time with the signature of the witness {key.name}")
+    return time
+
+
+def moment(seconds: int) -> str:
+    """Write POSIX seconds as people read them, in UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"

@@ -1,0 +1,119 @@
+"""Whose ledger a package is and who signed what: the keys with which all else is read.
+
+A package carries the agreements that its entries name, and those carry keys. They are believed for
+one reason alone: somebody outside named an agreement's digest, and an agreement with that digest
+names them. Another agreement in the package counts as what its owner signed; its other parties
+are nobody's word, and witness nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from comity_audit.anchor import is_anchored
+from comity_audit.steps import about
+from comity_common.agreement import Agreement, Party
+from comity_common.canonical import decode
+from comity_common.crypto.sign import Purpose, Signed, verify
+from comity_common.errors import LocalError, PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.checkpoints import Checkpoint, read_checkpoint
+from comity_common.ledger.notes import SignedNote
+from comity_common.ledger.package import AuditPackage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parties:
+    """The agreements of a package.
+
+    Attributes:
+        owner: whose ledger it is, with its keys.
+        agreements: all, by digest; each names the owner with these keys.
+        signed: which of them the owner has signed.
+        vouched: which of them somebody outside vouches for.
+    """
+
+    owner: Party
+    agreements: Mapping[Digest, Agreement]
+    signed: frozenset[Digest]
+    vouched: frozenset[Digest]
+
+    @property
+    def witnessing(self) -> list[Agreement]:
+        """The agreements whose parties are known: those vouched for or, without any, all."""
+        trusted = self.vouched or self.agreements.keys()
+        return [self.agreements[digest] for digest in sorted(trusted)]
+
+
+def owner_of(note: SignedNote) -> tuple[Checkpoint, InstitutionId]:
+    """Read a head, and whose log it says it is.
+
+    Raises:
+        PeerError: it is no head of an institution's or operator's ledger.
+    """
+    checkpoint = read_checkpoint(note.text)
+    place, _, rest = checkpoint.origin.partition("/")
+    owner, _, generation = rest.partition("/")
+    if place != "ledger.comity" or not owner or not generation:
+        raise PeerError("expected the head of a ledger: ledger.comity/OWNER/GENERATION")
+    return checkpoint, InstitutionId(owner)
+
+
+def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collection[str]) -> Parties:
+    """Read a package's agreements and every signature under them.
+
+    Args:
+        anchors: digests or words of agreements that somebody outside vouches for.
+
+    Raises:
+        PeerError: one is not what its name says, a signature is wrong, none names the owner, or
+            two name it with different keys.
+    """
+    agreements: dict[Digest, Agreement] = {}
+    signed: set[Digest] = set()
+    for name, raw in sorted(package.agreements.items()):
+        with about(f"agreements/{name}.json"):
+            agreement = decode(Agreement, raw)
+            if agreement.digest != name:
+                raise PeerError("expected the agreement of this digest")
+            _party(agreement, owner)
+        agreements[agreement.digest] = agreement
+    for name, given in sorted(package.signatures.items()):
+        with about(f"signatures/{name}.json"):
+            if name not in package.agreements:
+                raise PeerError("expected signatures under an agreement of this package")
+            agreement = agreements[Digest(name)]
+            _check_signatures(agreement, package.agreements[name], given.by_party)
+        if owner in given.by_party:
+            signed.add(agreement.digest)
+    if not agreements:
+        raise PeerError("expected an agreement; without one nobody knows whose keys these are")
+    parties = {_party(one, owner) for one in agreements.values()}
+    if len(parties) > 1:
+        raise PeerError(f"expected the same keys of {owner} in all agreements")
+    vouched = {
+        digest for digest in agreements if any(is_anchored(digest, anchor) for anchor in anchors)
+    }
+    return Parties(
+        owner=parties.pop(),
+        agreements=agreements,
+        signed=frozenset(signed),
+        vouched=frozenset(vouched),
+    )
+
+
+def _party(agreement: Agreement, owner: InstitutionId) -> Party:
+    if agreement.operator.id == owner:
+        return agreement.operator
+    try:
+        return agreement.party(owner)
+    except LocalError:
+        raise PeerError(f"expected an agreement that names {owner}") from None
+
+
+def _check_signatures(
+    agreement: Agreement, raw: bytes, by_party: Mapping[InstitutionId, bytes]
+) -> None:
+    for id, signature in by_party.items():
+        identity = _party(agreement, id).identity
+        signed = Signed(body=raw, signature=signature)
+        verify(identity.ed25519, identity.mldsa44, Purpose.AGREEMENT, signed)

@@ -1,0 +1,98 @@
+"""Rules about what left: the budget covers it, or it is a control message of the closed list."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from comity_audit.ledgers.entries import AuditedLedger
+from comity_common.agreement import Agreement
+from comity_common.ledger.bodies import (
+    BudgetCharge,
+    BudgetRefund,
+    BudgetReserve,
+    Egress,
+    Outcome,
+    SelfTest,
+    Traffic,
+    Verdict,
+)
+from comity_common.ledger.controls import CONTROLS
+
+UPLOAD = "upload"
+
+
+class _Reserved(NamedTuple):
+    """A reserve as far as the ledger has come; `closed` by the outcome of its charge or refund."""
+
+    body: BudgetReserve
+    closed: str
+
+
+def crossing(ledger: AuditedLedger) -> Iterator[str]:
+    """What left is covered by a reserve that was charged as released, once; or is control."""
+    reserves: dict[bytes, _Reserved] = {}
+    covered: set[bytes] = set()
+    for entry in ledger.entries:
+        body, where = entry.body, f"entry {entry.sequence}"
+        match body:
+            case BudgetReserve(nonce=nonce):
+                reserves[nonce] = _Reserved(body, "")
+            case BudgetCharge(nonce=nonce, outcome=outcome) if nonce in reserves:
+                reserves[nonce] = reserves[nonce]._replace(closed=outcome.value)
+            case BudgetRefund(nonce=nonce) if nonce in reserves:
+                reserves[nonce] = reserves[nonce]._replace(closed="refunded")
+            case Egress(traffic=Traffic.MECHANISM, nonce=nonce):
+                if nonce in covered:
+                    yield f"{where}: a second message under one reserve"
+                covered.add(nonce)
+                if (why := _uncovered(ledger, body, reserves.get(nonce))) is not None:
+                    yield f"{where}: {why}"
+            case Egress():
+                if (why := _no_control(ledger, body)) is not None:
+                    yield f"{where}: {why}"
+    for nonce, reserved in reserves.items():
+        if reserved.closed == Outcome.RELEASED and nonce not in covered:
+            yield f"round {reserved.body.round}: charged as released, and nothing left"
+
+
+def self_tests(ledger: AuditedLedger) -> Iterator[str]:
+    """Nothing was reserved under an agreement whose machinery had not passed its self-test."""
+    passed: dict[str, bool] = {}
+    for entry in ledger.entries:
+        match entry.body:
+            case SelfTest(agreement=agreement, verdict=verdict):
+                passed[agreement] = verdict is Verdict.PASS
+            case BudgetReserve(agreement=agreement) if agreement in ledger.parties.agreements:
+                if not passed.get(agreement, False):
+                    yield f"entry {entry.sequence}: a reserve without a self-test that passed"
+
+
+def _uncovered(ledger: AuditedLedger, body: Egress, reserved: _Reserved | None) -> str | None:
+    if reserved is None:
+        return "it left without a reserve of the budget"
+    if reserved.closed != Outcome.RELEASED:
+        return "it left under a reserve that was not charged as released before"
+    if body.message != UPLOAD or body.round != reserved.body.round:
+        return f"expected the upload of round {reserved.body.round}"
+    agreement = ledger.parties.agreements.get(reserved.body.agreement)
+    if agreement is None:
+        return "it left under an agreement that is not in the package"
+    return _astray(body, [agreement])
+
+
+def _no_control(ledger: AuditedLedger, body: Egress) -> str | None:
+    control = CONTROLS.get(body.message)
+    if control is None:
+        return f"{body.message[:40]} is no control message, and nothing covers it"
+    agreements = list(ledger.parties.agreements.values())
+    most = control.limit(max(len(one.institutions) for one in agreements))
+    if body.size_bytes > most:
+        return f"{body.message} of {body.size_bytes} bytes, more than the {most} it can need"
+    return _astray(body, agreements)
+
+
+def _astray(body: Egress, agreements: list[Agreement]) -> str | None:
+    """Tell whether something went to anybody but the operator of an agreement, at its place."""
+    operators = {(one.operator.id, one.operator.jurisdiction) for one in agreements}
+    if (body.receiver, body.jurisdiction) not in operators:
+        return f"it went to {body.receiver} ({body.jurisdiction}), not to the operator"
+    return None

@@ -1,0 +1,193 @@
+"""Verifies a ledger from its package: whose it is, that it is whole, and that its rules were kept.
+
+The first five steps stand on each other, so the first of them that fails ends the verification. The
+rules after them stand on those five alone: each is looked at, and all that is found is told.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from comity_audit.ledgers import budgetrules, trafficrules
+from comity_audit.ledgers.entries import (
+    AuditedLedger,
+    check_head,
+    check_past,
+    read_entries,
+)
+from comity_audit.ledgers.heads import Witnessed, check_log, moment, read_witnesses
+from comity_audit.ledgers.parties import Parties, owner_of, read_parties
+from comity_audit.steps import Outcome, Step
+from comity_common.errors import LocalError, PeerError
+from comity_common.ledger.bodies import Restore
+from comity_common.ledger.checkpoints import Checkpoint
+from comity_common.ledger.notes import NoteKey, SignedNote, read_note
+from comity_common.ledger.package import AuditPackage
+from comity_common.ledger.tree import Tree
+from comity_common.words import agreement_words, printable
+
+TOLD = 5  # findings of one rule; the rest is counted
+
+Found = tuple[Outcome, str]
+Rule = Callable[[AuditedLedger], Iterator[str]]
+
+RULES: tuple[tuple[str, Rule, str], ...] = (
+    ("signatures", budgetrules.signing, "every agreement that was signed is here as signed"),
+    ("budget", budgetrules.spending, "every reserve was agreed, granted, and fitted"),
+    ("rounds", budgetrules.rounds, "each reserve is for the round that was joined last"),
+    ("self-tests", trafficrules.self_tests, "each agreement's machinery had passed its self-test"),
+    ("traffic", trafficrules.crossing, "what left was covered, or is control, to the operator"),
+)
+
+
+class Verification:
+    """One package, verified.
+
+    Args:
+        anchors: digests or words of agreements for which somebody outside vouches, from
+            `read_anchor`; none if nobody does.
+        older: a head of the same ledger that somebody kept.
+        outside: keys of witnesses that are in no agreement.
+
+    Attributes:
+        ledger, checkpoint, witnessed: there once the first five steps hold.
+        findings: what the rules found, each in a line.
+    """
+
+    ledger: AuditedLedger
+    checkpoint: Checkpoint
+    witnessed: Witnessed
+
+    def __init__(
+        self,
+        package: AuditPackage,
+        *,
+        anchors: Collection[str] = (),
+        older: SignedNote | None = None,
+        outside: Sequence[NoteKey] = (),
+    ) -> None:
+        self._package = package
+        self._anchors = anchors
+        self._older = older
+        self._outside = outside
+        self._note: SignedNote
+        self._parties: Parties
+        self._tree: Tree
+        self.findings: list[str] = []
+
+    def steps(self) -> Iterator[Step]:
+        """Look at one thing after the other, and tell what was found as soon as it is known."""
+        number = 0
+        for name, check in self._foundations():
+            number += 1
+            outcome, detail = _outcome(check)
+            if outcome is Outcome.FAILS:
+                self.findings.append(detail)
+            yield Step(number=number, name=name, outcome=outcome, detail=printable(detail))
+            if outcome is Outcome.FAILS:
+                return
+        for name, rule, kept in RULES:
+            number += 1
+            found = [printable(one) for one in rule(self.ledger)]
+            self.findings += found
+            yield Step(
+                number=number,
+                name=name,
+                outcome=Outcome.FAILS if found else Outcome.HOLDS,
+                detail=_listed(found) if found else kept,
+            )
+
+    def _foundations(self) -> Iterator[tuple[str, Callable[[], Found]]]:
+        # 1. Whose ledger it is; the agreements are what their names say, with true signatures.
+        yield "agreements", self._check_agreements
+        # 2. Somebody outside vouches for an agreement, and so for the keys in it.
+        yield "anchor", self._check_anchor
+        # 3. Every entry is signed, canonical, and in its place from the genesis on.
+        yield "entries", self._check_entries
+        # 4. The head is signed by the ledger's owner and is that of these entries.
+        yield "head", self._check_head
+        # 5. A quorum of others has cosigned it; since when it is complete.
+        yield "witnesses", self._check_witnesses
+        # 6. It goes on from a head that somebody kept.
+        yield "older head", self._check_older
+        # 7. Whether it was ever put back.
+        yield "restores", self._check_restores
+
+    def _check_agreements(self) -> Found:
+        self._note = read_note(self._package.head)
+        self.checkpoint, owner = owner_of(self._note)
+        self._parties = read_parties(self._package, owner, self._anchors)
+        of = self._parties.owner
+        agreements = _count(len(self._parties.agreements), "agreement")
+        return Outcome.HOLDS, (
+            f"the ledger of {of.id} ({of.name}, {of.jurisdiction}), with {agreements}"
+        )
+
+    def _check_anchor(self) -> Found:
+        if not self._anchors:
+            return Outcome.UNANCHORED, "nobody outside this file has vouched for the keys in it"
+        if not self._parties.vouched:
+            known = ", ".join(agreement_words(digest) for digest in self._parties.agreements)
+            raise PeerError(f"expected the agreement that was named from outside, got {known}")
+        words = "; ".join(agreement_words(digest) for digest in sorted(self._parties.vouched))
+        return Outcome.HOLDS, f"named from outside: {words}"
+
+    def _check_entries(self) -> Found:
+        entries = read_entries(self._package.entries, self._parties)
+        self.ledger = AuditedLedger(entries=entries, parties=self._parties)
+        return Outcome.HOLDS, f"{_count(len(entries), 'entry', 'entries')}, each signed, in order"
+
+    def _check_head(self) -> Found:
+        check_log(self._note, self.checkpoint, self._parties.owner.identity)
+        self._tree = Tree(self._package.entries)
+        check_head(self._tree, self.ledger.entries, self.checkpoint)
+        return (
+            Outcome.HOLDS,
+            f"signed by the ledger's owner over {self.checkpoint.root.hex()[:16]}…",
+        )
+
+    def _check_witnesses(self) -> Found:
+        self.witnessed = found = read_witnesses(
+            self._note, self.checkpoint, self._parties, self._outside
+        )
+        names = ", ".join(one.name for one in (*found.institutions, *found.others))
+        if not found.is_enough:
+            raise PeerError(
+                f"expected {found.needed} other institutions to have cosigned the head, "
+                f"got {len(found.institutions)}{f': {names}' if names else ''}"
+            )
+        since = "" if found.complete is None else f"; complete as of {moment(found.complete)}"
+        return Outcome.HOLDS, f"cosigned by {names}, {found.needed} needed{since}"
+
+    def _check_older(self) -> Found:
+        if self._older is None:
+            return Outcome.ABSENT, "no head was given that somebody kept"
+        older, _ = owner_of(self._older)
+        check_log(self._older, older, self._parties.owner.identity)
+        check_past(self._tree, self.ledger.entries, older)
+        return Outcome.HOLDS, f"goes on from the kept head of {older.size} entries"
+
+    def _check_restores(self) -> Found:
+        bodies = [entry.body for entry in self.ledger.entries]
+        restores = [body for body in bodies if isinstance(body, Restore)]
+        declared = sum(bool(body.generation) for body in restores)
+        if not restores:
+            return Outcome.HOLDS, "this ledger was never put back"
+        return Outcome.WORD, (
+            f"found older than what was said before {len(restores) - declared} times, declared as "
+            f"restored {declared} times; all that may have been forgotten counts as spent"
+        )
+
+
+def _outcome(check: Callable[[], Found]) -> Found:
+    try:
+        return check()
+    except (PeerError, LocalError) as error:
+        return Outcome.FAILS, str(error)
+
+
+def _listed(found: Sequence[str]) -> str:
+    told = "; ".join(found[:TOLD])
+    return told if len(found) <= TOLD else f"{told}; and {len(found) - TOLD} more"
+
+
+def _count(number: int, one: str, more: str = "") -> str:
+    return f"1 {one}" if number == 1 else f"{number:,} {more or one + 's'}"
