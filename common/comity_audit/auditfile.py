@@ -11,6 +11,7 @@ from pathlib import Path
 from comity_common.errors import PeerError, Problem
 from comity_common.ledger.notes import MAX_NOTE_BYTES, SignedNote, read_note
 from comity_common.ledger.package import MAX_PACKAGE_BYTES, AuditPackage, read_package
+from comity_common.ledger.proofs import MAGIC, MAX_PROOF_BYTES, Proof, read_proof
 from comity_common.words import printable
 
 
@@ -36,6 +37,32 @@ def load_head(path: Path) -> SignedNote:
     raw = read_bounded(path, MAX_NOTE_BYTES)
     try:
         return read_note(raw)
+    except PeerError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def is_proof(path: Path) -> bool:
+    """Tell whether a file begins as the proof of an entry does.
+
+    Raises:
+        Problem: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC.encode()
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "it cannot be opened") from None
+
+
+def load_proof(path: Path) -> Proof:
+    """Read the proof of an entry; nothing in it is checked yet.
+
+    Raises:
+        Problem: it is none.
+    """
+    raw = read_bounded(path, MAX_PROOF_BYTES)
+    try:
+        return read_proof(raw)
     except PeerError as error:
         raise _unreadable(path, str(error)) from None
 

@@ -27,7 +27,7 @@ from comity_audit.messages import (
 )
 from comity_audit.nextmodel import next_digest, stored_digest
 from comity_audit.scores import stored_score
-from comity_audit.steps import Outcome, Step, about
+from comity_audit.steps import Outcome, Step, about, outcome_of
 from comity_audit.summation import OnBytes, Summation, add_again
 from comity_common.agreement import Agreement
 from comity_common.errors import PeerError
@@ -104,10 +104,7 @@ class Recomputation:
             Problem: a file that the round needs is missing or cannot be read.
         """
         for number, (name, check) in enumerate(self._checks(), start=1):
-            try:
-                outcome, detail = check()
-            except PeerError as error:
-                outcome, detail = Outcome.FAILS, str(error)
+            outcome, detail = outcome_of(check)
             yield Step(number=number, name=name, outcome=outcome, detail=printable(detail))
             if outcome is Outcome.FAILS:
                 return

@@ -1,6 +1,6 @@
 """What a step of a recomputation found, and what all of them say together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,6 +48,20 @@ def verdict(steps: Sequence[Step]) -> Verdict:
     if Outcome.FAILS in outcomes:
         return Verdict.FALSE
     return Verdict.UNANCHORED if Outcome.UNANCHORED in outcomes else Verdict.TRUE
+
+
+def outcome_of(check: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
+    """Look at one thing: what became of it and what was checked, or what is wrong.
+
+    Raises:
+        Problem: something that a person must mend first.
+    """
+    try:
+        return check()
+    except Problem:
+        raise
+    except (PeerError, LocalError) as error:
+        return Outcome.FAILS, str(error)
 
 
 @contextmanager

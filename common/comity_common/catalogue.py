@@ -590,6 +590,42 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{directory} cannot be made: {why}",
         fix="name a directory that is not there yet, in one that is; nothing was written",
     ),
+    # Ledgers that are audited
+    "COM-AUDIT-007": Explanation(
+        cause="{path} cannot be audited: {why}",
+        fix="ask for the file again, whole and unchanged, as comity audit export wrote it",
+        exit_code=UNREADABLE,
+    ),
+    "COM-AUDIT-008": Explanation(
+        cause="step {number}, {name}, does not hold: {why}",
+        fix="keep the file as it is and show it to the witnesses; whoever calls again sees the "
+        "same",
+        exit_code=FINDINGS,
+    ),
+    "COM-AUDIT-009": Explanation(
+        cause="all of this holds if the keys are the right ones, and nobody vouched for those",
+        fix="ask an institution that you trust for the eight words of its agreement (comity client "
+        "agreement show) and give them with --agreement",
+        exit_code=FINDINGS,
+    ),
+    "COM-AUDIT-010": Explanation(
+        cause="no head of this ledger has been cosigned by enough institutions of {agreement}",
+        fix="let the service run until it has taken part in a round, and call again",
+    ),
+    "COM-AUDIT-011": Explanation(
+        cause="{home} is no home of an institution or an operator",
+        fix="name it with --home; comity[client] or comity[server] must be installed beside it",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-012": Explanation(
+        cause="{file} cannot be written: {why}",
+        fix="name a file that is not there yet, in a directory that is; nothing was written",
+    ),
+    "COM-AUDIT-013": Explanation(
+        cause="{file} proves one entry, and by whose keys says an agreement that is not in it",
+        fix="give the agreement's file with --terms; it lies in the package, in agreements/",
+        exit_code=USAGE,
+    ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(
         cause="there is no agreement to rehearse",

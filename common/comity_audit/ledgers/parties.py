@@ -75,7 +75,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
             agreement = decode(Agreement, raw)
             if agreement.digest != name:
                 raise PeerError("expected the agreement of this digest")
-            _party(agreement, owner)
+            party_of(agreement, owner)
         agreements[agreement.digest] = agreement
     for name, given in sorted(package.signatures.items()):
         with about(f"signatures/{name}.json"):
@@ -87,7 +87,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
             signed.add(agreement.digest)
     if not agreements:
         raise PeerError("expected an agreement; without one nobody knows whose keys these are")
-    parties = {_party(one, owner) for one in agreements.values()}
+    parties = {party_of(one, owner) for one in agreements.values()}
     if len(parties) > 1:
         raise PeerError(f"expected the same keys of {owner} in all agreements")
     vouched = {
@@ -101,7 +101,12 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
     )
 
 
-def _party(agreement: Agreement, owner: InstitutionId) -> Party:
+def party_of(agreement: Agreement, owner: InstitutionId) -> Party:
+    """Return the operator or an institution of an agreement.
+
+    Raises:
+        PeerError: it does not name them.
+    """
     if agreement.operator.id == owner:
         return agreement.operator
     try:
@@ -114,6 +119,6 @@ def _check_signatures(
     agreement: Agreement, raw: bytes, by_party: Mapping[InstitutionId, bytes]
 ) -> None:
     for id, signature in by_party.items():
-        identity = _party(agreement, id).identity
+        identity = party_of(agreement, id).identity
         signed = Signed(body=raw, signature=signature)
         verify(identity.ed25519, identity.mldsa44, Purpose.AGREEMENT, signed)

@@ -15,8 +15,8 @@ from comity_audit.ledgers.entries import (
 )
 from comity_audit.ledgers.heads import Witnessed, check_log, moment, read_witnesses
 from comity_audit.ledgers.parties import Parties, owner_of, read_parties
-from comity_audit.steps import Outcome, Step
-from comity_common.errors import LocalError, PeerError
+from comity_audit.steps import Outcome, Step, outcome_of
+from comity_common.errors import PeerError
 from comity_common.ledger.bodies import Restore
 from comity_common.ledger.checkpoints import Checkpoint
 from comity_common.ledger.notes import NoteKey, SignedNote, read_note
@@ -48,7 +48,9 @@ class Verification:
         outside: keys of witnesses that are in no agreement.
 
     Attributes:
-        ledger, checkpoint, witnessed: there once the first five steps hold.
+        package: as it was read.
+        is_founded: whether the first five steps hold; then ledger, checkpoint and witnessed are
+            there.
         findings: what the rules found, each in a line.
     """
 
@@ -64,13 +66,14 @@ class Verification:
         older: SignedNote | None = None,
         outside: Sequence[NoteKey] = (),
     ) -> None:
-        self._package = package
+        self.package = package
         self._anchors = anchors
         self._older = older
         self._outside = outside
         self._note: SignedNote
         self._parties: Parties
         self._tree: Tree
+        self.is_founded = False
         self.findings: list[str] = []
 
     def steps(self) -> Iterator[Step]:
@@ -78,12 +81,13 @@ class Verification:
         number = 0
         for name, check in self._foundations():
             number += 1
-            outcome, detail = _outcome(check)
+            outcome, detail = outcome_of(check)
             if outcome is Outcome.FAILS:
                 self.findings.append(detail)
             yield Step(number=number, name=name, outcome=outcome, detail=printable(detail))
             if outcome is Outcome.FAILS:
                 return
+        self.is_founded = True
         for name, rule, kept in RULES:
             number += 1
             found = [printable(one) for one in rule(self.ledger)]
@@ -112,9 +116,9 @@ class Verification:
         yield "restores", self._check_restores
 
     def _check_agreements(self) -> Found:
-        self._note = read_note(self._package.head)
+        self._note = read_note(self.package.head)
         self.checkpoint, owner = owner_of(self._note)
-        self._parties = read_parties(self._package, owner, self._anchors)
+        self._parties = read_parties(self.package, owner, self._anchors)
         of = self._parties.owner
         agreements = _count(len(self._parties.agreements), "agreement")
         return Outcome.HOLDS, (
@@ -131,13 +135,13 @@ class Verification:
         return Outcome.HOLDS, f"named from outside: {words}"
 
     def _check_entries(self) -> Found:
-        entries = read_entries(self._package.entries, self._parties)
+        entries = read_entries(self.package.entries, self._parties)
         self.ledger = AuditedLedger(entries=entries, parties=self._parties)
         return Outcome.HOLDS, f"{_count(len(entries), 'entry', 'entries')}, each signed, in order"
 
     def _check_head(self) -> Found:
         check_log(self._note, self.checkpoint, self._parties.owner.identity)
-        self._tree = Tree(self._package.entries)
+        self._tree = Tree(self.package.entries)
         check_head(self._tree, self.ledger.entries, self.checkpoint)
         return (
             Outcome.HOLDS,
@@ -175,13 +179,6 @@ class Verification:
             f"found older than what was said before {len(restores) - declared} times, declared as "
             f"restored {declared} times; all that may have been forgotten counts as spent"
         )
-
-
-def _outcome(check: Callable[[], Found]) -> Found:
-    try:
-        return check()
-    except (PeerError, LocalError) as error:
-        return Outcome.FAILS, str(error)
 
 
 def _listed(found: Sequence[str]) -> str:

@@ -76,6 +76,25 @@ class NoteKey:
         return f"{self.name}+{self.id.hex()}+{material}"
 
 
+def read_key(vkey: str) -> NoteKey:
+    """Read a public key as other tools are given it.
+
+    Raises:
+        PeerError: it is none, or one whose id is not its own.
+    """
+    wrong = PeerError("expected a key as NAME+ID+KEY")
+    name, _, rest = vkey.partition("+")
+    id, _, material = rest.partition("+")
+    try:
+        raw = base64.b64decode(material, validate=True)
+        key = NoteKey(name, SignatureType(raw[0]), raw[1:])
+    except (binascii.Error, LocalError, ValueError, IndexError):
+        raise wrong from None
+    if key.id.hex() != id or key.vkey != vkey:
+        raise wrong
+    return key
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteSignature:
     """One line under a note that nobody has checked yet.

@@ -1,10 +1,11 @@
-"""`comity audit`: says whether what others stored is true."""
+"""`comity audit recompute-round`: is a sum that of what was uploaded?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from comity_audit.cli.lines import data, line
 from comity_host.cli import succeed
 from comity_host.options import JsonOption
 
@@ -12,21 +13,9 @@ if TYPE_CHECKING:
     from comity_audit.recompute import Recomputation
     from comity_audit.steps import Step
 
-app = typer.Typer(
-    help="Say whether what others stored is true, from signatures alone.", no_args_is_help=True
-)
-
-NAME_WIDTH = 13
 TELL_FROM_BYTES = 256 << 20  # a sum of so much takes seconds
-MARKS = {"holds": "✓", "fails": "✗", "word": "~", "absent": "-", "unanchored": "!"}
 
 
-@app.callback()
-def audit() -> None:
-    """Say whether what others stored is true, from signatures alone."""
-
-
-@app.command("recompute-round")
 def recompute_round(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A stored round.")],
     agreement: Annotated[
@@ -58,7 +47,7 @@ def recompute_round(
     for step in recomputation.steps():
         steps.append(step)
         if not json_:
-            typer.echo(_line(step))
+            typer.echo(line(step))
     said = verdict(steps)
     if json_:
         succeed(_data(recomputation, said.value, steps), as_json=True, text="")
@@ -69,11 +58,6 @@ def recompute_round(
     if said is Verdict.UNANCHORED:
         raise Problem("COM-AUDIT-003")
     succeed(None, as_json=False, text=_conclusion(recomputation, steps))
-
-
-def _line(step: "Step") -> str:
-    mark = MARKS[step.outcome.value]
-    return f"{mark} {step.number:>2} {step.name:<{NAME_WIDTH}} {step.detail}"
 
 
 def _conclusion(recomputation: "Recomputation", steps: "list[Step]") -> str:
@@ -107,15 +91,7 @@ def _data(recomputation: "Recomputation", verdict: str, steps: "list[Step]") -> 
         "survivors": [] if certificate is None else list(certificate.survivors),
         "model": recomputation.model,
         "score": None if recomputation.score is None else recomputation.score.data,
-        "steps": [
-            {
-                "number": step.number,
-                "name": step.name,
-                "outcome": step.outcome.value,
-                "detail": step.detail,
-            }
-            for step in steps
-        ],
+        "steps": [data(step) for step in steps],
     }
 
 

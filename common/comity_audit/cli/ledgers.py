@@ -1,0 +1,444 @@
+"""`comity audit` for ledgers: export, verify, compute ε again, show and prove entries."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from comity_audit.cli.lines import data, line
+from comity_host.cli import succeed
+from comity_host.options import JsonOption, home_option
+
+if TYPE_CHECKING:
+    from comity_audit.ledgers.epsilons import Computed, NamespaceEpsilon
+    from comity_audit.ledgers.verification import Verification
+    from comity_audit.steps import Step
+    from comity_common.ledger.entries import Entry
+
+PackageArgument = Annotated[
+    Path, typer.Argument(metavar="PACKAGE", help="What comity audit export wrote.")
+]
+AgreementsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--agreement",
+        metavar="DIGEST_OR_WORDS",
+        help="Of an agreement, from somebody outside. May be given several times.",
+    ),
+]
+HeadOption = Annotated[
+    Path | None,
+    typer.Option("--head", metavar="FILE", help="A head of the same ledger that you kept."),
+]
+WitnessOption = Annotated[
+    list[str],
+    typer.Option(
+        "--witness",
+        metavar="VKEY",
+        help="Key of a witness that is in no agreement, as comity witness show prints it.",
+    ),
+]
+DEFAULT_HOME = Path("~/comity")
+SHOWN_DIGITS = 12  # of a digest
+
+
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written, as in audit.zip.")],
+    home: Annotated[
+        Path,
+        home_option(DEFAULT_HOME, "COMITY_HOME", "Directory of an institution or an operator."),
+    ] = DEFAULT_HOME,
+    agreement: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Whose institutions vouch for the head: federation."),
+    ] = "",
+    json_: JsonOption = False,
+) -> None:
+    """Write the ledger of this machine into one file for an auditor."""
+    from comity_audit.export import package_of
+    from comity_common.errors import Problem
+    from comity_common.ledger.checkpoints import read_checkpoint
+    from comity_common.ledger.notes import read_note
+    from comity_common.words import agreement_words
+    from comity_host.files import write_durably
+
+    if file.exists() or not file.parent.is_dir():
+        why = "it is there already" if file.exists() else "its directory is not there"
+        raise Problem("COM-AUDIT-012", file=file, why=why)
+    package = package_of(home, agreement)
+    raw = package.to_bytes()
+    write_durably(file, raw)
+    note = read_note(package.head)
+    names = list(dict.fromkeys(one.name for one in note.signatures[1:]))
+    words = {digest: agreement_words(digest) for digest in package.agreements}  # type: ignore[arg-type]
+    succeed(
+        {
+            "file": str(file),
+            "bytes": len(raw),
+            "entries": len(package.entries),
+            "log": read_checkpoint(note.text).origin,
+            "root": read_checkpoint(note.text).root.hex(),
+            "witnesses": names,
+            "agreements": words,
+        },
+        as_json=json_,
+        text="\n".join(
+            [
+                f"{file} holds {len(package.entries):,} entries up to the newest head that enough "
+                f"others cosigned ({', '.join(names)}).",
+                "Tell the auditor the words of your agreement by another way than this file:",
+                *(f"  {each}" for each in words.values()),
+                f'They check it with: comity audit verify {file.name} --agreement "word word …"',
+            ]
+        ),
+    )
+
+
+def verify(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A package, or the proof of one entry.")
+    ],
+    agreement: AgreementsOption = [],  # noqa: B006
+    head: HeadOption = None,
+    witness: WitnessOption = [],  # noqa: B006
+    terms: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The agreement's own file, to check a proof with."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Say whether a ledger is true: signatures, head, witnesses, budget, traffic."""
+    from comity_audit.auditfile import is_proof
+
+    if is_proof(file):
+        _verify_fact(file, agreement, terms, json_)
+        return
+    verification = _verification(file, agreement, head, witness)
+    steps = []
+    for step in verification.steps():
+        steps.append(step)
+        if not json_:
+            typer.echo(line(step))
+    _conclude(steps, _summary(verification), _about(verification), json_)
+
+
+def epsilon(
+    package: PackageArgument,
+    agreement: AgreementsOption = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Compute every ε of a ledger again, by two implementations that share no code."""
+    from comity_audit.ledgers.epsilons import has_second, recompute
+    from comity_common.errors import Problem
+
+    verification = _verification(package, agreement, None, [])
+    steps = verified(verification)
+    found = recompute(verification.ledger)
+    findings = [finding for space in found for finding in space.findings]
+    told = {
+        "second_implementation": has_second(),
+        "findings": findings,
+        "namespaces": [_space_data(space) for space in found],
+    }
+    if not json_:
+        for text in _space_lines(found):
+            typer.echo(text)
+        if not has_second():
+            typer.echo(
+                "Only one implementation is installed; pip install comity[exact] adds the other."
+            )
+    if findings and not json_:
+        raise Problem("COM-AUDIT-008", number=1, name="epsilon", why=findings[0])
+    text = "Every ε agrees, and no agreement spends more than it claims."
+    _conclude(steps, text, told, json_, fails=bool(findings))
+
+
+def show(
+    package: PackageArgument,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="Of this kind alone: egress, …")] = "",
+    sequence: Annotated[
+        int | None, typer.Option("--entry", metavar="N", help="This one entry, whole.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the entries of a ledger, each of which its owner signed."""
+    from comity_common.errors import LocalError
+
+    verification = _verification(package, [], None, [])
+    verified(verification)
+    entries = [
+        one
+        for one in verification.ledger.entries
+        if kind in ("", one.kind.value) and sequence in (None, one.sequence)
+    ]
+    if not entries:
+        raise LocalError("expected an entry of this kind and number in the package")
+    if json_:
+        succeed({"entries": [_entry_data(one) for one in entries]}, as_json=True, text="")
+        return
+    if sequence is None:
+        for one in entries:
+            typer.echo(_entry_line(one))
+    else:
+        typer.echo(json.dumps(_entry_data(entries[0]), indent=2))
+
+
+def prove(
+    package: PackageArgument,
+    sequence: Annotated[int, typer.Argument(metavar="ENTRY", help="Its number, from show.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written: a .tlog-proof.")],
+    json_: JsonOption = False,
+) -> None:
+    """Take a single fact out of a ledger, with the proof that it is in there."""
+    from comity_audit.ledgers.facts import prove as proof_of
+    from comity_common.errors import Problem
+    from comity_host.files import write_durably
+
+    verification = _verification(package, [], None, [])
+    verified(verification)
+    if file.exists() or not file.parent.is_dir():
+        why = "it is there already" if file.exists() else "its directory is not there"
+        raise Problem("COM-AUDIT-012", file=file, why=why)
+    proof = proof_of(verification.package, sequence)
+    write_durably(file, proof.to_bytes())
+    entry = verification.ledger.entries[sequence]
+    succeed(
+        {"file": str(file), "entry": _entry_data(entry)},
+        as_json=json_,
+        text=f"{file} shows that entry {sequence}, {entry.kind.value}, is in the ledger of "
+        f"{entry.institution}. It is checked with: comity audit verify {file.name} --terms "
+        'AGREEMENT.json --agreement "word word …"',
+    )
+
+
+def verified(verification: "Verification") -> "list[Step]":
+    """Verify a package whose content is to be used.
+
+    Raises:
+        Problem: a step that all others stand on fails; the rules of what happened may.
+    """
+    from comity_audit.steps import Outcome
+    from comity_common.errors import Problem
+
+    steps = list(verification.steps())
+    for step in steps:
+        if step.outcome is Outcome.FAILS and not verification.is_founded:
+            raise Problem("COM-AUDIT-008", number=step.number, name=step.name, why=step.detail)
+    return steps
+
+
+def _verification(
+    file: Path, agreements: list[str], head: Path | None, witnesses: list[str]
+) -> "Verification":
+    from comity_audit.anchor import read_anchor
+    from comity_audit.auditfile import load_head, load_package
+    from comity_audit.ledgers.verification import Verification
+    from comity_common.ledger.notes import read_key
+
+    return Verification(
+        load_package(file),
+        anchors=[read_anchor(given) for given in agreements],
+        older=None if head is None else load_head(head),
+        outside=[read_key(given) for given in witnesses],
+    )
+
+
+def _verify_fact(file: Path, agreements: list[str], terms: Path | None, json_: bool) -> None:
+    from comity_audit.anchor import read_anchor
+    from comity_audit.auditfile import load_proof, read_bounded
+    from comity_audit.ledgers.facts import FactCheck
+    from comity_common.errors import Problem
+    from comity_common.ledger.package import MAX_AGREEMENT_BYTES
+
+    if terms is None:
+        raise Problem("COM-AUDIT-013", file=file)
+    anchor = read_anchor(agreements[0]) if agreements else ""
+    check = FactCheck(load_proof(file), read_bounded(terms, MAX_AGREEMENT_BYTES), anchor)
+    steps = []
+    for step in check.steps():
+        steps.append(step)
+        if not json_:
+            typer.echo(line(step))
+    entry = None if check.entry is None else _entry_data(check.entry)
+    text = "" if check.entry is None else f"It happened: {_entry_line(check.entry)}"
+    _conclude(steps, text, {"entry": entry}, json_)
+
+
+def _conclude(
+    steps: "list[Step]", text: str, about: dict[str, Any], json_: bool, fails: bool = False
+) -> None:
+    """End with what all steps say together, and its exit code.
+
+    Raises:
+        Problem: a step fails, or nobody vouched for the agreement.
+    """
+    from comity_audit.steps import Outcome, Verdict, verdict
+    from comity_common.catalogue import FINDINGS
+    from comity_common.errors import Problem
+
+    said = Verdict.FALSE if fails else verdict(steps)
+    if json_:
+        told = {"verdict": said.value, **about, "steps": [data(step) for step in steps]}
+        succeed(told, as_json=True, text="")
+        raise typer.Exit(0 if said is Verdict.TRUE else FINDINGS)
+    for step in steps:
+        if step.outcome is Outcome.FAILS:
+            raise Problem("COM-AUDIT-008", number=step.number, name=step.name, why=step.detail)
+    if said is Verdict.UNANCHORED:
+        raise Problem("COM-AUDIT-009")
+    typer.echo(text)
+
+
+def _summary(verification: "Verification") -> str:
+    from comity_audit.ledgers.heads import moment
+
+    if not verification.is_founded:
+        return ""
+    owner, complete = verification.ledger.parties.owner.id, verification.witnessed.complete
+    if complete is None:
+        return f"The ledger of {owner} is whole and keeps its rules."
+    return (
+        f"The ledger of {owner} is whole and keeps its rules, complete as of {moment(complete)}. "
+        "Only a newer head, kept by somebody else and given with --head, could show more."
+    )
+
+
+def _about(verification: "Verification") -> dict[str, Any]:
+    if not verification.is_founded:
+        return {"findings": verification.findings}
+    witnessed, parties = verification.witnessed, verification.ledger.parties
+    return {
+        "findings": verification.findings,
+        "owner": parties.owner.id,
+        "country": parties.owner.jurisdiction,
+        "log": verification.checkpoint.origin,
+        "entries": verification.checkpoint.size,
+        "root": verification.checkpoint.root.hex(),
+        "agreements": sorted(parties.agreements),
+        "vouched": sorted(parties.vouched),
+        "witnesses": {one.name: one.time for one in (*witnessed.institutions, *witnessed.others)},
+        "quorum": witnessed.needed,
+        "complete_as_of": witnessed.complete,
+    }
+
+
+def _space_data(space: "NamespaceEpsilon") -> dict[str, Any]:
+    return {
+        "namespace": space.namespace,
+        "unit": space.unit,
+        "ceiling": {"epsilon": str(space.ceiling.epsilon), "delta": str(space.ceiling.delta)},
+        "epsilon": space.epsilon,
+        "grants": [
+            {
+                "grant": one.statement.grant.grant.hex(),
+                "gate": one.statement.grant.gate.value,
+                "order": one.statement.grant.order,
+                "spent": None if one.of_spent is None else _computed_data(one.of_spent),
+            }
+            for one in space.grants
+        ],
+        "runs": [
+            {
+                "agreement": run.agreement,
+                "claim": None if run.claim is None else str(run.claim.epsilon),
+                "delta": None if run.claim is None else str(run.claim.delta),
+                "mechanisms": [
+                    {
+                        "mechanism": event.mechanism,
+                        "q": str(event.sampling_probability),
+                        "sigma": str(event.noise_multiplier),
+                        "steps": event.steps,
+                    }
+                    for event in run.spent
+                ],
+                "spent": _computed_data(run.of_spent),
+                "schedule": _computed_data(run.of_schedule),
+            }
+            for run in space.runs
+        ],
+    }
+
+
+def _computed_data(one: "Computed") -> dict[str, Any]:
+    return {"ours": one.ours, "theirs": one.theirs, "agree": one.agree}
+
+
+def _space_lines(found: "tuple[NamespaceEpsilon, ...]") -> "list[str]":
+    lines = []
+    for space in found:
+        lines.append(
+            f"Budget {space.namespace[:8]}, counts {space.unit}s, ceiling ε = "
+            f"{space.ceiling.epsilon:f} at δ = {space.ceiling.delta:f}, spent {space.epsilon:.4f}"
+        )
+        for grant in space.grants:
+            if grant.of_spent is not None:
+                terms = grant.statement.grant
+                lines.append(
+                    f"  grant {terms.grant.hex()[:8]}, Rényi filter at order {terms.order}: "
+                    f"{_twice(grant.of_spent)}"
+                )
+        for run in space.runs:
+            for event in run.spent:
+                lines.append(
+                    f"  agreement {run.agreement[:SHOWN_DIGITS]}…: {event.mechanism}, q = "
+                    f"{event.sampling_probability:f}, σ = {event.noise_multiplier:f}, "
+                    f"T = {event.steps:,}"
+                )
+            claim = "nothing" if run.claim is None else f"ε = {run.claim.epsilon:f}"
+            lines.append(f"    spent so far    {_twice(run.of_spent)}")
+            lines.append(f"    whole schedule  {_twice(run.of_schedule)}, claimed {claim}")
+    return lines or ["Nothing was registered, so nothing was spent."]
+
+
+def _twice(one: "Computed") -> str:
+    if one.theirs is None:
+        return f"ε = {one.ours:.4f}"
+    mark = "✓" if one.agree else "✗"
+    return f"{mark} ε = {one.ours:.4f} and {one.theirs:.4f}"
+
+
+def _entry_line(entry: "Entry") -> str:
+    from comity_common.words import printable
+
+    told = [
+        f"{name} {_told(value)}" for name, value in _body(entry).items() if value not in ("", [])
+    ]
+    return printable(f"{entry.sequence:>6} {entry.time} {entry.kind.value:<17} {', '.join(told)}")
+
+
+def _entry_data(entry: "Entry") -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence,
+        "time": entry.time,
+        "kind": entry.kind.value,
+        "generation": entry.generation.hex(),
+        "body": _body(entry),
+    }
+
+
+def _body(entry: "Entry") -> dict[str, Any]:
+    return {name: value for name, value in _plain(entry.body).items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """Write what is in an entry as JSON has it, bytes in hexadecimal."""
+    from dataclasses import fields, is_dataclass
+
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+def _told(value: Any) -> str:
+    """Write it in a line: digests and ids by their beginning, a mechanism in brackets."""
+    if isinstance(value, dict):
+        return f"({', '.join(f'{name} {_told(one)}' for name, one in value.items())})"
+    if isinstance(value, list):
+        return " ".join(map(_told, value))
+    text = str(value)
+    return text[:SHOWN_DIGITS] if len(text) in (32, 64) else text
