@@ -36,7 +36,7 @@ Send = Callable[[Digest, ParcelKind, Signed], None]
 
 
 class Cosigner:
-    """Cosigns the heads of other institutions.
+    """Cosigns the heads of other institutions, and of the operator.
 
     Args:
         send: hands one small message to the operator.
@@ -79,9 +79,10 @@ class Cosigner:
     def _check(self, agreement: Digest, request: HeadRequest, signed: Signed) -> None:
         terms = self._agreement(agreement)
         owner = request.head.institution
-        if request.agreement != agreement or owner == self._inst.me or owner not in terms.roster:
-            raise PeerError("expected the head of another institution of this agreement")
-        identity = terms.party(owner).identity
+        parties = {*terms.roster, terms.operator.id} - {self._inst.me}
+        if request.agreement != agreement or owner not in parties:
+            raise PeerError("expected the head of another party of this agreement")
+        identity = terms.any_party(owner).identity
         verify(identity.ed25519, identity.mldsa44, Purpose.HEAD, signed)
         log_line(request, identity.ledger)
 

@@ -28,22 +28,11 @@ from comity_common.crypto.sign import Signed
 from comity_common.errors import LocalError, Problem, Refusal
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress, Genesis, Refused, Traffic
+from comity_common.ledger.controls import purpose_of
+from comity_common.ledger.crossings import Crossing
 from comity_common.membership import OperatorCard, check_card
 from comity_host import settings
 from comity_host.files import write_durably
-
-FEDERATED_TRAINING = "federated-training"
-FEDERATED_EVALUATION = "federated-evaluation"
-PURPOSES = {
-    "greet": "enrolment",
-    "enrol": "enrolment",
-    "ask": "enrolment",
-    "fetch-agreements": "agreement",
-    "parcel_kind_signature": "agreement",
-    "parcel_kind_withdrawal": "agreement",
-    "probe": "connection-test",
-}
-"""What a message is for, by its name; anything else is training."""
 
 
 class Institution:
@@ -131,25 +120,25 @@ class Institution:
 
     def recorder(
         self, receiver: InstitutionId, jurisdiction: str
-    ) -> Callable[[str, int, Digest], None]:
+    ) -> Callable[[str, Crossing], None]:
         """Return what writes a control message to the ledger before it leaves.
 
         Args:
             receiver, jurisdiction: the operator and its country.
         """
 
-        def record(message: str, size: int, digest: Digest) -> None:
+        def record(message: str, crossing: Crossing) -> None:
             with self.store.transaction() as tx:
                 self.ledger.append(
                     tx,
                     Egress(
-                        purpose=PURPOSES.get(message, FEDERATED_TRAINING),
+                        purpose=purpose_of(message),
                         receiver=receiver,
                         jurisdiction=jurisdiction,
                         traffic=Traffic.CONTROL,
                         message=message,
-                        size_bytes=size,
-                        digest=digest,
+                        size_bytes=crossing.size_bytes,
+                        digest=crossing.digest,
                         round=None,
                         nonce=b"",
                     ),

@@ -24,10 +24,10 @@ from comity_client.tls import clock_problem, pinned_certificate
 from comity_client.uplink import TLS_NAME, proxy_options
 from comity_common.agreement import Party
 from comity_common.canonical import decode, encode
-from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.crossings import of_message
 from comity_common.membership import (
     PROTOCOL_VERSION,
     USER_AGENT,
@@ -272,7 +272,7 @@ class Enrolment:
         return True
 
     def _leave(self, name: str, payload: bytes) -> None:
-        self._record(name, len(payload), Digest(digest("egress", payload).hex()))
+        self._record(name, of_message(payload))
 
     def _answer(self, call: Callable[[], T]) -> T:
         try:

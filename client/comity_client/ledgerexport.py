@@ -1,25 +1,24 @@
 """The institution's ledger as an audit package, for somebody outside.
 
-What goes into it is the ledger up to the largest head that a quorum of witnesses has cosigned,
-that head with their signatures, and every agreement that an entry names. Nothing else of the
-vault: no row, no name of a file, no data set's salt.
+What goes into it is the ledger up to the newest head that a quorum of witnesses has cosigned, that
+head with their signatures, and every agreement that an entry names. Nothing else of the vault: no
+row, no name of a file, no data set's salt.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from comity_client.home import Home
 from comity_client.institution import Institution
-from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.crypto.sign import Purpose
 from comity_common.errors import Problem
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import agreement_of
-from comity_common.ledger.notes import NoteSignature
+from comity_common.ledger.newesthead import newest_head
 from comity_common.ledger.package import AuditPackage, Signatures
 from comity_common.ledger.signed import read
-from comity_common.ledger.witness import Cosignature, TreeHead, head_note, quorum, witness_lines
+from comity_common.ledger.witness import Cosignature
 
 
 def is_home(path: Path) -> bool:
@@ -39,50 +38,29 @@ def package(path: Path, name: str = "") -> AuditPackage:
         Problem: there is no such agreement, or no quorum of its institutions has cosigned a head.
     """
     inst = Institution(path)
-    witnessing = [inst.agreements.find(name)] if name else inst.agreements.known()
-    agreements = [known.agreement for known in witnessing]
-    heads = [pair for agreement in agreements for pair in _witnessed(inst, agreement)]
-    if not heads:
+    known = [inst.agreements.find(name)] if name else inst.agreements.known()
+    given = [(one.agreement, _cosignatures(inst, one.agreement.digest)) for one in known]
+    found = newest_head(given, inst.ledger.tree())
+    if found is None:
         raise Problem("COM-AUDIT-010", agreement=name or "any agreement")
-    head, cosignatures = max(heads, key=lambda pair: pair[0].size)
     rows = inst.store.reading().execute(
-        "select raw from entries where sequence < ? order by sequence", (head.size,)
+        "select raw from entries where sequence < ? order by sequence", (found.head.size,)
     )
     entries = tuple(row["raw"] for row in rows)
     raw, signatures = _agreements(inst, entries)
     return AuditPackage(
         entries=entries,
-        head=_note(inst, head, cosignatures),
+        head=found.note(inst.keys.ledger.head),
         agreements=raw,
         signatures=signatures,
     )
 
 
-def _witnessed(
-    inst: Institution, agreement: Agreement
-) -> Iterator[tuple[TreeHead, list[Cosignature]]]:
-    """Go through the heads of this ledger that a quorum under an agreement has cosigned."""
+def _cosignatures(inst: Institution, agreement: Digest) -> list[Cosignature]:
     rows = inst.store.reading().execute(
-        "select body from cosignatures where agreement = ? order by witness", (agreement.digest,)
+        "select body from cosignatures where agreement = ?", (agreement,)
     )
-    given: dict[TreeHead, list[Cosignature]] = {}
-    for row in rows:
-        cosignature = decode(Cosignature, row["body"])
-        given.setdefault(cosignature.head, []).append(cosignature)
-    tree = inst.ledger.tree()
-    for head, all_ in given.items():
-        is_own = head.size <= len(tree) and tree.root(head.size) == head.root
-        if is_own and len(all_) >= quorum(agreement):
-            yield head, all_
-
-
-def _note(inst: Institution, head: TreeHead, cosignatures: Iterable[Cosignature]) -> bytes:
-    """Write a head with the signatures of its log and its witnesses."""
-    lines: list[NoteSignature] = []
-    for one in cosignatures:
-        agreement = inst.agreements.find(one.agreement).agreement
-        lines += witness_lines(one, agreement.party(one.witness).identity.ledger)
-    return head_note(head, inst.keys.ledger.head, lines)
+    return [decode(Cosignature, row["body"]) for row in rows]
 
 
 def _agreements(
@@ -90,7 +68,7 @@ def _agreements(
 ) -> tuple[dict[str, bytes], dict[str, Signatures]]:
     """Return the agreements that entries name, as they were signed, and who signed."""
     public = inst.keys.ledger.public().entries
-    named = {agreement_of(read(raw, public).body) for raw in entries} - {Digest("")}
+    named = {agreement_of(read(raw, public).body) for raw in entries}
     known = {one.agreement.digest: one for one in inst.agreements.known()}
     raw: dict[str, bytes] = {}
     signatures: dict[str, Signatures] = {}

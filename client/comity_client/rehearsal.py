@@ -16,15 +16,14 @@ from time import monotonic
 from comity_client.agreements import OVER, Known
 from comity_client.datasets import Source
 from comity_client.institution import Institution
-from comity_client.rounds import StoredUpload
 from comity_client.space import free_bytes, needed_bytes
-from comity_client.uplink import upload_size
 from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.stream import Keystream
 from comity_common.errors import Problem
 from comity_common.fixedpoint import quantised
 from comity_common.ids import InstitutionId
+from comity_common.ledger.crossings import of_upload
 from comity_common.secagg.participant import deal
 from comity_common.secagg.plan import make_plan
 from comity_common.vectors import Vector
@@ -158,16 +157,8 @@ def _mask(agreement: Agreement, me: InstitutionId, delta: Vector) -> int:
     keys = {peer: os.urandom(KEY_BYTES) for peer in agreement.roster if peer != me}
     lanes = quantised(delta, plan.range, plan.lane_bound, Keystream.fresh())
     dealt = deal(plan, me, keys, lanes, write=lambda _piece: None)
-    stored = StoredUpload(
-        header=encode(dealt.header),
-        header_signature=b"",
-        upload=encode(dealt.upload),
-        upload_signature=b"",
-        boxes=dealt.boxes,
-        leaves=dealt.leaves,
-    )
-    size, _ = upload_size(stored)
-    return size
+    upload = of_upload(encode(dealt.header), encode(dealt.upload), dealt.boxes, dealt.leaves)
+    return upload.size_bytes
 
 
 def _peak_memory_bytes() -> int:

@@ -25,7 +25,8 @@ from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.fixedpoint import Lanes
 from comity_common.ids import Digest
-from comity_common.ledger.bodies import MAX_TEXT, RefundReason, RoundVoid
+from comity_common.ledger.bodies import RefundReason, RoundVoid
+from comity_common.ledger.forms import MAX_TEXT
 from comity_common.modelfile import read_state, write_state
 from comity_common.optimizer import ModelState, next_state, state_digest
 from comity_common.scoresum import score_sum

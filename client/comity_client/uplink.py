@@ -23,10 +23,10 @@ from comity_client.rounds import StoredUpload
 from comity_client.tls import pinned_certificate
 from comity_common import chunks
 from comity_common.canonical import decode
-from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Signed
 from comity_common.errors import PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.crossings import Crossing, of_message
 from comity_common.membership import USER_AGENT
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
@@ -59,8 +59,8 @@ OPTIONS = (
 # Channels with the same options would otherwise share one connection.
 OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
-Record = Callable[[str, int, Digest], None]
-"""Told the name, size and digest of a message before it leaves."""
+Record = Callable[[str, Crossing], None]
+"""Told the name of a message, and what it is known by, before it leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +339,7 @@ class Uplink:
     def _leave(self, name: str, payload: bytes) -> TransferStub:
         """Write a message to the ledger, once there is a connection that it can leave by."""
         stub = self._connect()
-        self._record(name, len(payload), Digest(digest("egress", payload).hex()))
+        self._record(name, of_message(payload))
         self._count_sent(len(payload))
         return stub
 
@@ -391,11 +391,3 @@ def proxy_options(proxy: str) -> list[tuple[str, str | int]]:
     if not proxy:
         return [("grpc.enable_http_proxy", 0)]
     return [("grpc.http_proxy", proxy)]
-
-
-def upload_size(stored: StoredUpload) -> tuple[int, Digest]:
-    """Return size and digest of an upload for the ledger: header, boxes and masked vector."""
-    header = decode(Header, stored.header)
-    parts: Sequence[bytes] = (stored.header, stored.upload, *stored.boxes, *stored.leaves)
-    size = header.size + sum(len(part) for part in parts)
-    return size, Digest(digest("egress-upload", *parts).hex())

@@ -32,13 +32,13 @@ from comity_client.forgotten import (
     is_unknown_upload_counted,
     stop_until_a_new_epoch,
 )
-from comity_client.institution import FEDERATED_EVALUATION, FEDERATED_TRAINING, Institution
+from comity_client.institution import Institution
 from comity_client.refunds import UNMADE, forfeit, settle
 from comity_client.reveals import read_list, reveal
 from comity_client.rounds import Round, StoredUpload
 from comity_client.slots import Slots
 from comity_client.space import free_bytes, needed_bytes
-from comity_client.uplink import Uplink, upload_size
+from comity_client.uplink import Uplink
 from comity_client.witnesses import Witnesses
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
@@ -55,6 +55,8 @@ from comity_common.ledger.bodies import (
     RoundJoin,
     Traffic,
 )
+from comity_common.ledger.controls import PURPOSE_OF_ROUND, UPLOAD
+from comity_common.ledger.crossings import of_upload
 from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import (
@@ -72,10 +74,6 @@ log = structlog.get_logger()
 
 LAST_SECOND = 253_402_300_799  # of the year 9999
 
-PURPOSE_OF_KIND = {
-    RoundKind.TRAIN: FEDERATED_TRAINING,
-    RoundKind.EVALUATE: FEDERATED_EVALUATION,
-}
 OUTDATED = "stopped: this disk is older than what others have witnessed of this vault"
 
 OnPhase = Callable[[str, int], None]
@@ -336,20 +334,20 @@ class Vault:
             boxes=dealt.boxes,
             leaves=dealt.leaves,
         )
-        size, digest = upload_size(stored)
+        crossing = of_upload(header, upload, stored.boxes, stored.leaves)
         charge = BudgetCharge(
             nonce=round.reserve,
             outcome=Outcome.RELEASED,
             released=Digest(dealt.header.root.hex()),
         )
         egress = Egress(
-            purpose=PURPOSE_OF_KIND[plan.kind],
+            purpose=PURPOSE_OF_ROUND[plan.kind],
             receiver=self._agreement.operator.id,
             jurisdiction=self._agreement.operator.jurisdiction,
             traffic=Traffic.MECHANISM,
-            message="upload",
-            size_bytes=size,
-            digest=digest,
+            message=UPLOAD,
+            size_bytes=crossing.size_bytes,
+            digest=crossing.digest,
             round=round.number,
             nonce=round.reserve,
         )

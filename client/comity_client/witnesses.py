@@ -1,5 +1,6 @@
 """The other institutions of an agreement as witnesses of this vault's ledger.
 
+The operator cosigns too, and never counts towards the quorum: it may be malicious.
 Before noise is drawn, a quorum of them has cosigned a head that holds the reserve, and before a
 masked vector leaves, one that holds its egress (`comity_common.ledger.witness`). Until then the
 round waits. A witness that holds a head which is not in this ledger's past, signed with this
@@ -63,10 +64,11 @@ class Witnesses:
         self.quorum = quorum(agreement)
 
     def have_seen(self, size: int) -> int:
-        """Count the witnesses that have cosigned a head of at least so many entries."""
+        """Count the institutions that have cosigned a head of at least so many entries."""
         row = self._inst.store.reading().execute(
-            "select count(distinct witness) from cosignatures where agreement = ? and size >= ?",
-            (self._agreement.digest, size),
+            "select count(distinct witness) from cosignatures "
+            "where agreement = ? and size >= ? and witness != ?",
+            (self._agreement.digest, size, self._agreement.operator.id),
         )
         return int(row.fetchone()[0])
 
@@ -111,7 +113,8 @@ class Witnesses:
         (signed,) = messages
         cosignature = decode(Cosignature, signed.body)
         self._check(cosignature.witness, Purpose.COSIGNATURE, signed)
-        witness_lines(cosignature, self._agreement.party(cosignature.witness).identity.ledger)
+        party = self._agreement.any_party(cosignature.witness)
+        witness_lines(cosignature, party.identity.ledger)
         if not self._is_past(cosignature.head) or cosignature.head.institution != self._inst.me:
             raise PeerError("expected a cosignature of a head of this ledger")
         with self._inst.store.transaction() as tx:
@@ -146,9 +149,9 @@ class Witnesses:
             self._asked_size = 0  # ask again, with a proof from there
 
     def _check(self, witness: InstitutionId, purpose: Purpose, signed: Signed) -> None:
-        if witness not in self._agreement.roster or witness == self._inst.me:
-            raise PeerError("expected another institution of this agreement")
-        identity = self._agreement.party(witness).identity
+        if witness not in {*self._agreement.roster, self._agreement.operator.id} - {self._inst.me}:
+            raise PeerError("expected another party of this agreement")
+        identity = self._agreement.any_party(witness).identity
         verify(identity.ed25519, identity.mldsa44, purpose, signed)
 
     def _is_past(self, head: TreeHead) -> bool:

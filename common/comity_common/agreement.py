@@ -81,6 +81,13 @@ class PublicIdentity:
         if (len(self.ed25519), len(self.mldsa44), len(self.tls)) != (32, 1312, 32):
             raise LocalError("expected keys of 32 and 1312 bytes and a fingerprint of 32")
 
+    @property
+    def signing(self) -> tuple[bytes, ...]:
+        """All keys by which its signatures are known."""
+        ledger = self.ledger
+        known = (ledger.entries, ledger.head, ledger.witness, ledger.lasting)
+        return (self.ed25519, self.mldsa44, *known)
+
     @classmethod
     def of(cls, signing: SigningKeys, tls: bytes) -> "PublicIdentity":
         """Return what a party with these signing keys is known by."""
@@ -425,7 +432,7 @@ class Agreement:
         if len(self.nonce) != 16 or not DIGEST_PATTERN.fullmatch(self.evaluation_set):
             raise LocalError("expected a nonce of 16 bytes and the digest of an evaluation set")
         identities = [party.identity for party in (self.operator, *self.institutions)]
-        for keys in zip(*((one.ed25519, one.mldsa44) for one in identities), strict=True):
+        for keys in zip(*(one.signing for one in identities), strict=True):
             if len(set(keys)) != len(keys):
                 raise LocalError("expected no key of two parties")
         thresholds(len(ids), self.aggregation.collusion)
@@ -493,6 +500,14 @@ class Agreement:
             if party.id == id:
                 return party
         raise LocalError(f"expected an institution of the agreement, got {id}")
+
+    def any_party(self, id: InstitutionId) -> Party:
+        """Look up an institution or the operator.
+
+        Raises:
+            LocalError: it is not in the agreement.
+        """
+        return self.operator if id == self.operator.id else self.party(id)
 
 
 @lru_cache(maxsize=64)  # asked for at every message

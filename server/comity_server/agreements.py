@@ -26,6 +26,8 @@ from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import AgreementSign
+from comity_common.ledger.operatorbodies import AgreementEnd, AgreementStart, Ending
 from comity_common.membership import check_withdrawal
 from comity_common.optimizer import ModelState
 from comity_common.vectors import Vector
@@ -34,7 +36,8 @@ from comity_server.errors import Stranger
 from comity_server.mailbox import Mailbox
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store, agreements, signatures, withdrawals
+from comity_server.store import Store
+from comity_server.tables import agreements, signatures, withdrawals
 
 
 class AgreementState(StrEnum):
@@ -129,6 +132,7 @@ class Agreements:
                 )
             )
             _keep_signature(tx, agreement.digest, agreement.operator.id, signed.signature)
+            self._store.ledger.append(tx, AgreementSign(agreement=agreement.digest))
             self._ring(tx, agreement)
         self._mailbox.announce()
         return signed
@@ -159,6 +163,8 @@ class Agreements:
             if state not in (AgreementState.PROPOSED, AgreementState.STOPPED):
                 raise LocalError(f"expected an agreement that does not run, it is {state}")
             _move(tx, digest, AgreementState.WITHDRAWN, "")
+            ended = AgreementEnd(agreement=digest, ending=Ending.WITHDRAWN)
+            self._store.ledger.append(tx, ended)
             self._ring(tx, agreement)
         self._mailbox.announce()
 
@@ -259,10 +265,14 @@ class Agreements:
             if state in OVER:
                 raise LocalError(f"expected an agreement that is open, this one is {state}")
             if agreement.continues is not None:
-                _move(tx, agreement.continues.agreement, AgreementState.FINISHED, CONTINUED)
+                earlier = agreement.continues.agreement
+                _move(tx, earlier, AgreementState.FINISHED, CONTINUED)
+                ended = AgreementEnd(agreement=earlier, ending=Ending.FINISHED)
+                self._store.ledger.append(tx, ended)
             this = agreements.c.digest == digest
             tx.execute(update(agreements).where(this).values(started=time.time()))
             _move(tx, digest, AgreementState.RUNNING, "")
+            self._store.ledger.append(tx, AgreementStart(agreement=digest))
 
     def _successor(self, tx: Connection, digest: Digest) -> str | None:
         """Name the agreement that goes on where this one ends, if it was not withdrawn."""
@@ -277,6 +287,8 @@ class Agreements:
         """Note that an agreement is finished, or stopped for a reason."""
         with self._store.write() as tx:
             _move(tx, digest, state, reason)
+            ended = AgreementEnd(agreement=digest, ending=Ending(state.value))
+            self._store.ledger.append(tx, ended)
 
     def get(self, digest: Digest) -> Agreement:
         """Look up an agreement.

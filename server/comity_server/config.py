@@ -1,10 +1,19 @@
 """The operator's settings: `server.toml`."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from comity_host.settings import Address, AddressOrNone, Settings
+from comity_host.settings import Address, AddressOrNone, Settings, like
+
+PostgresqlOrNone = Annotated[
+    str,
+    like(
+        r"(postgresql\+psycopg://[^:/@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]*)?",
+        "an address like postgresql+psycopg://user@host/database, or nothing",
+    ),
+]
 
 
 class Deadlines(Settings):
@@ -54,6 +63,8 @@ class ServerConfig(Settings):
             the operator's directory. Its directory must be the operator's alone.
         gate: `host:port` where the institutions' SuperNodes reach Flower; empty: nowhere.
         enrolment: `host:port` of the listener for those who join; empty: nobody can.
+        database: URL of a PostgreSQL database, without a password, which lies in a file of
+            PostgreSQL's own (`PGPASSFILE`); empty: a file of SQLite in the operator's directory.
         metrics_port: loopback port of the figures for Prometheus; None: no figures.
         flower: absent where something else carries the orders.
     """
@@ -65,6 +76,7 @@ class ServerConfig(Settings):
     transfer: Address
     gate: AddressOrNone = ""
     enrolment: AddressOrNone = ""
+    database: PostgresqlOrNone = ""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     socket: Path | None = None
     flower: FlowerSettings | None = Field(default=None, validate_default=True)

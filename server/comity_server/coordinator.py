@@ -33,6 +33,7 @@ from comity_server.config import Deadlines
 from comity_server.desk import Desk
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.epochsetup import EpochSetup
+from comity_server.heads import Heads
 from comity_server.history import Head, History
 from comity_server.mailbox import Mailbox
 from comity_server.models import Models
@@ -67,6 +68,7 @@ class Coordinator:
         mailbox: Mailbox,
         uploads: Uploads,
         models: Models,
+        heads: Heads,
         desk: Desk,
         deadlines: Deadlines,
         clock: Callable[[], float],
@@ -80,6 +82,7 @@ class Coordinator:
         self._mailbox = mailbox
         self._uploads = uploads
         self._models = models
+        self._heads = heads
         self._desk = desk
         self._deadlines = deadlines
         self._clock = clock
@@ -185,6 +188,7 @@ class Coordinator:
         kind = next_kind(agreement, head, datetime.now(UTC).date())
         if kind is None:
             self._agreements.end(agreement.digest, AgreementState.FINISHED)
+            self._heads.ask(agreement)
             log.info(
                 "finished", agreement=agreement.digest, rounds=head.certified, scores=head.scored
             )
@@ -319,6 +323,7 @@ class Coordinator:
             body = round.collector.certificate(b"")
             round.end(self._mailbox, self._keys, body, round.plan.model)
             self._desk.moved.notify_all()
+        self._heads.ask(round.agreement)
         log.warning("void", round=round.plan.round, reason=body.reason)
         self._desk.on_phase("void", "", round.plan.round)
 
@@ -334,5 +339,6 @@ class Coordinator:
             )
         with self._desk.moved:
             round.publish(self._mailbox, round.endorsements())
+        self._heads.ask(round.agreement)
         log.info("published", round=round.plan.round)
         self._desk.on_phase("published", "", round.plan.round)

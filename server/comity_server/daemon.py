@@ -16,12 +16,15 @@ from comity_common.optimizer import check_denormals
 from comity_host import log
 from comity_host.files import hold_alone
 from comity_server.agreements import Agreements
+from comity_server.arrivals import Arrivals
 from comity_server.coordination import CoordinationService, coordination_server
 from comity_server.coordinator import Coordinator
+from comity_server.cosigning import Cosigner
 from comity_server.desk import Desk, OnPhase
 from comity_server.enrolment import EnrolmentService, enrolment_server
 from comity_server.extending import Extending
 from comity_server.flowerruns import FlowerRuns
+from comity_server.heads import Heads
 from comity_server.history import History
 from comity_server.home import Home
 from comity_server.mailbox import Mailbox
@@ -31,7 +34,6 @@ from comity_server.orders import Orders
 from comity_server.registry import Registry
 from comity_server.relay import Relay
 from comity_server.status import StatusReport
-from comity_server.store import Store
 from comity_server.transfer import TransferService, transfer_server
 from comity_server.uploads import Uploads
 
@@ -58,7 +60,7 @@ class Daemon:
         check_denormals()
         self._lock = hold_alone(home.lock)
         keys = home.signing_keys()
-        self._store = Store(home.database)
+        self._store = home.open_store()
         registry = Registry(self._store)
         models = Models(home.models)
         self._mailbox = Mailbox(self._store, lambda: self._desk.notify())
@@ -75,6 +77,7 @@ class Daemon:
             orders=Orders(time.monotonic),
             on_phase=on_phase or _nobody,
         )
+        heads = Heads(self._store, keys, self._mailbox)
         self._coordinator = Coordinator(
             store=self._store,
             keys=keys,
@@ -84,22 +87,34 @@ class Daemon:
             mailbox=self._mailbox,
             uploads=uploads,
             models=models,
+            heads=heads,
             desk=self._desk,
             deadlines=settings.deadlines,
             clock=time.monotonic,
             now=time.time,
         )
+        arrivals = Arrivals(self._store, registry)
         extending = Extending(self._desk, self._mailbox, keys, time.time)
         self._transfer, self.port = transfer_server(
             TransferService(
-                registry, self._mailbox, self._desk, Relay(self._store, agreements, self._mailbox)
+                registry,
+                self._mailbox,
+                self._desk,
+                Relay(
+                    self._store,
+                    agreements,
+                    self._mailbox,
+                    Cosigner(self._store, keys, time.time),
+                    heads,
+                ),
+                arrivals,
             ),
             settings.transfer,
             authority=home.authority.read_bytes(),
             key=home.tls_key.read_bytes(),
             certificate=home.certificate.read_bytes(),
         )
-        self.enrolment = EnrolmentService(home, registry, keys, time.time)
+        self.enrolment = EnrolmentService(home, registry, keys, arrivals, time.time)
         self._enrolment = None
         if settings.enrolment:
             self._enrolment, self.enrolment_port = enrolment_server(

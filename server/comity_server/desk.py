@@ -23,6 +23,7 @@ from comity_common.secagg.participant import header_digest
 from comity_common.secagg.round import Stage
 from comity_server.aggregator import total_path
 from comity_server.agreements import AgreementRecord, Agreements
+from comity_server.arrivals import arrived_upload
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.errors import WrongTime
 from comity_server.history import History
@@ -219,15 +220,17 @@ class Desk:
 
     def finish_upload(self, sender: InstitutionId, name: Digest) -> Signed:
         """Close a complete upload and sign its receipt."""
-        header = decode(Header, self._uploads.declared(name).header)
+        declared = self._uploads.declared(name)
+        header = decode(Header, declared.header)
         if header.institution != sender:
             raise PeerError("expected an upload of the sender")
         self._uploads.sync(name, sender)  # takes as long as the disk does, so before the lock
         number = 0
         with self.moved:
             if not self._uploads.is_finished(name):
-                self._collecting(header.plan)
-                self._uploads.finish(name, sender)
+                going_on = self._collecting(header.plan)
+                arrived = arrived_upload(going_on.agreement, going_on.plan, sender, declared)
+                self._uploads.finish(name, sender, arrived)
             round = self.round
             if round is not None and round.digest == header.plan:
                 number = round.plan.round
@@ -294,11 +297,12 @@ class Desk:
             raise WrongTime("expected a round of this agreement to be going on")
         return self.round
 
-    def _collecting(self, plan: Digest) -> None:
+    def _collecting(self, plan: Digest) -> Round:
         with self.moved:
             if self.round is None or self.round.digest != plan:
                 raise WrongTime("expected an upload for the round that is going on")
             _check_collecting(self.round)
+            return self.round
 
     def _while_collecting(
         self, plan: Digest, pieces: Iterable[tuple[int, bytes]]

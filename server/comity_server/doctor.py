@@ -31,7 +31,6 @@ from comity_server.home import Home
 from comity_server.models import Models
 from comity_server.registry import Registry
 from comity_server.service import SERVER, listeners
-from comity_server.store import Store
 
 NAME_WIDTH = 17
 PACKAGES = ("comity", "flwr", "grpcio", "protobuf", "sqlalchemy", "starlette", "uvicorn")
@@ -198,7 +197,7 @@ def _round_bytes(terms: Agreement, lanes: int) -> int:
 def _open_agreements(home: Home) -> list[Agreement]:
     if not home.database.exists():  # opening would make an empty one
         return []
-    with closing(Store(home.database)) as store:
+    with closing(home.open_store()) as store:
         known = Agreements(store, Registry(store), Models(home.models)).records()
         return [record.agreement for record in known if record.state not in OVER]
 

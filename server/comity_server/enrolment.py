@@ -27,9 +27,10 @@ from comity_common.membership import (
     Approval,
     request_digest,
 )
+from comity_server.arrivals import Arrivals
 from comity_server.errors import Stranger, WrongTime
 from comity_server.home import Home
-from comity_server.registry import Registry
+from comity_server.registry import Invited, Registry
 
 THREADS = 8
 OPTIONS = (
@@ -50,8 +51,14 @@ class EnrolmentService(EnrolmentServicer):
     """
 
     def __init__(
-        self, home: Home, registry: Registry, keys: SigningKeys, clock: Callable[[], float]
+        self,
+        home: Home,
+        registry: Registry,
+        keys: SigningKeys,
+        arrivals: Arrivals,
+        clock: Callable[[], float],
     ) -> None:
+        self._arrivals = arrivals
         self._home = home
         self._registry = registry
         self._keys = keys
@@ -66,6 +73,7 @@ class EnrolmentService(EnrolmentServicer):
             if request.version != PROTOCOL_VERSION:
                 raise WrongTime(f"expected protocol {PROTOCOL_VERSION}, got {request.version}")
             invited = self._registry.invitation(request.token, self._clock())
+            self._arrived(invited, "greet", request.SerializeToString())
             card = self._home.sign_card(
                 invited.institution, invited.jurisdiction, invited.expires, self._clock()
             )
@@ -75,6 +83,8 @@ class EnrolmentService(EnrolmentServicer):
         """Take an institution's request."""
         with self._answering(context):
             signed = wire.signed(request.request)
+            invited = self._registry.invitation(request.token, self._clock())
+            self._arrived(invited, "enrol", request.SerializeToString())
             with self._lock:
                 enrolled = self._registry.enrol(request.token, signed, self._clock())
             log.info("enrolment", institution=enrolled.party.id)
@@ -83,7 +93,15 @@ class EnrolmentService(EnrolmentServicer):
     def Ask(self, request: pb.AskRequest, context: grpc.ServicerContext) -> pb.EnrolmentState:
         """Tell what became of a request."""
         with self._answering(context):
-            return self._state(request.token, wire.digest_of(request.request))
+            asked = wire.digest_of(request.request)
+            invited = self._registry.invitation(request.token, self._clock())
+            self._arrived(invited, "ask", request.SerializeToString())
+            return self._state(request.token, asked)
+
+    def _arrived(self, invited: Invited, message: str, payload: bytes) -> None:
+        """Write down a message of who holds a good invitation; others leave no trace."""
+        country = invited.jurisdiction
+        self._arrivals.note_from(invited.institution, country, message, payload)
 
     def _state(self, token: bytes, request: Digest) -> pb.EnrolmentState:
         certificate = self._registry.certificate(token, request, self._clock())

@@ -24,7 +24,8 @@ from comity_common.secagg.messages import EpochHalves, EpochKey, EpochOpen, Epoc
 from comity_server import parcels
 from comity_server.errors import WrongTime
 from comity_server.mailbox import Mailbox
-from comity_server.store import Store, epoch_messages, epochs
+from comity_server.store import Store
+from comity_server.tables import epoch_messages, epochs
 
 
 class EpochStep(StrEnum):

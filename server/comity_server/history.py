@@ -21,7 +21,8 @@ from comity_common.secagg.messages import CertificateBody, Endorsement, Plan
 from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.round import Stage
 from comity_server.errors import WrongTime
-from comity_server.store import Store, endorsements, rounds
+from comity_server.store import Store
+from comity_server.tables import endorsements, rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

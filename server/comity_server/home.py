@@ -17,6 +17,7 @@ from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import LocalError, Problem
 from comity_common.ids import InstitutionId
+from comity_common.ledger.keys import LedgerKeys
 from comity_common.membership import (
     PROTOCOL_VERSION,
     OperatorCard,
@@ -28,6 +29,8 @@ from comity_host.files import check_socket_path, make_private, sync_directory, w
 from comity_server.authority import Authority, certificate_fingerprint, private_pem
 from comity_server.config import Deadlines, FlowerSettings, ServerConfig
 from comity_server.flower.superlink import SuperLink
+from comity_server.ledger import Ledger
+from comity_server.store import Store
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -152,6 +155,16 @@ class Home:
             now=int(now),
         )
         return self.signing_keys().sign(Purpose.CARD, encode(card))
+
+    def open_store(self) -> Store:
+        """Open the operator's database and its ledger.
+
+        Raises:
+            LocalError: there are no keys yet, or another version wrote it.
+        """
+        found = self.settings()
+        keys = LedgerKeys.derive(self.signing_keys().to_bytes())
+        return Store(found.database or self.database, Ledger(InstitutionId(found.id), keys))
 
     def signing_keys(self) -> SigningKeys:
         """Read the operator's private signing keys.

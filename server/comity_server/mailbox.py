@@ -13,7 +13,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from comity.v1 import transfer_pb2 as pb
 from comity_common.ids import Digest, InstitutionId
-from comity_server.store import Store, mailbox
+from comity_server.store import Store
+from comity_server.tables import mailbox
 
 BATCH = 8  # parcels held in memory for one reader
 LOOK_EVERY_S = 1.0  # at whether the reader is still there

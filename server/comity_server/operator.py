@@ -86,7 +86,7 @@ def opened(directory: Path) -> Iterator[Operator]:
     """
     home = Home(directory)
     home.settings()
-    store = Store(home.database)
+    store = home.open_store()
     try:
         registry, models = Registry(store), Models(home.models)
         yield Operator(

@@ -21,9 +21,11 @@ from sqlalchemy.exc import IntegrityError
 
 from comity_common.agreement import Party
 from comity_common.canonical import decode, encode
+from comity_common.crypto.derive import digest
 from comity_common.crypto.sign import Signed
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.operatorbodies import MemberApprove, MemberRevoke
 from comity_common.membership import (
     TOKEN_BYTES,
     EnrolmentRequest,
@@ -36,7 +38,8 @@ from comity_common.membership import (
 from comity_server.authority import Authority, Certified, read_request
 from comity_server.errors import Stranger
 from comity_server.flower.superlink import SuperLink
-from comity_server.store import Store, institutions, invitations
+from comity_server.store import Store
+from comity_server.tables import institutions, invitations
 
 
 class InstitutionState(StrEnum):
@@ -183,6 +186,8 @@ class Registry:
                 .where(institutions.c.id == id)
                 .values(state=InstitutionState.APPROVED, certificate=certified.certificate)
             )
+            if row.state != InstitutionState.APPROVED:
+                self._store.ledger.append(tx, _approved(decode(Party, row.party)))
         return certified
 
     def revoke(self, id: str) -> None:
@@ -201,6 +206,8 @@ class Registry:
                 .where(institutions.c.id == id)
                 .values(state=InstitutionState.REVOKED)
             ).rowcount
+            if turned:
+                self._store.ledger.append(tx, MemberRevoke(institution=InstitutionId(id)))
         if not unused + turned:
             raise Problem("COM-MEMBER-004", id=id[:64])
 
@@ -254,6 +261,17 @@ class Registry:
         if found is None:
             raise Stranger("expected the certificate of an approved institution")
         return InstitutionId(found)
+
+    def jurisdiction(self, id: InstitutionId) -> str:
+        """Return the country of an institution that asked to be let in.
+
+        Raises:
+            Stranger: none did.
+        """
+        row = self._row(id)
+        if row is None:
+            raise Stranger("expected an institution that asked to be let in")
+        return decode(Party, row.party).jurisdiction
 
     def fingerprints(self) -> Mapping[InstitutionId, bytes]:
         """Return every approved institution's TLS fingerprint."""
@@ -334,6 +352,14 @@ class Registry:
     def _row(self, id: str) -> Row[Any] | None:
         with self._store.read() as tx:
             return tx.execute(select(institutions).where(institutions.c.id == id)).first()
+
+
+def _approved(party: Party) -> MemberApprove:
+    return MemberApprove(
+        institution=party.id,
+        jurisdiction=party.jurisdiction,
+        party=Digest(digest("party", encode(party)).hex()),
+    )
 
 
 def _check_certificate_request(request: EnrolmentRequest) -> None:

@@ -19,14 +19,17 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.operatorbodies import ModelRelease, RoundCertificate, RoundPlan
 from comity_common.secagg.collector import Collector
 from comity_common.secagg.messages import CertificateBody, Deadline, Plan, Survivors
+from comity_common.secagg.participant import certificate_digest
 from comity_common.secagg.plan import plan_digest
 from comity_common.secagg.round import Stage
 from comity_server import parcels
 from comity_server.errors import WrongTime
 from comity_server.mailbox import Mailbox
-from comity_server.store import Store, endorsements, events, rounds
+from comity_server.store import Store
+from comity_server.tables import endorsements, events, rounds
 from comity_server.uploads import Uploads
 
 NOBODY = InstitutionId("")
@@ -112,6 +115,13 @@ class Round:
                     started=time.time(),
                 )
             )
+            began = RoundPlan(
+                agreement=agreement.digest,
+                epoch=plan.epoch,
+                round=plan.round,
+                plan=plan_digest(plan),
+            )
+            store.ledger.append(tx, began)
         return cls(store, uploads, agreement, plan.round)
 
     @property
@@ -251,6 +261,16 @@ class Round:
                     model=model,
                 )
             )
+            ended = RoundCertificate(
+                agreement=self.agreement.digest,
+                epoch=self.plan.epoch,
+                round=self.plan.round,
+                plan=self.digest,
+                certificate=certificate_digest(body),
+                is_void=body.void,
+                model=model,
+            )
+            self._store.ledger.append(tx, ended)
         self._told, self.certificate, self.published = stage, signed, body.void
         mailbox.announce()
 
@@ -271,6 +291,11 @@ class Round:
         with self._store.write() as tx:
             for institution in sorted(self.absent()):
                 mailbox.post(tx, institution, parcel)
+            model = tx.execute(select(rounds.c.model).where(*self._here)).scalar_one()
+            released = ModelRelease(
+                agreement=self.agreement.digest, round=self.plan.round, model=model
+            )
+            self._store.ledger.append(tx, released)
             tx.execute(update(rounds).where(*self._here).values(published=True))
         self.published = True
         mailbox.announce()

@@ -29,6 +29,7 @@ from comity_common.errors import PeerError, Problem
 from comity_common.ids import InstitutionId
 from comity_common.membership import PROTOCOL_VERSION, check_user_agent
 from comity_server.agreements import AgreementRecord
+from comity_server.arrivals import Arrivals
 from comity_server.authority import certificate_fingerprint
 from comity_server.desk import Desk
 from comity_server.doorkeeper import Doorkeeper
@@ -41,7 +42,7 @@ from comity_server.relay import Relay
 from comity_server.uploads import Declared
 
 CALLS_PER_INSTITUTION = 32  # 16 streams of an upload, and as many whose end was not noticed yet
-MAX_PROBE_BYTES = 16 << 20
+MAX_PROBE_BYTES = 4 << 20
 MAX_REQUEST_BYTES = 4 << 20  # a chunk, or a declaration for 255 participants; never several chunks
 LAST_NUMBER = 2**63 - 1  # that SQLite can hold
 THREADS = 5 * MAX_INSTITUTIONS + 64  # a mailbox and four streams each, and those that work
@@ -63,6 +64,12 @@ EPOCH_STEPS = {
     pb.PARCEL_KIND_EPOCH_HALVES: EpochStep.HALVES,
     pb.PARCEL_KIND_EPOCH_VIEWS: EpochStep.VIEWS,
 }
+SENT = {
+    *EPOCH_STEPS,
+    *RELAYED,
+    *(pb.PARCEL_KIND_REVEAL, pb.PARCEL_KIND_DECLINE, pb.PARCEL_KIND_ENDORSEMENT),
+    *(pb.PARCEL_KIND_SIGNATURE, pb.PARCEL_KIND_WITHDRAWAL),
+}
 ANY_PROTOCOL = {"Probe"}  # so that both sides learn of each other's version
 STATUS = (
     (Stranger, grpc.StatusCode.PERMISSION_DENIED),
@@ -79,8 +86,16 @@ log = structlog.get_logger()
 class TransferService(TransferServicer):
     """Answers the vaults; `admitted` stands before every method."""
 
-    def __init__(self, registry: Registry, mailbox: Mailbox, desk: Desk, relay: Relay) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        mailbox: Mailbox,
+        desk: Desk,
+        relay: Relay,
+        arrivals: Arrivals,
+    ) -> None:
         self._registry = registry
+        self._arrivals = arrivals
         self._relay = relay
         self._mailbox = mailbox
         self._desk = desk
@@ -91,7 +106,7 @@ class TransferService(TransferServicer):
         self, request: pb.FollowRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Parcel]:
         """Stream a mailbox; the headers go at once, so that the vault knows it is connected."""
-        sender = self._identify(context)
+        sender = self._arrived(context, "follow", request.SerializeToString())
         context.send_initial_metadata(())
         context.add_callback(self._mailbox.announce)
         yield from self._mailbox.follow(
@@ -100,7 +115,10 @@ class TransferService(TransferServicer):
 
     def Send(self, request: pb.Parcel, context: grpc.ServicerContext) -> pb.SendReply:
         """Take one small signed message."""
-        sender = self._identify(context)
+        name = pb.ParcelKind.Name(request.kind) if request.kind in SENT else ""
+        if not name:
+            raise PeerError(f"expected a kind that institutions send, got {request.kind}")
+        sender = self._arrived(context, name.lower(), request.SerializeToString())
         agreement = wire.digest_of(request.agreement)
         message = wire.only(request)
         if request.kind in EPOCH_STEPS:
@@ -116,15 +134,13 @@ class TransferService(TransferServicer):
             self._desk.take_endorsement(sender, agreement, message)
         elif request.kind == pb.PARCEL_KIND_SIGNATURE:
             self._desk.take_signature(sender, agreement, message)
-        elif request.kind == pb.PARCEL_KIND_WITHDRAWAL:
-            self._desk.take_withdrawal(sender, agreement, message)
         else:
-            raise PeerError(f"expected a kind that institutions send, got {request.kind}")
+            self._desk.take_withdrawal(sender, agreement, message)
         return pb.SendReply()
 
     def FetchPlan(self, request: pb.FetchPlanRequest, context: grpc.ServicerContext) -> pb.Envelope:
         """Hand out a signed plan."""
-        sender = self._identify(context)
+        sender = self._arrived(context, "fetch-plan", request.SerializeToString())
         agreement = wire.digest_of(request.agreement)
         plan = self._desk.plan(sender, agreement, wire.digest_of(request.plan))
         return wire.envelope(plan)
@@ -171,7 +187,7 @@ class TransferService(TransferServicer):
         self, request: pb.FetchTotalRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Chunk]:
         """Stream the sum of a certified round."""
-        sender = self._identify(context)
+        sender = self._arrived(context, "fetch-total", request.SerializeToString())
         agreement = wire.digest_of(request.agreement)
         yield from _read(
             self._desk.total(sender, agreement, _storable(request.round)), request.offset
@@ -181,26 +197,27 @@ class TransferService(TransferServicer):
         self, request: pb.FetchModelRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Chunk]:
         """Stream the model state that an agreement goes on with."""
-        sender = self._identify(context)
+        sender = self._arrived(context, "fetch-model", request.SerializeToString())
         yield from _read(self._desk.first_model(sender, wire.digest_of(request.agreement)), 0)
 
     def FetchAgreements(
         self, request: pb.FetchAgreementsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.AgreementState]:
         """Stream every agreement that names the caller."""
-        sender = self._identify(context)
+        sender = self._arrived(context, "fetch-agreements", request.SerializeToString())
         yield from map(_agreement_state, self._desk.agreements_of(sender))
 
     def Probe(
         self, request_iterator: Iterator[pb.ProbeRequest], context: grpc.ServicerContext
     ) -> pb.ProbeReply:
         """Count bytes and throw them away, for callers of any version."""
-        received = 0
+        received = bytearray()
         for request in request_iterator:
-            received += len(request.data)
-            if received > MAX_PROBE_BYTES:
+            received += request.data
+            if len(received) > MAX_PROBE_BYTES:
                 raise PeerError(f"expected at most {MAX_PROBE_BYTES} bytes")
-        return pb.ProbeReply(received=received, now=time.time(), version=PROTOCOL_VERSION)
+        self._arrived(context, "probe", bytes(received))
+        return pb.ProbeReply(received=len(received), now=time.time(), version=PROTOCOL_VERSION)
 
     @contextmanager
     def admitted(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
@@ -222,6 +239,14 @@ class TransferService(TransferServicer):
         except Exception:
             log.exception("call-failed")
             context.abort(grpc.StatusCode.INTERNAL, "the operator failed; try again")
+
+    def _arrived(
+        self, context: grpc.ServicerContext, message: str, payload: bytes
+    ) -> InstitutionId:
+        """Write down a message of whoever calls, and return who that is."""
+        sender = self._identify(context)
+        self._arrivals.note(sender, message, payload)
+        return sender
 
     def _identify(self, context: grpc.ServicerContext) -> InstitutionId:
         certificate = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")

@@ -28,11 +28,13 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Signed
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import Ingress
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
 from comity_host.files import sync_directory
 from comity_server.errors import Overtaken, WrongTime
-from comity_server.store import Store, uploads
+from comity_server.store import Store
+from comity_server.tables import uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +149,11 @@ class Uploads:
                 raise Overtaken(f"expected all chunks, {len(missing)} are missing")
             os.fsync(upload.file.fileno())
 
-    def finish(self, name: Digest, sender: InstitutionId) -> None:
-        """Close a complete upload. Idempotent.
+    def finish(self, name: Digest, sender: InstitutionId, arrived: Ingress) -> None:
+        """Close a complete upload, and write down that it is here. Idempotent.
+
+        Args:
+            arrived: the entry for the ledger.
 
         Raises:
             PeerError: the upload is unknown.
@@ -159,6 +164,7 @@ class Uploads:
         self.sync(name, sender)
         with self._store.write() as tx:
             tx.execute(update(uploads).where(uploads.c.header == name).values(finished=True))
+            self._store.ledger.append(tx, arrived)
         self._forget(name)
 
     def find(self, plan: Digest, institution: InstitutionId) -> Digest | None:

@@ -46,7 +46,6 @@ from comity_server.daemon import Daemon
 from comity_server.home import Home, init
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store
 from tests.simulation.federation import make_agreement
 from tests.simulation.network import QUICK, ServerApp
 
@@ -110,7 +109,7 @@ class Loopback:
                 sockets=directory / "s" / id,
             )  # fmt: skip
             parts[id] = Institution.create(directory / id, settings)
-        store = Store(home.database)
+        store = home.open_store()
         registry, keys = Registry(store), home.signing_keys()
         for node, part in enumerate(parts.values(), start=1):
             _admit(registry, home, part)

@@ -45,13 +45,16 @@ from comity_common.secagg.messages import (
 from comity_common.secagg.participant import certificate_digest, header_digest
 from comity_common.secagg.plan import plan_digest
 from comity_server import desk as desk_module
+from comity_server.arrivals import Arrivals
 from comity_server.authority import certificate_fingerprint, read_request
 from comity_server.coordination import CoordinationService
+from comity_server.cosigning import Cosigner
 from comity_server.enrolment import EnrolmentService
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.extending import Extending
 from comity_server.flower import gate as gate_module
 from comity_server.flower.gate import FLEET_CALLS, Gate
+from comity_server.heads import Heads
 from comity_server.home import Home
 from comity_server.registry import Registry
 from comity_server.relay import Relay
@@ -59,7 +62,7 @@ from comity_server.rounds import Round
 from comity_server.status import StatusReport
 from comity_server.transfer import TransferService
 from comity_server.uploads import Declared
-from tests.ledger_keys import LEDGER_KEYS
+from tests.ledger_keys import LEDGER_KEYS, arrived
 from tests.simulation.federation import World
 from tests.simulation.network import Identity
 from tests.simulation.storedrounds import Played
@@ -186,7 +189,7 @@ def story() -> dict[str, Moment]:
             keep("uploading")
         name = header_digest(dealt.header)
         operator.uploads.put(name, who, [(0, bytes(dealt.vector))])
-        operator.uploads.finish(name, who)
+        operator.uploads.finish(name, who, arrived(who))
         round.upload(who, name)
     round.list_survivors(operator.mailbox, operator.keys)
     told["reveal"] = world.reveal(plan, SENDER, round.collector.survivors).body
@@ -278,13 +281,23 @@ class Desk:
         operator.open()
         self._operator = operator
         registry = Registry(operator.store)
+        arrivals = Arrivals(operator.store, registry)
         self.transfer = TransferService(
             registry,
             operator.mailbox,
             operator.desk,
-            Relay(operator.store, operator.agreements, operator.mailbox),
+            Relay(
+                operator.store,
+                operator.agreements,
+                operator.mailbox,
+                Cosigner(operator.store, operator.keys, lambda: NOW),
+                Heads(operator.store, operator.keys, operator.mailbox),
+            ),
+            arrivals,
         )
-        self.enrolment = EnrolmentService(operator.home, registry, operator.keys, lambda: NOW)
+        self.enrolment = EnrolmentService(
+            operator.home, registry, operator.keys, arrivals, lambda: NOW
+        )
         report = StatusReport(
             registry, operator.agreements, operator.history, operator.mailbox, operator.uploads,
             operator.desk,

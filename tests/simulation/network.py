@@ -79,7 +79,6 @@ from comity_server.config import Deadlines
 from comity_server.home import Home, init
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store
 
 from .federation import make_agreement, some_counts
 from .wholevector import Whole, deal
@@ -171,7 +170,7 @@ class Federation:
             deadlines=deadlines,
         )
         home = Home(directory)
-        store = Store(home.database)
+        store = home.open_store()
         registry = Registry(store)
         ids = [InstitutionId(f"inst-{k:02d}") for k in range(n)]
         identities = {id: Identity(id) for id in ids}

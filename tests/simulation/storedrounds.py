@@ -36,8 +36,8 @@ from comity_server.mailbox import Mailbox
 from comity_server.models import Models
 from comity_server.operator import opened
 from comity_server.rounds import Round
-from comity_server.store import Store
 from comity_server.uploads import Declared, Uploads
+from tests.ledger_keys import arrived
 
 from .federation import World, set_up_epoch
 from .network import Federation
@@ -67,7 +67,7 @@ class Played:
         self.keys = self.home.signing_keys()
         chains = set_up_epoch(self.agreement, self.signing)
         self.world = World(self.agreement, self.keys, self.signing, chains)
-        self.store = Store(self.home.database)
+        self.store = self.home.open_store()
         self.uploads = Uploads(self.store, self.home.uploads)
         self.mailbox = Mailbox(self.store, lambda: None)
         self.history = History(self.store)
@@ -141,7 +141,7 @@ class Played:
         step = 1 << 20
         pieces = [(k, bytes(dealt.vector[k : k + step])) for k in range(0, len(dealt.vector), step)]
         self.uploads.put(name, who, pieces)
-        self.uploads.finish(name, who)
+        self.uploads.finish(name, who, arrived(who))
         round.upload(who, name)
 
     def _decline(self, round: Round, who: InstitutionId, code: RefusalCode) -> None:

@@ -102,6 +102,10 @@ def verify(
     agreement: AgreementsOption = [],  # noqa: B006
     head: HeadOption = None,
     witness: WitnessOption = [],  # noqa: B006
+    operator: Annotated[
+        Path | None,
+        typer.Option(metavar="PACKAGE", help="The operator's ledger, to compare both sides."),
+    ] = None,
     terms: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The agreement's own file, to check a proof with."),
@@ -114,7 +118,7 @@ def verify(
     if is_proof(file):
         _verify_fact(file, agreement, terms, json_)
         return
-    verification = _verification(file, agreement, head, witness)
+    verification = _verification(file, agreement, head, witness, operator)
     steps = []
     for step in verification.steps():
         steps.append(step)
@@ -229,15 +233,24 @@ def verified(verification: "Verification") -> "list[Step]":
 
 
 def _verification(
-    file: Path, agreements: list[str], head: Path | None, witnesses: list[str]
+    file: Path,
+    agreements: list[str],
+    head: Path | None,
+    witnesses: list[str],
+    operator: Path | None = None,
 ) -> "Verification":
     from comity_audit.anchor import read_anchor
     from comity_audit.auditfile import load_head, load_package
     from comity_audit.ledgers.verification import Verification
     from comity_common.ledger.notes import read_key
 
+    other = None
+    if operator is not None:
+        other = _verification(operator, agreements, None, witnesses)
+        verified(other)
     return Verification(
         load_package(file),
+        operator=None if other is None else other.ledger,
         anchors=[read_anchor(given) for given in agreements],
         older=None if head is None else load_head(head),
         outside=[read_key(given) for given in witnesses],
@@ -305,6 +318,8 @@ def _summary(verification: "Verification") -> str:
 
 
 def _about(verification: "Verification") -> dict[str, Any]:
+    from dataclasses import asdict
+
     if not verification.is_founded:
         return {"findings": verification.findings}
     witnessed, parties = verification.witnessed, verification.ledger.parties
@@ -320,6 +335,7 @@ def _about(verification: "Verification") -> dict[str, Any]:
         "witnesses": {one.name: one.time for one in (*witnessed.institutions, *witnessed.others)},
         "quorum": witnessed.needed,
         "complete_as_of": witnessed.complete,
+        "crossings": None if verification.crossings is None else asdict(verification.crossings),
     }
 
 

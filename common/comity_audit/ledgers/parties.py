@@ -107,10 +107,8 @@ def party_of(agreement: Agreement, owner: InstitutionId) -> Party:
     Raises:
         PeerError: it does not name them.
     """
-    if agreement.operator.id == owner:
-        return agreement.operator
     try:
-        return agreement.party(owner)
+        return agreement.any_party(owner)
     except LocalError:
         raise PeerError(f"expected an agreement that names {owner}") from None
 

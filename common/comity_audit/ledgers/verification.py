@@ -6,7 +6,8 @@ rules after them stand on those five alone: each is looked at, and all that is f
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from comity_audit.ledgers import budgetrules, trafficrules
+from comity_audit.ledgers import budgetrules, operatorrules, trafficrules
+from comity_audit.ledgers.crossings import Crossings, compare
 from comity_audit.ledgers.entries import (
     AuditedLedger,
     check_head,
@@ -35,6 +36,9 @@ RULES: tuple[tuple[str, Rule, str], ...] = (
     ("rounds", budgetrules.rounds, "each reserve is for the round that was joined last"),
     ("self-tests", trafficrules.self_tests, "each agreement's machinery had passed its self-test"),
     ("traffic", trafficrules.crossing, "what left was covered, or is control, to the operator"),
+    ("arrivals", operatorrules.arriving, "what arrived was an upload, or is control"),
+    ("runs", operatorrules.running, "rounds followed each other under agreements that had begun"),
+    ("heads", operatorrules.witnessing, "no head that was witnessed goes back"),
 )
 
 
@@ -46,11 +50,13 @@ class Verification:
             `read_anchor`; none if nobody does.
         older: a head of the same ledger that somebody kept.
         outside: keys of witnesses that are in no agreement.
+        operator: the verified ledger of the other side, if it is at hand.
 
     Attributes:
         package: as it was read.
         is_founded: whether the first five steps hold; then ledger, checkpoint and witnessed are
             there.
+        crossings: what both sides say, once they were compared.
         findings: what the rules found, each in a line.
     """
 
@@ -65,15 +71,18 @@ class Verification:
         anchors: Collection[str] = (),
         older: SignedNote | None = None,
         outside: Sequence[NoteKey] = (),
+        operator: AuditedLedger | None = None,
     ) -> None:
         self.package = package
         self._anchors = anchors
         self._older = older
         self._outside = outside
+        self._operator = operator
         self._note: SignedNote
         self._parties: Parties
         self._tree: Tree
         self.is_founded = False
+        self.crossings: Crossings | None = None
         self.findings: list[str] = []
 
     def steps(self) -> Iterator[Step]:
@@ -98,6 +107,8 @@ class Verification:
                 outcome=Outcome.FAILS if found else Outcome.HOLDS,
                 detail=_listed(found) if found else kept,
             )
+        outcome, detail = outcome_of(self._check_crossings)
+        yield Step(number=number + 1, name="crossings", outcome=outcome, detail=printable(detail))
 
     def _foundations(self) -> Iterator[tuple[str, Callable[[], Found]]]:
         # 1. Whose ledger it is; the agreements are what their names say, with true signatures.
@@ -168,6 +179,23 @@ class Verification:
         check_log(self._older, older, self._parties.owner.identity)
         check_past(self._tree, self.ledger.entries, older)
         return Outcome.HOLDS, f"goes on from the kept head of {older.size} entries"
+
+    def _check_crossings(self) -> Found:
+        if self._operator is None:
+            return Outcome.ABSENT, "no ledger of the other side was given"
+        self.crossings = found = compare(self.ledger, self._tree, self._operator)
+        self.findings += found.findings
+        if found.findings:
+            return Outcome.FAILS, _listed(found.findings)
+        told = (
+            f"{_count(found.matched, 'message')} with {found.matched_bytes:,} bytes left and "
+            f"arrived, {found.uploads} of them under noise"
+        )
+        if found.newer:
+            told += f"; {found.newer} arrived after this package ends"
+        if not found.only_left:
+            return Outcome.HOLDS, f"{told}; none is unmatched"
+        return Outcome.WORD, f"{told}; {len(found.only_left)} left and did not arrive"
 
     def _check_restores(self) -> Found:
         bodies = [entry.body for entry in self.ledger.entries]

@@ -16,9 +16,28 @@ from typing import NewType
 from comity_common.dp.terms import Gate, Guarantee, SampledGaussian, Unit, check_order
 from comity_common.errors import LocalError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.forms import NONCE_BYTES as NONCE_BYTES
+from comity_common.ledger.forms import (
+    check_counters,
+    check_crossing,
+    check_dataset,
+    check_digest,
+    check_namespace,
+    check_nonce,
+    check_payload,
+    check_text,
+)
+from comity_common.ledger.operatorbodies import (
+    AgreementEnd,
+    AgreementStart,
+    Head,
+    MemberApprove,
+    MemberRevoke,
+    ModelRelease,
+    RoundCertificate,
+    RoundPlan,
+)
 
-NONCE_BYTES = 16
-MAX_TEXT = 500  # characters
 MAX_TESTS = 100
 
 DatasetId = NewType("DatasetId", str)
@@ -27,9 +46,6 @@ DatasetId = NewType("DatasetId", str)
 NamespaceId = NewType("NamespaceId", str)
 """What has one budget, all data sets of the same rows or persons: 32 such digits."""
 
-ID_PATTERN = re.compile(r"[0-9a-f]{32}")
-DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
-JURISDICTION_PATTERN = re.compile(r"[A-Z]{2}")
 TEST_PATTERN = re.compile(r"[a-z][a-z-]{0,39}")
 
 
@@ -55,6 +71,14 @@ class EntryKind(StrEnum):
     ERASURE = "erasure"
     RESTORE = "restore"
     NOTE = "note"
+    MEMBER_APPROVE = "member.approve"
+    MEMBER_REVOKE = "member.revoke"
+    AGREEMENT_START = "agreement.start"
+    AGREEMENT_END = "agreement.end"
+    ROUND_PLAN = "round.plan"
+    ROUND_CERTIFICATE = "round.certificate"
+    MODEL_RELEASE = "model.release"
+    HEAD = "head"
 
 
 class Outcome(StrEnum):
@@ -99,8 +123,8 @@ class Genesis:
     software: str
 
     def __post_init__(self) -> None:
-        _check_nonce(self.nonce)
-        _check_text(self.software)
+        check_nonce(self.nonce)
+        check_text(self.software)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +134,7 @@ class PolicySet:
     policy: Digest
 
     def __post_init__(self) -> None:
-        _check_digest(self.policy)
+        check_digest(self.policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +144,7 @@ class AgreementSign:
     agreement: Digest
 
     def __post_init__(self) -> None:
-        _check_digest(self.agreement)
+        check_digest(self.agreement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +170,12 @@ class DatasetRegister:
     parent: DatasetId
 
     def __post_init__(self) -> None:
-        _check_dataset(self.dataset)
-        _check_namespace(self.namespace)
-        _check_digest(self.commitment)
-        _check_digest(self.schema)
+        check_dataset(self.dataset)
+        check_namespace(self.namespace)
+        check_digest(self.commitment)
+        check_digest(self.schema)
         if self.parent:
-            _check_dataset(self.parent)
+            check_dataset(self.parent)
         if self.parent == self.dataset:
             raise LocalError("expected a parent that is another data set")
 
@@ -177,8 +201,8 @@ class BudgetGrant:
     order: int
 
     def __post_init__(self) -> None:
-        _check_nonce(self.grant)
-        _check_namespace(self.namespace)
+        check_nonce(self.grant)
+        check_namespace(self.namespace)
         if (self.guarantee is None) is not (self.gate is Gate.NONE):
             raise LocalError("expected a guarantee with every gate, and none without one")
         if self.gate is Gate.RENYI:
@@ -213,11 +237,11 @@ class BudgetReserve:
     guarantee: Guarantee | None
 
     def __post_init__(self) -> None:
-        _check_dataset(self.dataset)
-        _check_nonce(self.grant)
-        _check_nonce(self.nonce)
-        _check_digest(self.agreement)
-        _check_counters(self.epoch, self.round)
+        check_dataset(self.dataset)
+        check_nonce(self.grant)
+        check_nonce(self.nonce)
+        check_digest(self.agreement)
+        check_counters(self.epoch, self.round)
         if not self.schedule:
             raise LocalError("expected a schedule with at least one mechanism")
 
@@ -236,9 +260,9 @@ class BudgetCharge:
     released: Digest
 
     def __post_init__(self) -> None:
-        _check_nonce(self.nonce)
+        check_nonce(self.nonce)
         if self.outcome is Outcome.RELEASED:
-            _check_digest(self.released)
+            check_digest(self.released)
         elif self.released:
             raise LocalError("expected no digest with a forfeited reserve")
 
@@ -257,8 +281,8 @@ class BudgetRefund:
     evidence: Digest
 
     def __post_init__(self) -> None:
-        _check_nonce(self.nonce)
-        _check_digest(self.evidence)
+        check_nonce(self.nonce)
+        check_digest(self.evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,9 +295,9 @@ class RoundJoin:
     plan: Digest
 
     def __post_init__(self) -> None:
-        _check_digest(self.agreement)
-        _check_digest(self.plan)
-        _check_counters(self.epoch, self.round)
+        check_digest(self.agreement)
+        check_digest(self.plan)
+        check_counters(self.epoch, self.round)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,9 +317,9 @@ class RoundComplaint:
     dealers: tuple[InstitutionId, ...]
 
     def __post_init__(self) -> None:
-        _check_digest(self.agreement)
-        _check_digest(self.plan)
-        _check_counters(self.epoch, self.round)
+        check_digest(self.agreement)
+        check_digest(self.plan)
+        check_counters(self.epoch, self.round)
         if not self.dealers or list(self.dealers) != sorted(set(self.dealers)):
             raise LocalError("expected dealers in order, each once")
 
@@ -315,10 +339,10 @@ class RoundVoid:
     reason: str
 
     def __post_init__(self) -> None:
-        _check_digest(self.agreement)
-        _check_digest(self.plan)
-        _check_counters(self.epoch, self.round)
-        _check_text(self.reason)
+        check_digest(self.agreement)
+        check_digest(self.plan)
+        check_counters(self.epoch, self.round)
+        check_text(self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,10 +371,10 @@ class Egress:
     nonce: bytes
 
     def __post_init__(self) -> None:
-        _check_crossing(self.purpose, self.receiver, self.jurisdiction, self.message)
-        _check_payload(self.size_bytes, self.digest, self.round)
+        check_crossing(self.purpose, self.receiver, self.jurisdiction, self.message)
+        check_payload(self.size_bytes, self.digest, self.round)
         if self.traffic is Traffic.MECHANISM:
-            _check_nonce(self.nonce)
+            check_nonce(self.nonce)
         elif self.nonce:
             raise LocalError("expected no reserve with control traffic")
 
@@ -375,10 +399,10 @@ class Ingress:
     nonce: bytes
 
     def __post_init__(self) -> None:
-        _check_crossing(self.purpose, self.sender, self.jurisdiction, self.message)
-        _check_payload(self.size_bytes, self.digest, self.round)
+        check_crossing(self.purpose, self.sender, self.jurisdiction, self.message)
+        check_payload(self.size_bytes, self.digest, self.round)
         if self.nonce:
-            _check_nonce(self.nonce)
+            check_nonce(self.nonce)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,8 +420,8 @@ class Refused:
 
     def __post_init__(self) -> None:
         if self.agreement:
-            _check_digest(self.agreement)
-        _check_counters(self.round or 0)
+            check_digest(self.agreement)
+        check_counters(self.round or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,7 +454,7 @@ class SelfTest:
         if self.attempt not in (1, 2):
             raise LocalError(f"expected attempt 1 or 2, got {self.attempt}")
         if self.agreement:
-            _check_digest(self.agreement)
+            check_digest(self.agreement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,10 +473,10 @@ class Restore:
     generation: bytes = b""
 
     def __post_init__(self) -> None:
-        _check_digest(self.agreement)
-        _check_counters(self.epoch, self.round)
+        check_digest(self.agreement)
+        check_counters(self.epoch, self.round)
         if self.generation:
-            _check_nonce(self.generation)
+            check_nonce(self.generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,8 +491,8 @@ class Note:
     about: int | None
 
     def __post_init__(self) -> None:
-        _check_text(self.text)
-        _check_counters(self.about or 0)
+        check_text(self.text)
+        check_counters(self.about or 0)
 
 
 Body = (
@@ -489,6 +513,14 @@ Body = (
     | Refused
     | Restore
     | Note
+    | MemberApprove
+    | MemberRevoke
+    | AgreementStart
+    | AgreementEnd
+    | RoundPlan
+    | RoundCertificate
+    | ModelRelease
+    | Head
 )
 
 
@@ -515,46 +547,12 @@ BODIES: dict[EntryKind, type[Body]] = {
     EntryKind.REFUSAL: Refused,
     EntryKind.RESTORE: Restore,
     EntryKind.NOTE: Note,
+    EntryKind.MEMBER_APPROVE: MemberApprove,
+    EntryKind.MEMBER_REVOKE: MemberRevoke,
+    EntryKind.AGREEMENT_START: AgreementStart,
+    EntryKind.AGREEMENT_END: AgreementEnd,
+    EntryKind.ROUND_PLAN: RoundPlan,
+    EntryKind.ROUND_CERTIFICATE: RoundCertificate,
+    EntryKind.MODEL_RELEASE: ModelRelease,
+    EntryKind.HEAD: Head,
 }
-
-
-def _check_dataset(value: str) -> None:
-    if not ID_PATTERN.fullmatch(value):
-        raise LocalError("expected a data set id of 32 lower-case hexadecimal digits")
-
-
-def _check_namespace(value: str) -> None:
-    if not ID_PATTERN.fullmatch(value):
-        raise LocalError("expected a namespace id of 32 lower-case hexadecimal digits")
-
-
-def _check_digest(value: str) -> None:
-    if not DIGEST_PATTERN.fullmatch(value):
-        raise LocalError("expected a digest of 64 lower-case hexadecimal digits")
-
-
-def _check_nonce(value: bytes) -> None:
-    if len(value) != NONCE_BYTES:
-        raise LocalError(f"expected a nonce of {NONCE_BYTES} bytes, got {len(value)}")
-
-
-def _check_counters(*values: int) -> None:
-    if min(values) < 0:
-        raise LocalError("expected no negative epoch, round or sequence")
-
-
-def _check_text(text: str) -> None:
-    if not 1 <= len(text) <= MAX_TEXT:
-        raise LocalError(f"expected a text of 1 to {MAX_TEXT} characters, got {len(text)}")
-
-
-def _check_crossing(purpose: str, peer: str, jurisdiction: str, message: str) -> None:
-    for text in (purpose, peer, message):
-        _check_text(text)
-    if not JURISDICTION_PATTERN.fullmatch(jurisdiction):
-        raise LocalError("expected an ISO 3166-1 alpha-2 country code")
-
-
-def _check_payload(size_bytes: int, digest: Digest, round: int | None) -> None:
-    _check_counters(size_bytes, round or 0)
-    _check_digest(digest)

@@ -8,6 +8,29 @@ from riding along; it grows with the number of institutions where the message do
 from dataclasses import dataclass
 
 from comity_common.agreement import MAX_INSTITUTIONS
+from comity_common.secagg.kinds import RoundKind
+
+FEDERATED_TRAINING = "federated-training"
+FEDERATED_EVALUATION = "federated-evaluation"
+UPLOAD = "upload"
+"""The one message that is no control message: a masked vector, which a reserve covers."""
+
+PURPOSES = {
+    "greet": "enrolment",
+    "enrol": "enrolment",
+    "ask": "enrolment",
+    "fetch-agreements": "agreement",
+    "parcel_kind_signature": "agreement",
+    "parcel_kind_withdrawal": "agreement",
+    "probe": "connection-test",
+}
+"""What a message is for, by its name; anything else is training."""
+
+PURPOSE_OF_ROUND = {
+    RoundKind.TRAIN: FEDERATED_TRAINING,
+    RoundKind.EVALUATE: FEDERATED_EVALUATION,
+}
+"""What an upload is for."""
 
 _KIB = 1 << 10
 
@@ -54,3 +77,8 @@ CONTROLS = {
     "parcel_kind_objection": Control(2 << 20),
 }
 """By the name that stands in an `egress` entry."""
+
+
+def purpose_of(message: str) -> str:
+    """Say what a control message is for, in the words of the ledger."""
+    return PURPOSES.get(message, FEDERATED_TRAINING)

@@ -27,7 +27,10 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:comity:ledger:1:"
 MAX_ENTRY_BYTES = 1 << 20
 _KIND = re.compile(rb'"predicateType":"urn:comity:ledger:1:([a-z.]{1,40})"')
-_SUBJECTS = ("digest", "released", "evidence", "plan", "commitment", "policy", "agreement")
+_SUBJECTS = (
+    *("digest", "released", "evidence", "certificate", "model", "root", "party"),
+    *("plan", "commitment", "policy", "agreement"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

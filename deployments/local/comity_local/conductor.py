@@ -24,7 +24,6 @@ from comity_local.yardstick import Yardstick
 from comity_server.home import Home as OperatorHome
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store
 
 STOPS = {FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
 LOOK_EVERY_S = 0.5
@@ -82,7 +81,7 @@ class Conductor:
         for region in self._founded.regions:
             self._supervisor.start(processes.vault(self._workdir, region.id, self._faults))
         waiting = dict(zip((r.id for r in self._founded.regions), runtime_ports, strict=True))
-        store = Store(self._home.database)
+        store = self._home.open_store()
         registry = Registry(store)
         deadline = time.monotonic() + REGISTER_WITHIN_S
         try:

@@ -35,7 +35,7 @@ from comity_server.home import Home as OperatorHome
 from comity_server.home import init
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store as OperatorStore
+from comity_server.store import Store
 from comity_server.terms import Terms
 
 OPERATOR = "Comity demo operator"
@@ -85,7 +85,7 @@ def found(
         _institution(workdir, region, ports, sockets / str(number), options)
         for number, region in enumerate(samples.regions, start=1)
     ]
-    store = OperatorStore(OperatorHome(workdir.operator).database)
+    store = OperatorHome(workdir.operator).open_store()
     try:
         return _agree(options, samples, terms, yardstick, operator, institutions, store)
     finally:
@@ -99,7 +99,7 @@ def _agree(
     yardstick: Yardstick,
     operator: Party,
     institutions: Sequence[Institution],
-    store: OperatorStore,
+    store: Store,
 ) -> Founded:
     workdir = Workdir(options.workdir)
     home = OperatorHome(workdir.operator)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 from tests.commands import comity
+from tests.operator_store import operator_store
 from tests.simulation.storedrounds import Played
 
 from comity_common.words import agreement_words
-from comity_server.store import STEPS, VERSION, Store, schema
+from comity_server.store import STEPS, VERSION
+from comity_server.tables import schema
 
 HEAVY = {"torch", "flwr", "grpc", "google.protobuf", "sqlalchemy", "transformers", "comity_server"}
 
@@ -112,7 +114,7 @@ def test_an_auditors_install_loads_nothing_of_the_others(stored: Path) -> None:
 
 
 def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
-    store = Store(tmp_path / "server.db")
+    store = operator_store(tmp_path / "server.db")
     with store.write() as tx:
         tx.execute(update(schema).values(version=2))
         for column in ("survivors", "survivors_signature"):
@@ -123,7 +125,7 @@ def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> 
         tx.exec_driver_sql("alter table mailbox drop column topic")
     store.close()
     assert VERSION - 1 in STEPS
-    again = Store(tmp_path / "server.db")
+    again = operator_store(tmp_path / "server.db")
     with again.read() as tx:
         tx.exec_driver_sql("select survivors, survivors_signature, until from rounds")
         columns = [row[1] for row in tx.exec_driver_sql("pragma table_info(uploads)")]

@@ -32,7 +32,7 @@ from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.messages import CertificateBody, Complaint, Decline, Reveal
 from comity_common.secagg.participant import certificate_digest
 from comity_common.words import agreement_words
-from comity_server.store import rounds
+from comity_server.tables import rounds
 
 
 @pytest.fixture(scope="module")

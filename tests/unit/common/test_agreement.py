@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from tests.ledger_keys import LEDGER_KEYS
+from tests.ledger_keys import public_keys
 from tests.simulation.federation import make_agreement, promising_nothing
 
 from comity_common.agreement import (
@@ -105,7 +105,7 @@ def roster_of(count: int, **terms: int) -> Agreement:
                 ed25519=k.to_bytes(32, "big"),
                 mldsa44=k.to_bytes(1312, "big"),
                 tls=bytes(32),
-                ledger=LEDGER_KEYS.public(),
+                ledger=public_keys(b"%d" % k),
             ),
         )
         for k in range(count)

@@ -27,13 +27,13 @@ from comity_server.desk import Desk
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.errors import WrongTime
 from comity_server.extending import Extending
+from comity_server.heads import Heads
 from comity_server.history import History
 from comity_server.mailbox import Mailbox
 from comity_server.models import Models
 from comity_server.orders import Orders
 from comity_server.registry import Registry
 from comity_server.rounds import Round
-from comity_server.store import Store
 from comity_server.uploads import Declared, Uploads
 from comity_server.waiting import Stopped
 
@@ -70,7 +70,7 @@ class Operator:
         self.open()
 
     def open(self) -> None:
-        self.store = Store(self.home.database)
+        self.store = self.home.open_store()
         registry = Registry(self.store)
         models = Models(self.home.models)
         self.agreements = Agreements(self.store, registry, models)
@@ -97,6 +97,7 @@ class Operator:
             mailbox=self.mailbox,
             uploads=self.uploads,
             models=models,
+            heads=Heads(self.store, self.keys, self.mailbox),
             desk=self.desk,
             deadlines=Deadlines(),
             clock=self.clock,

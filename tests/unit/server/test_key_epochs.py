@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.operator_store import operator_store
 from tests.simulation.federation import World
 
 from comity_common import wire
@@ -23,7 +24,6 @@ from comity_common.secagg.messages import EpochHalves, EpochKey, EpochOpen, Epoc
 from comity_server.epochs import EpochStep, KeyEpoch
 from comity_server.errors import WrongTime
 from comity_server.mailbox import Mailbox
-from comity_server.store import Store
 
 
 class Setup:
@@ -33,7 +33,7 @@ class Setup:
         self.world = World.of(3)
         self.agreement = self.world.agreement
         self.members = self.agreement.roster
-        self.store = Store(directory / "server.db")
+        self.store = operator_store(directory / "server.db")
         self.mailbox = Mailbox(self.store, lambda: None)
         self.epoch = KeyEpoch.open(
             self.store, self.mailbox, self.world.operator, self.agreement, self.members

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.operator_store import operator_store
 
 from comity.v1 import transfer_pb2 as pb
 from comity_common.ids import Digest
@@ -28,7 +29,7 @@ def post(store: Store, box: Mailbox, *texts: str, to: str = WHO) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "server.db")
+    return operator_store(tmp_path / "server.db")
 
 
 def test_parcels_are_numbered_per_institution_and_read_from_any_place(store: Store) -> None:

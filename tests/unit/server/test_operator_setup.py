@@ -25,7 +25,7 @@ from comity_server.errors import Stranger
 from comity_server.home import Home, init
 from comity_server.models import Models
 from comity_server.registry import Registry
-from comity_server.store import Store, schema
+from comity_server.tables import schema
 
 TERMS = {"name": 'Uni "Nord"', "jurisdiction": "DE", "transfer": "127.0.0.1:7443"}
 
@@ -59,7 +59,7 @@ class Desk:
         operator = init(directory, **TERMS)
         self.home = Home(directory)
         self.keys = self.home.signing_keys()
-        self.store = Store(self.home.database)
+        self.store = self.home.open_store()
         self.registry = Registry(self.store)
         self.agreements = Agreements(self.store, self.registry, Models(self.home.models))
         self.identities = {f"inst-{k}": Identity(f"inst-{k}") for k in range(3)}
@@ -224,4 +224,4 @@ def test_a_database_of_another_version_is_refused(desk: Desk) -> None:
     with desk.store.write() as tx:
         tx.execute(update(schema).values(version=99))
     with pytest.raises(LocalError, match="got 99"):
-        Store(desk.home.database)
+        desk.home.open_store()

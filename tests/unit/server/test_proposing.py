@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.commands import comity
-from tests.ledger_keys import LEDGER_KEYS
+from tests.ledger_keys import public_keys
 from tests.tiny_bert import save_tiny_bert
 
 from comity_common.agreement import ModelOptimizer, Party, PublicIdentity
@@ -31,7 +31,7 @@ def party(id: str) -> Party:
         ed25519=name.ljust(32),
         mldsa44=name.ljust(1312),
         tls=name.ljust(32),
-        ledger=LEDGER_KEYS.public(),
+        ledger=public_keys(name),
     )
     return Party(id=InstitutionId(id), name=id.title(), jurisdiction="DE", identity=identity)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from tests.ledger_keys import arrived
+from tests.operator_store import operator_store
 from tests.simulation.federation import World
 
 from comity_common.canonical import decode, encode
@@ -16,7 +18,7 @@ from comity_common.secagg.round import Stage
 from comity_server.errors import WrongTime
 from comity_server.mailbox import Mailbox
 from comity_server.rounds import Round
-from comity_server.store import Store, events, mailbox
+from comity_server.tables import events, mailbox
 from comity_server.uploads import Declared, Uploads
 
 
@@ -30,7 +32,7 @@ class Table:
         self.plan = self.world.plan()
         for who in self.plan.participants:
             self.world.deal(self.plan, who, random.Random(3))
-        self.store = Store(directory / "server.db")
+        self.store = operator_store(directory / "server.db")
         self.open_files()
         Round.begin(self.store, self.uploads, self.world.operator, self.world.agreement, self.plan)
         self.reopen()
@@ -45,7 +47,7 @@ class Table:
     def kill(self) -> None:
         if self.killed:
             self.store.close()
-            self.store = Store(self.directory / "server.db")
+            self.store = operator_store(self.directory / "server.db")
             self.open_files()
             self.reopen()
 
@@ -64,7 +66,7 @@ class Table:
         self.uploads.begin(declared)
         self.uploads.put(name, who, [(0, bytes(dealt.vector))])
         self.kill()
-        self.uploads.finish(name, who)
+        self.uploads.finish(name, who, arrived(who))
         self.kill()
         self.round.upload(who, name)
         self.kill()

@@ -26,7 +26,7 @@ from comity_server.config import FlowerSettings, ServerConfig
 from comity_server.daemon import Daemon
 from comity_server.doctor import examine_server
 from comity_server.home import Home, init
-from comity_server.store import Store, agreements
+from comity_server.tables import agreements
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_the_disk_must_hold_the_uploads_of_a_round(home: Home, after: tuple[int,
         "started": 0.0,
         "proposed": 0.0,
     }
-    with closing(Store(home.database)) as store:
+    with closing(home.open_store()) as store:
         with store.write() as tx:
             tx.execute(insert(agreements).values(row))
         finding = found(home)["disk"]

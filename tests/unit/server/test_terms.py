@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.ledger_keys import LEDGER_KEYS
+from tests.ledger_keys import public_keys
 
 from comity_common.agreement import Agreement, Gate, ModelOptimizer, Party, PublicIdentity, Unit
 from comity_common.canonical import decode, encode
@@ -52,7 +52,7 @@ def party(id: str) -> Party:
         ed25519=name.ljust(32),
         mldsa44=name.ljust(1312),
         tls=name.ljust(32),
-        ledger=LEDGER_KEYS.public(),
+        ledger=public_keys(name),
     )
     return Party(id=InstitutionId(id), name=id.title(), jurisdiction="DE", identity=identity)
 

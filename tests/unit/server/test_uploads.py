@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.ledger_keys import arrived
+from tests.operator_store import operator_store
 from tests.simulation.federation import World
 
 from comity_common import chunks
@@ -18,7 +20,6 @@ from comity_common.errors import PeerError
 from comity_common.secagg.messages import Header
 from comity_common.secagg.participant import header_digest
 from comity_server.errors import Overtaken
-from comity_server.store import Store
 from comity_server.uploads import Declared, Uploads
 
 LANES = 5 * CHUNK_BYTES // 4 + 1000  # six chunks, the last one short
@@ -38,7 +39,7 @@ class Fixture:
         self.deal(1)
 
     def restart(self) -> None:
-        self.uploads = Uploads(Store(self.directory / "server.db"), self.directory)
+        self.uploads = Uploads(operator_store(self.directory / "server.db"), self.directory)
 
     def deal(self, seed: int) -> None:
         """Mask a vector, always the same one for a seed; making it takes longest here."""
@@ -97,8 +98,8 @@ def test_an_upload_that_breaks_anywhere_goes_on_with_what_is_missing(fixture: Fi
         fixture.put(*missing[: chance.randint(0, 2)])
         if chance.random() < 0.5:
             fixture.restart()
-    fixture.uploads.finish(fixture.name, WHO)
-    fixture.uploads.finish(fixture.name, WHO)
+    fixture.uploads.finish(fixture.name, WHO, arrived(WHO))
+    fixture.uploads.finish(fixture.name, WHO, arrived(WHO))
     assert fixture.stored() == fixture.dealt.vector
     assert fixture.missing() == []
 
@@ -153,7 +154,7 @@ def test_several_streams_bring_chunks_of_one_upload_at_once(fixture: Fixture) ->
             fixture.uploads.put(fixture.name, WHO, itertools.islice(second, 1))
 
     fixture.uploads.put(fixture.name, WHO, interleaved())
-    fixture.uploads.finish(fixture.name, WHO)
+    fixture.uploads.finish(fixture.name, WHO, arrived(WHO))
     assert fixture.stored() == fixture.dealt.vector
 
 
@@ -167,7 +168,7 @@ def test_progress_counts_the_bytes_that_are_here(fixture: Fixture) -> None:
     fixture.restart()
     assert fixture.uploads.progress(plan) == {WHO: (0, size)}
     fixture.put(*fixture.missing())
-    fixture.uploads.finish(fixture.name, WHO)
+    fixture.uploads.finish(fixture.name, WHO, arrived(WHO))
     assert fixture.uploads.progress(plan) == {WHO: (size, size)}
 
 
@@ -242,7 +243,7 @@ def test_an_upload_with_chunks_missing_cannot_be_finished(fixture: Fixture) -> N
     fixture.missing()
     fixture.put(0, 1, 2, 3, 5)
     with pytest.raises(Overtaken, match="1 are missing"):
-        fixture.uploads.finish(fixture.name, WHO)
+        fixture.uploads.finish(fixture.name, WHO, arrived(WHO))
 
 
 def test_a_full_disk_is_noticed_before_a_byte_is_sent(
@@ -264,7 +265,7 @@ def test_nobody_else_can_write_to_or_finish_an_upload(fixture: Fixture) -> None:
     with pytest.raises(PeerError, match="this institution"):
         fixture.uploads.put(fixture.name, "inst-01", fixture.pieces())
     with pytest.raises(PeerError, match="this institution"):
-        fixture.uploads.finish(fixture.name, "inst-01")
+        fixture.uploads.finish(fixture.name, "inst-01", arrived(WHO))
 
 
 def test_no_byte_is_taken_after_the_round_let_go_of_it(fixture: Fixture) -> None:

@@ -1,0 +1,140 @@
+"""Two sides of a border compared: what left an institution is what arrived at the operator.
+
+Both ledgers were verified, each on its own keys. A message is the same on both sides if its name,
+size and digest are, and each is counted as often as it was sent. What arrived and is not among what
+left is a finding: something crossed that the institution did not write down. What left and did not
+arrive is told: a connection that breaks looks the same as an operator who keeps silent.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from comity_audit.ledgers.entries import AuditedLedger
+from comity_common.errors import PeerError
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import Egress, Ingress, RoundJoin, Traffic
+from comity_common.ledger.operatorbodies import Head, RoundPlan
+from comity_common.ledger.tree import Tree
+
+Message = tuple[str, Traffic, int, Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossings:
+    """What both sides say.
+
+    Attributes:
+        matched, matched_bytes: messages that left and arrived, and their size.
+        uploads: how many of them the budget covered.
+        only_left: entries of the institution that did not arrive, by their number.
+        only_arrived: entries of the operator that did not leave, by their number.
+        newer: how many arrived after the institution's package ends.
+        findings: each in a sentence.
+    """
+
+    matched: int
+    matched_bytes: int
+    uploads: int
+    only_left: tuple[int, ...]
+    only_arrived: tuple[int, ...]
+    newer: int
+    findings: tuple[str, ...]
+
+
+def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> Crossings:
+    """Compare an institution's ledger with that of the operator of one of its agreements.
+
+    Args:
+        tree: over the institution's entries.
+
+    Raises:
+        PeerError: it is no operator that this institution has an agreement with.
+    """
+    owner, other = institution.parties.owner, operator.parties.owner
+    operators = [one.operator for one in institution.parties.agreements.values()]
+    if other not in operators:
+        raise PeerError(f"expected the operator of an agreement of {owner.id}, got {other.id}")
+    left = [
+        (entry.sequence, _left(entry.body))
+        for entry in institution.entries
+        if isinstance(entry.body, Egress) and entry.body.receiver == other.id
+    ]
+    arrived = [
+        (entry.sequence, _arrived(entry.body))
+        for entry in operator.entries
+        if isinstance(entry.body, Ingress) and entry.body.sender == owner.id
+    ]
+    sent, came = Counter(one for _, one in left), Counter(one for _, one in arrived)
+    both = sent & came
+    only_left = _beyond(left, came)
+    only_arrived = _beyond(arrived, sent)
+    last = max((place for place, one in arrived if place not in only_arrived), default=-1)
+    unmatched = tuple(place for place in only_arrived if place < last)
+    findings = [
+        f"entry {place} of {other.id}: a message of {owner.id} that its own ledger does not have"
+        for place in unmatched
+    ]
+    findings += _foreign_rounds(institution, operator)
+    findings += _other_heads(owner.id, institution, tree, operator)
+    return Crossings(
+        matched=both.total(),
+        matched_bytes=sum(size * count for (_, _, size, _), count in both.items()),
+        uploads=sum(count for one, count in both.items() if one[1] is Traffic.MECHANISM),
+        only_left=only_left,
+        only_arrived=unmatched,
+        newer=len(only_arrived) - len(unmatched),
+        findings=tuple(findings),
+    )
+
+
+def _left(body: Egress) -> Message:
+    return body.message, body.traffic, body.size_bytes, body.digest
+
+
+def _arrived(body: Ingress) -> Message:
+    return body.message, body.traffic, body.size_bytes, body.digest
+
+
+def _beyond(messages: Sequence[tuple[int, Message]], others: Counter[Message]) -> tuple[int, ...]:
+    """Return the places of messages that are here more often than there: of the same, the last."""
+    rest, found = Counter(others), []
+    for place, one in messages:
+        if rest[one] > 0:
+            rest[one] -= 1
+        else:
+            found.append(place)
+    return tuple(found)
+
+
+def _foreign_rounds(institution: AuditedLedger, operator: AuditedLedger) -> Iterator[str]:
+    """Go through rounds that the institution joined and the operator's ledger leaves out."""
+    plans = [entry.body for entry in operator.entries if isinstance(entry.body, RoundPlan)]
+    known = {plan.plan for plan in plans}
+    newest: dict[Digest, int] = {}
+    for plan in plans:
+        newest[plan.agreement] = max(plan.round, newest.get(plan.agreement, 0))
+    for entry in institution.entries:
+        body = entry.body
+        if not isinstance(body, RoundJoin) or body.plan in known:
+            continue
+        if body.round <= newest.get(body.agreement, 0):
+            yield f"entry {entry.sequence}: round {body.round} is not on the operator's ledger"
+
+
+def _other_heads(
+    owner: InstitutionId, institution: AuditedLedger, tree: Tree, operator: AuditedLedger
+) -> Iterator[str]:
+    """Go through heads that the operator witnessed and that are not in this ledger's past."""
+    generations = {entry.generation for entry in institution.entries}
+    for entry in operator.entries:
+        body = entry.body
+        if not isinstance(body, Head) or body.institution != owner:
+            continue
+        if body.size > len(tree):
+            continue  # newer than the package
+        if body.generation not in generations or tree.root(body.size).hex() != body.root:
+            yield (
+                f"entry {entry.sequence} of the operator: it witnessed another ledger of {owner} "
+                f"with {body.size} entries"
+            )

@@ -1,0 +1,78 @@
+"""Rules about the operator's ledger: what it ran follows from what it wrote before.
+
+They look at kinds of entries that only an operator writes; a ledger without them keeps all rules.
+"""
+
+from collections.abc import Iterator
+
+from comity_audit.ledgers.entries import AuditedLedger
+from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.bodies import Ingress, Traffic
+from comity_common.ledger.controls import CONTROLS, UPLOAD
+from comity_common.ledger.operatorbodies import (
+    AgreementStart,
+    Head,
+    ModelRelease,
+    RoundCertificate,
+    RoundPlan,
+)
+
+
+def running(ledger: AuditedLedger) -> Iterator[str]:
+    """Rounds run under agreements that were started, one after the other, each ended once."""
+    started: set[Digest] = set()
+    plans: dict[Digest, RoundPlan] = {}
+    ended: dict[Digest, RoundCertificate] = {}
+    for entry in ledger.entries:
+        body, where = entry.body, f"entry {entry.sequence}"
+        match body:
+            case AgreementStart(agreement=agreement):
+                started.add(agreement)
+            case RoundPlan(agreement=agreement, round=round):
+                last = plans.get(agreement)
+                if agreement not in started:
+                    yield f"{where}: round {round} of an agreement that was not started"
+                if round != (1 if last is None else last.round + 1):
+                    yield f"{where}: round {round} was begun out of order"
+                if last is not None and last.plan not in ended:
+                    yield f"{where}: round {round} was begun before {last.round} had ended"
+                plans[agreement] = body
+            case RoundCertificate(agreement=agreement, plan=plan):
+                begun = plans.get(agreement)
+                if begun is None or begun.plan != plan or plan in ended:
+                    yield f"{where}: the end of a round that was not going on"
+                ended[plan] = body
+            case ModelRelease(agreement=agreement, round=round, model=model):
+                of = [one for one in ended.values() if one.agreement == agreement]
+                if not any(one.round == round and one.model == model for one in of):
+                    yield f"{where}: a model went out that no certificate names"
+
+
+def arriving(ledger: AuditedLedger) -> Iterator[str]:
+    """What arrived is an upload, or a control message of the closed list within its size."""
+    agreements = ledger.parties.agreements.values()
+    most = max(len(one.institutions) for one in agreements)
+    for entry in ledger.entries:
+        body, where = entry.body, f"entry {entry.sequence}"
+        if not isinstance(body, Ingress):
+            continue
+        if body.traffic is Traffic.MECHANISM:
+            if body.message != UPLOAD:
+                yield f"{where}: {body.message[:40]} arrived as if the budget had covered it"
+        elif body.message not in CONTROLS:
+            yield f"{where}: {body.message[:40]} is no control message"
+        elif body.size_bytes > (limit := CONTROLS[body.message].limit(most)):
+            yield f"{where}: {body.message} of {body.size_bytes} bytes, more than {limit}"
+
+
+def witnessing(ledger: AuditedLedger) -> Iterator[str]:
+    """A head that was witnessed after another one of the same ledger is not smaller."""
+    seen: dict[InstitutionId, Head] = {}
+    for entry in ledger.entries:
+        body = entry.body
+        if not isinstance(body, Head):
+            continue
+        last = seen.get(body.institution)
+        if last is not None and last.generation == body.generation and body.size < last.size:
+            yield f"entry {entry.sequence}: a head of {body.institution} that was put back"
+        seen[body.institution] = body
