@@ -249,7 +249,7 @@ def test_no_secret_that_must_not_live_twice_is_in_it(lost: Lost, tmp_path: Path)
 def test_of_every_table_it_was_decided_whether_it_may_live_twice(lost: Lost) -> None:
     kept = {"agreements", "datasets", "entries", "mailbox", "models", "private_metrics", "scores"}
     kept |= {"fingerprint_key", "fingerprints", "namespaces", "traffic", "withdrawals"}
-    kept |= {"cosignatures", "generations", "witnessed"}
+    kept |= {"cosignatures", "generations", "signatures", "witnessed"}
     cleared = {"chains", "epochs", "outbox", "rounds"}
     rows = lost.inst.store.reading().execute("select name from sqlite_master where type = 'table'")
     assert {row[0] for row in rows} - {"sqlite_sequence"} == kept | cleared

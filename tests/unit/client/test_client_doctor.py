@@ -25,6 +25,7 @@ from comity_common.dp.terms import Guarantee
 from comity_common.errors import Problem
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress
+from comity_common.ledger.crossings import Crossing
 from comity_common.membership import PROTOCOL_VERSION, read_invitation
 from comity_common.secagg.masking import vector_bytes
 from comity_host import settings
@@ -195,8 +196,8 @@ def test_a_key_that_others_can_read_is_a_problem(alone: Institution) -> None:
 
 def test_a_ledger_with_a_changed_entry_is_a_problem(alone: Institution) -> None:
     record = alone.recorder(InstitutionId("operator"), "CH")
-    record("one", 1, Digest("0" * 64))
-    record("two", 2, Digest("1" * 64))
+    record("one", Crossing(1, Digest("0" * 64)))
+    record("two", Crossing(2, Digest("1" * 64)))
     with alone.store.transaction() as tx:
         tx.execute("delete from entries where sequence = 1")
     findings = found(alone)

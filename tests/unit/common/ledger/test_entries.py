@@ -40,6 +40,17 @@ from comity_common.ledger.bodies import (
     Verdict,
 )
 from comity_common.ledger.entries import Entry, append, check_order, kind_of
+from comity_common.ledger.operatorbodies import (
+    AgreementEnd,
+    AgreementStart,
+    Ending,
+    Head,
+    MemberApprove,
+    MemberRevoke,
+    ModelRelease,
+    RoundCertificate,
+    RoundPlan,
+)
 from comity_common.ledger.signed import write
 
 CLINIC = InstitutionId("clinic")
@@ -113,6 +124,22 @@ EXAMPLES = [
         agreement=DIGEST,
     ),
     SelfTest(verdict=Verdict.PASS, tests=("clipping",), failed=(), attempt=2, agreement=Digest("")),
+    MemberApprove(institution=CLINIC, jurisdiction="DE", party=DIGEST),
+    MemberRevoke(institution=CLINIC),
+    AgreementStart(agreement=DIGEST),
+    AgreementEnd(agreement=DIGEST, ending=Ending.STOPPED),
+    RoundPlan(agreement=DIGEST, epoch=1, round=7, plan=DIGEST),
+    RoundCertificate(
+        agreement=DIGEST,
+        epoch=1,
+        round=7,
+        plan=DIGEST,
+        certificate=DIGEST,
+        is_void=False,
+        model=DIGEST,
+    ),
+    ModelRelease(agreement=DIGEST, round=7, model=DIGEST),
+    Head(institution=CLINIC, generation=NONCE, size=12, root=DIGEST),
     replace(RESERVE, nonce=OTHER_NONCE),
     BudgetRefund(nonce=OTHER_NONCE, reason=RefundReason.ROUND_VOID, evidence=DIGEST),
 ]
@@ -154,6 +181,14 @@ def test_the_kinds_are_a_closed_list():
         "erasure",
         "restore",
         "note",
+        "member.approve",
+        "member.revoke",
+        "agreement.start",
+        "agreement.end",
+        "round.plan",
+        "round.certificate",
+        "model.release",
+        "head",
     ]
 
 
@@ -263,6 +298,16 @@ def test_the_time_has_one_spelling(time):
         (EXAMPLES[17], {"attempt": 3}),
         (EXAMPLES[17], {"agreement": Digest("all")}),
         (EXAMPLES[18], {"tests": ()}),
+        (EXAMPLES[19], {"jurisdiction": "Germany"}),
+        (EXAMPLES[19], {"party": Digest("")}),
+        (EXAMPLES[21], {"agreement": Digest("")}),
+        (EXAMPLES[22], {"agreement": Digest("")}),
+        (EXAMPLES[23], {"plan": Digest("")}),
+        (EXAMPLES[24], {"certificate": Digest("")}),
+        (EXAMPLES[24], {"round": -1}),
+        (EXAMPLES[25], {"model": Digest("")}),
+        (EXAMPLES[26], {"generation": b""}),
+        (EXAMPLES[26], {"size": -1}),
     ],
 )
 def test_a_body_out_of_its_rules_is_refused_here_and_from_a_peer(body, change):
@@ -300,6 +345,15 @@ def test_shared_fields_have_no_place_for_what_depends_on_rows():
         "schedule",
         "evidence",
         "outcome",
+        "institution",
+        "party",
+        "ending",
+        "certificate",
+        "is_void",
+        "model",
+        "generation",
+        "size",
+        "root",
         "released",
         "plan",
         "purpose",
@@ -315,7 +369,6 @@ def test_shared_fields_have_no_place_for_what_depends_on_rows():
         "about",
         "dealers",
         "reason",
-        "generation",
         "verdict",
         "tests",
         "failed",
