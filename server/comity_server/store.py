@@ -60,14 +60,16 @@ class Store:
             url, name = URL.create("sqlite", database=str(database)), database.name
         else:
             url, name = make_url(database), "the database"
-        self._reading = create_engine(url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS)
+        engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS)
         if url.get_backend_name() == "sqlite":
-            event.listen(self._reading, "connect", _prepare_sqlite)
-            event.listen(self._reading, "begin", _begin_sqlite)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            self._reading, self._writing = engine, engine.execution_options(writes=True)
         else:
-            self._reading = self._reading.execution_options(isolation_level="REPEATABLE READ")
-            event.listen(self._reading, "begin", _begin_postgresql)
-        self._writing = self._reading.execution_options(writes=True)
+            event.listen(engine, "begin", _begin_postgresql)
+            self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
+            # What a writer sees begins after it has waited for the one before it.
+            self._writing = engine.execution_options(isolation_level="READ COMMITTED", writes=True)
         with self.write() as tx:
             metadata.create_all(tx)
             found = tx.execute(select(schema.c.version)).scalar()

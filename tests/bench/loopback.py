@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ from comity_common.membership import (
 )
 from comity_common.optimizer import first_state, state_digest
 from comity_host.ports import free_port
+from comity_host.settings import write
 from comity_server.agreements import Agreements
 from comity_server.daemon import Daemon
 from comity_server.home import Home, init
@@ -48,6 +50,8 @@ from comity_server.models import Models
 from comity_server.registry import Registry
 from tests.simulation.federation import make_agreement
 from tests.simulation.network import QUICK, ServerApp
+
+Wire = Callable[[Home, Path, str], str]
 
 ROOT = Path(__file__).parents[2]
 VAULT = (sys.executable, "-m", "tests.bench.vault")
@@ -86,7 +90,15 @@ class Loopback:
 
     @classmethod
     def found(
-        cls, directory: Path, *, institutions: int, lanes: int, rounds: int, streams: int = 4
+        cls,
+        directory: Path,
+        *,
+        institutions: int,
+        lanes: int,
+        rounds: int,
+        streams: int = 4,
+        database: str = "",
+        wire: Wire | None = None,
     ) -> Self:
         """Make operator and institutions, and an agreement that all have signed.
 
@@ -94,6 +106,9 @@ class Loopback:
             directory: short, for it holds unix sockets.
             lanes: coordinates of a delta.
             streams: connections of an upload.
+            database: of the operator, the URL of PostgreSQL; empty for a file.
+            wire: told the operator's home, an institution's directory and the operator's address;
+                returns by which address that institution reaches the operator.
         """
         port = free_port()
         address = f"127.0.0.1:{port}"
@@ -101,11 +116,14 @@ class Loopback:
             directory / "op", name="op", jurisdiction="DE", transfer=address, deadlines=QUICK
         )
         home = Home(directory / "op")
+        if database:
+            write(home.config, home.settings().model_copy(update={"database": database}))
         parts = {}
         for k in range(institutions):
             id = InstitutionId(f"inst-{k:02d}")
+            server = wire(home, directory / id, address) if wire else address
             settings = VaultConfig(
-                id=id, name=id, jurisdiction="DE", server=address, streams=streams, slot_s=0,
+                id=id, name=id, jurisdiction="DE", server=server, streams=streams, slot_s=0,
                 sockets=directory / "s" / id,
             )  # fmt: skip
             parts[id] = Institution.create(directory / id, settings)

@@ -17,6 +17,8 @@ from comity_common.ledger.bodies import Egress, Ingress, RoundJoin, Traffic
 from comity_common.ledger.operatorbodies import Head, RoundPlan
 from comity_common.ledger.tree import Tree
 
+IN_FLIGHT = 8  # messages of one vault that are on their way at the same time, less uploads
+
 Message = tuple[str, Traffic, int, Digest]
 
 
@@ -69,8 +71,7 @@ def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> 
     both = sent & came
     only_left = _beyond(left, came)
     only_arrived = _beyond(arrived, sent)
-    last = max((place for place, one in arrived if place not in only_arrived), default=-1)
-    unmatched = tuple(place for place in only_arrived if place < last)
+    unmatched = _within_package(arrived, only_arrived)
     findings = [
         f"entry {place} of {other.id}: a message of {owner.id} that its own ledger does not have"
         for place in unmatched
@@ -105,6 +106,25 @@ def _beyond(messages: Sequence[tuple[int, Message]], others: Counter[Message]) -
         else:
             found.append(place)
     return tuple(found)
+
+
+def _within_package(
+    arrived: Sequence[tuple[int, Message]], unmatched: Sequence[int]
+) -> tuple[int, ...]:
+    """Leave out what may have left after the institution's package ends.
+
+    A message that left after it can only have overtaken those that were on their way by then; an
+    upload may be on its way for long, others are few. So what came before more than so many others
+    that are in the package is not newer than the package.
+    """
+    beside = set(unmatched)
+    quick = [
+        place
+        for place, (_, traffic, _, _) in arrived
+        if traffic is Traffic.CONTROL and place not in beside
+    ]
+    last = quick[-IN_FLIGHT - 1] if len(quick) > IN_FLIGHT else -1
+    return tuple(place for place in unmatched if place < last)
 
 
 def _foreign_rounds(institution: AuditedLedger, operator: AuditedLedger) -> Iterator[str]:
