@@ -35,7 +35,7 @@ from comity_common.ledger.package import read_package
 from comity_common.ledger.tree import Tree
 from comity_server.home import Home
 
-INSTITUTIONS, ROUNDS = 3, 2
+INSTITUTIONS, ROUNDS = 3, 3
 
 
 def played(path: Path, database: str = "") -> SimpleNamespace:
