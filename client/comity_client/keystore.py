@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from comity_common.agreement import PublicIdentity
+from comity_common.crypto.derive import expand
 from comity_common.crypto.sign import SigningKeys
 from comity_common.errors import LocalError, Problem
 from comity_common.ledger.keys import LedgerKeys
@@ -36,6 +37,7 @@ class Keystore:
     Attributes:
         signing: the signing pair.
         ledger: the keys of its ledger and as a witness of others', derived from the signing pair.
+        policy_salt: 32 bytes, derived from it too; who has them can tell a policy by its digest.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -44,6 +46,7 @@ class Keystore:
             self.signing = SigningKeys.from_bytes((directory / SIGNING).read_bytes())
             self._tls = (directory / TLS_KEY).read_bytes()
             self.ledger = LedgerKeys.derive(self.signing.to_bytes())
+            self.policy_salt = expand(self.signing.to_bytes(), "policy-salt")
         except (OSError, ValueError):
             raise LocalError("expected the institution's keys; make them first") from None
 

@@ -185,11 +185,16 @@ class Policy(Settings):
             option = "--" + rule.replace("_", "-")
             raise Problem("COM-POLICY-002", option=option, expected=EXPECTED[rule]) from None
 
-    @property
-    def digest(self) -> Digest:
-        """What the ledger names these rules by."""
+    def commitment(self, salt: bytes) -> Digest:
+        """What the ledger names these rules by.
+
+        Rules are few and their values round: a digest without a salt could be tried out, offline.
+
+        Args:
+            salt: 32 bytes that stay at home.
+        """
         days = {"until": _day(self.until), "expires": _day(self.expires)}
-        return Digest(digest("policy/3", encode(_Rules(**(dict(self) | days)))).hex())
+        return Digest(digest("policy/4", salt, encode(_Rules(**(dict(self) | days)))).hex())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

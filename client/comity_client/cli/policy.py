@@ -169,7 +169,8 @@ def set_(
     institution = Institution(home)
     policy = load(institution.home.policy).changed(rules)
     with institution.store.transaction() as tx:
-        institution.ledger.append(tx, PolicySet(policy=policy.digest))
+        named = policy.commitment(institution.keys.policy_salt)
+        institution.ledger.append(tx, PolicySet(policy=named))
         save(institution.home.policy, policy)
     _show(policy, "From now on:", json_)
 

@@ -9,6 +9,7 @@ from tests.commands import comity
 
 from comity_client.config import VaultConfig
 from comity_client.institution import Institution
+from comity_client.keystore import Keystore
 from comity_client.policy import Policy, load
 from comity_common.agreement import TaskKind, Unit
 from comity_common.ledger.bodies import PolicySet
@@ -103,15 +104,26 @@ def test_every_rule_can_be_set_and_let_go(home: Path) -> None:
     assert load(home / "policy.toml") == Policy()
 
 
-def test_the_ledger_names_the_rules_by_their_digest_and_nothing_else(home: Path) -> None:
+def test_the_ledger_names_the_rules_by_a_salted_digest_and_nothing_else(home: Path) -> None:
     assert policies_on_the_ledger(home) == []
     comity("client", "policy", "set", "--epsilon", "2", "--home", home)
-    assert policies_on_the_ledger(home) == [PolicySet(policy=load(home / "policy.toml").digest)]
+    salt, policy = Keystore(home / "keys").policy_salt, load(home / "policy.toml")
+    assert policies_on_the_ledger(home) == [PolicySet(policy=policy.commitment(salt))]
+
+
+def test_nobody_can_try_policies_out_on_the_ledger_of_an_institution(tmp_path: Path) -> None:
+    named = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        named.add(Policy().commitment(Keystore.create(tmp_path / name).policy_salt))
+    assert len(named) == 2
 
 
 def test_two_spellings_of_one_number_are_one_policy() -> None:
-    assert Policy(epsilon=Decimal("2.0")).digest == Policy(epsilon=Decimal(2)).digest
-    assert Policy(epsilon=Decimal(2)).digest != Policy(epsilon=Decimal("2.1")).digest
+    salt = bytes(32)
+    two = Policy(epsilon=Decimal(2)).commitment(salt)
+    assert Policy(epsilon=Decimal("2.0")).commitment(salt) == two
+    assert Policy(epsilon=Decimal("2.1")).commitment(salt) != two
 
 
 @pytest.mark.parametrize(
