@@ -392,7 +392,8 @@ class EpsilonFacts:
         order: of the Rényi divergence; 0 where the loss distribution was composed.
         ours, theirs: theirs is empty where the second implementation was not there.
         difference: ours less theirs; empty without theirs.
-        agree: whether they are within the tolerance.
+        is_bound: whether ours is only an upper bound, as for scores.
+        agree: whether they are within the tolerance; theirs within the bound, where it is one.
         claim: that it must stay within; empty where nothing is claimed.
         is_kept: whether it does.
     """
@@ -406,6 +407,7 @@ class EpsilonFacts:
     ours: str
     theirs: str
     difference: str
+    is_bound: bool
     agree: bool
     claim: str
     is_kept: bool

@@ -56,6 +56,7 @@ def _of_grant(space: NamespaceEpsilon, grant: GrantEpsilon, of_spent: Computed) 
         ours=epsilon_text(of_spent.ours),
         theirs=_theirs(of_spent),
         difference=_difference(of_spent),
+        is_bound=of_spent.is_bound,
         agree=of_spent.agree,
     )
 
@@ -76,6 +77,7 @@ def _of_run(
         ours=epsilon_text(of.ours),
         theirs=_theirs(of),
         difference=_difference(of),
+        is_bound=of.is_bound,
         agree=of.agree,
     )
 

@@ -3,13 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from comity_host.markup import Markup, label, line, rect, svg
 
 NICE = (1, 2, 5, 10)
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 640.0, 16.0, 236.0
-WIDTH, HEIGHT = 760.0, 282.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 604.0, 16.0, 236.0
+WIDTH, HEIGHT = 760.0, 292.0
 LABEL_GAP = 17.0
+
+
+class Mark(NamedTuple):
+    """An entry and its date."""
+
+    at: int
+    date: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +47,20 @@ class Labels:
 
 
 def budget(
-    title: str, told: str, steps: Sequence[Step], ceiling: Decimal, last: int, labels: Labels
+    title: str,
+    told: str,
+    steps: Sequence[Step],
+    ceiling: Decimal,
+    ends: tuple[Mark, Mark],
+    labels: Labels,
 ) -> Markup:
     """Draw what is reserved and charged, as steps under a ceiling.
 
     Args:
-        last: number of the last entry, where the picture ends.
+        steps: at least one, ascending.
+        ends: the first and the last entry of the ledger, between which the picture is.
     """
+    last = max(ends[1].at, steps[-1].at)
     finite = [one for step in steps for one in (step.charged, step.reserved) if one is not None]
     most = max([*finite, ceiling]) * Decimal("1.08")
 
@@ -61,16 +76,16 @@ def budget(
         parts.append(label(LEFT - 8, y(tick) + 4, f"{tick:f}", "tick end"))
     if any(step.reserved is None for step in steps):
         parts.append(label(LEFT - 8, TOP + 4, "∞", "tick end"))
-    ends = [*(step.at for step in steps[1:]), last]
+    until = [*(step.at for step in steps[1:]), last]
     reserved = [
         f"M{x(a):.1f} {BOTTOM:.1f}V{y(s.reserved):.1f}H{x(b):.1f}V{BOTTOM:.1f}Z"
-        for s, a, b in zip(steps, [s.at for s in steps], ends, strict=True)
+        for s, a, b in zip(steps, [s.at for s in steps], until, strict=True)
     ]
     parts.append(f'<path class="pale" d="{"".join(reserved)}"/>')
     parts.append(f'<path class="edge" d="{_stair([(x(s.at), y(s.reserved)) for s in steps])}"/>')
     parts.append(f'<path class="curve" d="{_stair([(x(s.at), y(s.charged)) for s in steps])}"/>')
     parts.append(line(LEFT, y(ceiling), RIGHT, y(ceiling), "limit"))
-    parts += _under(steps, last, labels.axis)
+    parts += _under([ends[0], *(Mark(s.at, s.date) for s in steps), ends[1]], last, labels.axis)
     now = steps[-1]
     beside = [
         (y(ceiling), labels.ceiling, "limittext"),
@@ -87,22 +102,19 @@ def _stair(points: Sequence[tuple[float, float]]) -> str:
     return f"M{x:.1f} {BOTTOM:.1f}V{y:.1f}{moves}H{RIGHT:.1f}"
 
 
-def _under(steps: Sequence[Step], last: int, axis: str) -> list[str]:
-    """Write numbers of entries under the picture, and the dates that they have."""
-    parts: list[str] = [label((LEFT + RIGHT) / 2, BOTTOM + 40, axis, "tick middle")]
-    before = ""
-    for place in range(5):
-        at = round(last * place / 4)
-        if last < 4 and place not in (0, 4):
-            continue
+def _under(known: Sequence[Mark], last: int, axis: str) -> list[str]:
+    """Write numbers of entries under the picture, with their dates, where there is room."""
+    parts: list[str] = [label(LEFT, BOTTOM + 50, axis, "tick")]
+    room = last * 0.2
+    shown = [known[0]]
+    for one in known[1:-1]:
+        if one.at - shown[-1].at >= room and known[-1].at - one.at >= room:
+            shown.append(one)
+    for at, date in dict([*shown, known[-1]]).items():
         where = LEFT + (RIGHT - LEFT) * at / max(last, 1)
         parts.append(line(where, BOTTOM, where, BOTTOM + 5, "axis"))
         parts.append(label(where, BOTTOM + 18, f"{at:,}", "tick middle"))
-        dates = [step.date for step in steps if step.at <= at]
-        date = dates[-1] if dates else steps[0].date
-        if date != before and place != 2:
-            parts.append(label(where, BOTTOM + 34, date, "tick middle"))
-        before = date
+        parts.append(label(where, BOTTOM + 33, date, "tick middle"))
     return parts
 
 

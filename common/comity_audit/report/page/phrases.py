@@ -23,29 +23,29 @@ KICKER = Phrase("Audit report of a ledger", "账本审计报告")
 TITLE = Phrase("What left {name}", "{name} 流出了什么")
 LEAD_INSTITUTION = Phrase(
     "The ledger of an institution in {country}: {entries} entries from {first} to {last}.",
-    "位于{country}的机构的账本:从 {first} 到 {last},共 {entries} 条。",
+    "位于{country}的机构的账本：从 {first} 到 {last}，共 {entries} 条。",
 )
 LEAD_OPERATOR = Phrase(
     "The ledger of an operator in {country}: {entries} entries from {first} to {last}.",
-    "位于{country}的运营方的账本:从 {first} 到 {last},共 {entries} 条。",
+    "位于{country}的运营方的账本：从 {first} 到 {last}，共 {entries} 条。",
 )
 CONTENTS = Phrase("Contents", "目录")
 MADE = Phrase(
     "Made on {made} by the auditor's clock, with {software}.",
-    "由 {software} 于 {made}(审计方时钟)生成。",
+    "由 {software} 于 {made}（审计方时钟）生成。",
 )
-MADE_UNDATED = Phrase("Made with {software}, without a date.", "由 {software} 生成,未注明日期。")
+MADE_UNDATED = Phrase("Made with {software}, without a date.", "由 {software} 生成，未注明日期。")
 ORIGINAL_SIGNED = Phrase(
     "The original is JSON with SHA-256 {sha256}, signed with the key {signer}.",
-    "原件为 JSON,其 SHA-256 为 {sha256},由密钥 {signer} 签名。",
+    "原件为 JSON，其 SHA-256 为 {sha256}，由密钥 {signer} 签名。",
 )
 ORIGINAL_UNSIGNED = Phrase(
     "The original is JSON with SHA-256 {sha256}. It is not signed.",
-    "原件为 JSON,其 SHA-256 为 {sha256},未签名。",
+    "原件为 JSON，其 SHA-256 为 {sha256}，未签名。",
 )
 ORIGINAL_ONLY = Phrase(
     "This page was made from it alone and adds nothing to it.",
-    "本页仅由该原件生成,没有增加任何内容。",
+    "本页仅由该原件生成，没有增加任何内容。",
 )
 MORE = Phrase("{count} more are in the JSON.", "另有 {count} 项见 JSON。")
 NOT_STATED = Phrase("not stated", "未说明")
@@ -54,9 +54,9 @@ NEVER = Phrase("never", "从未")
 YES = Phrase("yes", "是")
 NO = Phrase("no", "否")
 COUNTRIES_MANY = Phrase("{count} countries", "{count} 个国家/地区")
-UNNAMED = Phrase("others, added up", "其他(合计)")
+UNNAMED = Phrase("others, added up", "其他（合计）")
 COMMA = Phrase(", ", "、")
-INFINITE = Phrase("infinite: no guarantee", "无穷大:没有保证")
+INFINITE = Phrase("infinite: no guarantee", "无穷大：没有保证")
 
 # Columns
 
@@ -85,12 +85,12 @@ FINDINGS_NONE = Phrase("No finding", "未发现问题")
 FINDINGS_NONE_WORDS = Phrase(
     "Everything that was checked holds. What was not checked stands below, and what nobody can "
     "conclude from a ledger in section 12.",
-    "所有已检查的内容均成立。未检查的内容见下文,任何人都无法从账本得出的结论见第 12 节。",
+    "所有已检查的内容均成立。未检查的内容见下文，任何人都无法从账本得出的结论见第 12 节。",
 )
 FINDINGS_ONE = Phrase("1 finding", "发现 1 个问题")
 FINDINGS_MANY = Phrase("{count} findings", "发现 {count} 个问题")
 FINDINGS_WORDS = Phrase(
-    "In the words of the program that verified the package:", "以下为验证程序的原文:"
+    "In the words of the program that verified the package:", "以下为验证程序的原文："
 )
 UNANCHORED = Phrase("UNANCHORED", "未经外部确认")
 UNANCHORED_WORDS = Phrase(
@@ -98,39 +98,39 @@ UNANCHORED_WORDS = Phrase(
     "signed all of it. Ask an institution that you trust for the eight words of its agreement, and "
     "verify again with them.",
     "文件之外无人确认其中的密钥。全部内容可能由同一个人编写并签名。请向您信任的机构索取其协议的八"
-    "个单词,并据此重新验证。",
+    "个单词，并据此重新验证。",
 )
 TILE_SPENT = Phrase("privacy spent", "已消耗的隐私预算")
 TILE_SPENT_WORDS = Phrase(
     "ε, of at most {ceiling} at δ = {delta}, for each {unit}",
-    "ε,上限为 {ceiling}(δ = {delta}),按每个{unit}计",
+    "ε，上限为 {ceiling}（δ = {delta}），按每个{unit}计",
 )
 TILE_SPENT_MANY = Phrase(
     "ε, of at most {ceiling} at δ = {delta}, for each {unit}; the fullest of {count} budgets",
-    "ε,上限为 {ceiling}(δ = {delta}),按每个{unit}计;为 {count} 个预算中占用最多的一个",
+    "ε，上限为 {ceiling}（δ = {delta}），按每个{unit}计；为 {count} 个预算中占用最多的一个",
 )
 TILE_SPENT_NONE = Phrase("no rows were registered", "未登记任何数据")
 TILE_SPENT_INFINITE = Phrase(
     "something without privacy was reserved: there is no guarantee",
-    "预留过不带隐私保护的机制:没有任何保证",
+    "预留过不带隐私保护的机制：没有任何保证",
 )
 TILE_LEFT = Phrase("bytes that left", "流出的字节")
 TILE_LEFT_WORDS = Phrase(
     "in {messages} messages to {countries}; {covered} of these carried something computed from "
     "rows",
-    "共 {messages} 条消息,发往{countries};其中 {covered} 条携带由数据计算得出的内容",
+    "共 {messages} 条消息，发往{countries}；其中 {covered} 条携带由数据计算得出的内容",
 )
 TILE_LEFT_NONE = Phrase("no message left", "没有消息流出")
 TILE_ROUNDS = Phrase("rounds joined", "参加的轮次")
 TILE_ROUNDS_WORDS = Phrase(
-    "{released} released something, {void} were void", "{released} 轮有内容流出,{void} 轮无效"
+    "{released} released something, {void} were void", "{released} 轮有内容流出，{void} 轮无效"
 )
 TILE_WITNESSES = Phrase("witnesses", "见证人")
 TILE_WITNESSES_WORDS = Phrase(
-    "{needed} needed; complete as of {complete} UTC", "需要 {needed} 名;截至 {complete} UTC 完整"
+    "{needed} needed; complete as of {complete} UTC", "需要 {needed} 名；截至 {complete} UTC 完整"
 )
 TILE_WITNESSES_UNKNOWN = Phrase(
-    "{needed} needed; complete as of an unknown time", "需要 {needed} 名;完整截止时间未知"
+    "{needed} needed; complete as of an unknown time", "需要 {needed} 名；完整截止时间未知"
 )
 CLAIMS_CAPTION = Phrase("What was checked, and what became of it", "检查内容及其结果")
 CLAIM = Phrase("statement", "陈述")
@@ -144,7 +144,7 @@ CLAIMS: Phrases = {
     "whole": Phrase(
         "Every entry was signed by the ledger's owner, none is missing in between, and every "
         "agreement is as it was signed.",
-        "每个条目均由账本所有者签名,中间没有缺失,每份协议都与签署时一致。",
+        "每个条目均由账本所有者签名，中间没有缺失，每份协议都与签署时一致。",
     ),
     "witnessed": Phrase(
         "Enough other institutions have cosigned the head of the ledger.",
@@ -162,24 +162,24 @@ CLAIMS: Phrases = {
     "covered": Phrase(
         "Whatever left is covered by the budget, once, or is of the closed list of control "
         "messages; it went to the operator of an agreement.",
-        "所有流出的内容要么由预算覆盖且仅覆盖一次,要么属于控制消息的封闭清单,并且都发往协议中的运"
+        "所有流出的内容要么由预算覆盖且仅覆盖一次，要么属于控制消息的封闭清单，并且都发往协议中的运"
         "营方。",
     ),
     "budget": Phrase(
         "Everything reserved was agreed, granted, for a round that was joined, and fitted.",
-        "所有预留均有协议和额度依据,对应已参加的轮次,且未超出额度。",
+        "所有预留均有协议和额度依据，对应已参加的轮次，且未超出额度。",
     ),
     "epsilon": Phrase(
         "Two programs that share no code compute every ε alike, and each is within its claim.",
-        "两个互不共享代码的程序算出的每个 ε 都一致,且均在所声明的范围内。",
+        "两个互不共享代码的程序算出的每个 ε 都一致，且均在所声明的范围内。",
     ),
     "tested": Phrase(
         "The machinery had passed its self-test before anything was reserved.",
-        "在任何预留之前,训练机制均已通过自检。",
+        "在任何预留之前，训练机制均已通过自检。",
     ),
     "matched": Phrase(
         "Every message that left arrived, and no other.",
-        "每条流出的消息都已到达,且没有其他消息到达。",
+        "每条流出的消息都已到达，且没有其他消息到达。",
     ),
 }
 NOT_COVERED = Phrase("Not covered", "未涵盖的内容")
@@ -195,19 +195,19 @@ SECTION_PARTIES = Phrase("Parties, purpose and legal basis", "参与方、目的
 PARTIES_CAPTION = Phrase("Who is named in the agreements", "协议中列明的各方")
 ROLE_OPERATOR = Phrase("operator", "运营方")
 ROLE_INSTITUTION = Phrase("institution", "机构")
-ROLE_OWNER = Phrase("{role}, whose ledger this is", "{role}(本账本所有者)")
+ROLE_OWNER = Phrase("{role}, whose ledger this is", "{role}（本账本所有者）")
 AGREEMENTS_CAPTION = Phrase("Agreements", "协议")
 EXPIRES = Phrase("last day", "最后一日")
 SIGNED = Phrase("signed by the owner", "所有者已签署")
 VOUCHED = Phrase("vouched for from outside", "外部已确认")
-WORDS_CAPTION = Phrase("Words of the agreements, to compare by voice", "协议单词(供口头核对)")
+WORDS_CAPTION = Phrase("Words of the agreements, to compare by voice", "协议单词（供口头核对）")
 WORDS = Phrase("words", "单词")
 BASIS_CAPTION = Phrase("Legal basis by country", "各国家/地区的法律依据")
 BASIS = Phrase("legal basis", "法律依据")
 BASIS_WORDS = Phrase(
     "Agreements have no field for a legal basis, so none is stated here. Ask each party on which "
     "one it relies.",
-    "协议中没有法律依据字段,故此处未予说明。请向各方询问其所依据的法律基础。",
+    "协议中没有法律依据字段，故此处未予说明。请向各方询问其所依据的法律基础。",
 )
 
 # 3. Claims
@@ -216,87 +216,88 @@ SECTION_CLAIMS = Phrase("What is claimed", "声明的内容")
 CLAIMS_WORDS = Phrase(
     "One card for each agreement, in the form of NIST SP 800-226. It is about everything that "
     "leaves one vault, except for what is listed as outside.",
-    "每份协议一张卡片,采用 NIST SP 800-226 的形式。除列明不在范围内的内容外,涵盖一个保管库流出的"
+    "每份协议一张卡片，采用 NIST SP 800-226 的形式。除列明不在范围内的内容外，涵盖一个保管库流出的"
     "全部内容。",
 )
-CARD = Phrase("Claim for {federation}, agreement {digest}", "{federation} 的声明,协议 {digest}")
+CARD = Phrase("Claim for {federation}, agreement {digest}", "{federation} 的声明，协议 {digest}")
 CARD_NONE = Phrase(
     "No guarantee: this agreement promises no privacy, ε is infinite.",
-    "没有保证:本协议不承诺任何隐私保护,ε 为无穷大。",
+    "没有保证：本协议不承诺任何隐私保护，ε 为无穷大。",
 )
 NO_CARDS = Phrase(
-    "No agreement was signed, so nothing is claimed.", "没有签署任何协议,因此没有任何声明。"
+    "No agreement was signed, so nothing is claimed.", "没有签署任何协议，因此没有任何声明。"
 )
 CARD_VARIANT = Phrase("variant", "类型")
 VARIANTS: Phrases = {
     "renyi": Phrase(
         "(ε, δ)-differential privacy, by a Rényi filter at the one order {order}",
-        "(ε, δ)-差分隐私,采用单一阶数 {order} 的 Rényi 过滤器",
+        "(ε, δ)-差分隐私，采用单一阶数 {order} 的 Rényi 过滤器",
     ),
     "fixed-schedule": Phrase(
         "(ε, δ)-differential privacy, by the privacy loss distribution of a fixed schedule",
-        "(ε, δ)-差分隐私,采用固定计划的隐私损失分布",
+        "(ε, δ)-差分隐私，采用固定计划的隐私损失分布",
     ),
     "none": Phrase("none", "无"),
 }
 CARD_EPSILON = Phrase("ε and δ", "ε 与 δ")
 CARD_EPSILON_WORDS = Phrase(
     "ε = {epsilon} at δ = {delta}, for all rounds and spare rounds together",
-    "ε = {epsilon},δ = {delta},涵盖所有轮次与备用轮次",
+    "ε = {epsilon}，δ = {delta}，涵盖所有轮次与备用轮次",
 )
 CARD_UNIT = Phrase("unit", "保护单位")
 UNITS: Phrases = {
-    "record": Phrase("a record: one line of the data", "一条记录:数据中的一行"),
+    "record": Phrase("a record: one line of the data", "一条记录：数据中的一行"),
     "person": Phrase(
         "a person: all lines with one key, of which at most {rows} are used",
-        "一个人:具有同一键的所有行,最多使用其中 {rows} 行",
+        "一个人：具有同一键的所有行，最多使用其中 {rows} 行",
     ),
 }
 UNIT_NAMES: Phrases = {"record": Phrase("record", "记录"), "person": Phrase("person", "人")}
 CARD_ADJACENCY = Phrase("neighbours", "相邻关系")
 CARD_ADJACENCY_WORDS = Phrase(
     "data sets that differ by one unit, added or removed; both directions",
-    "相差一个单位(增加或移除)的数据集;两个方向均涵盖",
+    "相差一个单位（增加或移除）的数据集；两个方向均涵盖",
 )
 CARD_RELEASED = Phrase("what is released", "发布的内容")
 CARD_RELEASED_WORDS = Phrase(
     "after each round a change of the model with noise, inside a masked sum; every intermediate "
     "model counts as published",
-    "每轮之后发布带噪声的模型变化量,置于掩码求和之中;每个中间模型都视为已公开",
+    "每轮之后发布带噪声的模型变化量，置于掩码求和之中；每个中间模型都视为已公开",
 )
 CARD_RELEASED_SCORES = Phrase(
     "after each round a change of the model with noise, inside a masked sum, and noisy scores "
-    "after the rounds {scores}; every intermediate model counts as published",
-    "每轮之后发布带噪声的模型变化量,置于掩码求和之中,并在第 {scores} 轮之后发布带噪声的评分;每个"
+    "(after rounds: {scores}); every intermediate model counts as published",
+    "每轮之后发布带噪声的模型变化量，置于掩码求和之中，并发布带噪声的评分（轮次：{scores}）；每个"
     "中间模型都视为已公开",
 )
 CARD_MECHANISM = Phrase("mechanisms", "机制")
 CARD_MECHANISM_WORDS = Phrase(
-    "{name}: q = {q}, σ = {sigma}, T = {steps}", "{name}:q = {q},σ = {sigma},T = {steps}"
+    "{name}: q\u00a0=\u00a0{q}, σ\u00a0=\u00a0{sigma}, T\u00a0=\u00a0{steps}",
+    "{name}：q\u00a0=\u00a0{q}，σ\u00a0=\u00a0{sigma}，T\u00a0=\u00a0{steps}",
 )
 MECHANISMS: Phrases = {
     "poisson-sampled-gaussian": Phrase(
-        "steps of DP-SGD, Poisson-sampled Gaussian", "DP-SGD 步骤,泊松抽样高斯机制"
+        "steps of DP-SGD, Poisson-sampled Gaussian", "DP-SGD 步骤，泊松抽样高斯机制"
     ),
-    "discrete-gaussian": Phrase("noisy scores, discrete Gaussian", "带噪声的评分,离散高斯机制"),
+    "discrete-gaussian": Phrase("noisy scores, discrete Gaussian", "带噪声的评分，离散高斯机制"),
     "non-private": Phrase("without privacy", "不带隐私保护"),
 }
 CARD_CLIPPING = Phrase("clipping norm", "裁剪范数")
 CARD_SCHEDULE = Phrase("schedule", "计划")
 CARD_SCHEDULE_WORDS = Phrase(
-    "{rounds} rounds of training, {spare} spare", "{rounds} 轮训练,{spare} 轮备用"
+    "{rounds} rounds of training, {spare} spare", "{rounds} 轮训练，{spare} 轮备用"
 )
 CARD_TRUST = Phrase("trust model", "信任模型")
 CARD_TRUST_WORDS = Phrase(
     "local to the institution: each vault adds the whole noise itself. For ε nobody else has to be "
     "trusted, neither operator nor other institutions nor the masks",
-    "以机构本地为准:每个保管库自行添加全部噪声。就 ε 而言无需信任他人,包括运营方、其他机构和掩码",
+    "以机构本地为准：每个保管库自行添加全部噪声。就 ε 而言无需信任他人，包括运营方、其他机构和掩码",
 )
 CARD_MUST = Phrase("who must be trusted", "必须信任谁")
 CARD_MUST_WORDS = Phrase(
     "the institution's own machine and software; for the budget over time one honest witness in "
     "each quorum",
-    "机构自己的设备与软件;就随时间变化的预算而言,每个法定人数中须有一名诚实的见证人",
+    "机构自己的设备与软件；就随时间变化的预算而言，每个法定人数中须有一名诚实的见证人",
 )
 CARD_THEOREM = Phrase("theorems", "定理")
 THEOREMS: Phrases = {
@@ -304,28 +305,28 @@ THEOREMS: Phrases = {
         "cost of a step: Mironov, Talwar and Zhang 2019, § 3.3; sum of costs: Mironov 2017, "
         "prop. 1; filter: Feldman and Zrnic 2021; ε from it: Canonne, Kamath and Steinke 2020, "
         "prop. 12",
-        "单步代价:Mironov、Talwar 与 Zhang 2019,§ 3.3;代价之和:Mironov 2017,命题 1;"
-        "过滤器:Feldman 与 Zrnic 2021;由此得出 ε:Canonne、Kamath 与 Steinke 2020,命题 12",
+        "单步代价：Mironov、Talwar 与 Zhang 2019，§ 3.3；代价之和：Mironov 2017，命题 1；"
+        "过滤器：Feldman 与 Zrnic 2021；由此得出 ε：Canonne、Kamath 与 Steinke 2020，命题 12",
     ),
     "fixed-schedule": Phrase(
         "loss distributions: Koskela et al. 2020, Doroshenko et al. 2022; several agreements: "
         "Dwork and Roth 2014, thm. 3.16",
-        "损失分布:Koskela 等 2020,Doroshenko 等 2022;多份协议:Dwork 与 Roth 2014,定理 3.16",
+        "损失分布：Koskela 等 2020，Doroshenko 等 2022；多份协议：Dwork 与 Roth 2014，定理 3.16",
     ),
     "none": Phrase("none", "无"),
 }
 CARD_CHANCE = Phrase("no theorem for", "没有定理保证的部分")
 CARD_CHANCE_WORDS = Phrase(
     "floating point: noise is drawn in 64 bits and rounded to a grid, which is a precaution",
-    "浮点运算:噪声以 64 位生成并舍入到网格,属于预防措施",
+    "浮点运算：噪声以 64 位生成并舍入到网格，属于预防措施",
 )
 CARD_OUTSIDE = Phrase("outside the claim", "声明范围之外")
 CARD_OUTSIDE_WORDS = Phrase(
     "times and facts of messages; that an institution takes part; what the agreement fixed, if "
     "it was chosen by looking at rows; tuning; the same rows in other words; persons named in "
     "others' rows",
-    "消息的时间与发生;机构参与这一事实;协议中若由查看数据而选定的内容;调参;以其他措辞表达的相同数"
-    "据;在他人数据中被提到的人",
+    "消息的时间与发生；机构参与这一事实；协议中若由查看数据而选定的内容；调参；以其他措辞表达的相"
+    "同数据；在他人数据中被提到的人",
 )
 
 # 4. Budget
@@ -334,20 +335,20 @@ SECTION_BUDGET = Phrase("Budget over time", "预算随时间的变化")
 BUDGET_WORDS = Phrase(
     "What is reserved counts as spent at once; charging it closes the reserve. The ceiling is for "
     "life.",
-    "预留的部分立即视为已消耗;计入即结清预留。上限终身有效。",
+    "预留的部分立即视为已消耗；计入即结清预留。上限终身有效。",
 )
 BUDGET_NONE = Phrase(
-    "No rows were registered, so there is no budget.", "未登记任何数据,因此没有预算。"
+    "No rows were registered, so there is no budget.", "未登记任何数据，因此没有预算。"
 )
 BUDGET_TITLE = Phrase(
-    "Budget {namespace}, counted for each {unit}", "预算 {namespace},按每个{unit}计"
+    "Budget {namespace}, counted for each {unit}", "预算 {namespace}，按每个{unit}计"
 )
 BUDGET_CHART = Phrase(
     "ε of budget {namespace} over the entries", "预算 {namespace} 的 ε 随条目的变化"
 )
 BUDGET_CHART_TOLD = Phrase(
     "It ends at ε = {reserved} reserved and {charged} charged, under a ceiling of {ceiling}.",
-    "最终预留 ε = {reserved},计入 {charged},上限为 {ceiling}。",
+    "最终预留 ε = {reserved}，计入 {charged}，上限为 {ceiling}。",
 )
 CEILING = Phrase("ceiling", "上限")
 RESERVED = Phrase("reserved", "预留")
@@ -357,21 +358,21 @@ GRANTS_CAPTION = Phrase("Grants of this budget", "本预算的额度")
 GRANT = Phrase("grant", "额度")
 GATE = Phrase("accountant", "核算方法")
 GATES: Phrases = {
-    "renyi": Phrase("Rényi filter, order {order}", "Rényi 过滤器,阶数 {order}"),
+    "renyi": Phrase("Rényi filter, order {order}", "Rényi 过滤器，阶数 {order}"),
     "fixed-schedule": Phrase("fixed schedule", "固定计划"),
-    "none": Phrase("none: without privacy", "无:不带隐私保护"),
+    "none": Phrase("none: without privacy", "无：不带隐私保护"),
 }
 GRANTED = Phrase("granted ε", "授予的 ε")
 AT_DELTA = Phrase("at δ", "对应 δ")
 BUDGET_TOTAL = Phrase(
     "Reserved now: ε = {reserved}, of which {charged} is charged. Ceiling: ε = {ceiling} at δ = "
     "{delta}.",
-    "目前预留:ε = {reserved},其中 {charged} 已计入。上限:ε = {ceiling},δ = {delta}。",
+    "目前预留：ε = {reserved}，其中 {charged} 已计入。上限：ε = {ceiling}，δ = {delta}。",
 )
 BUDGET_INFINITE = Phrase(
     "Something without privacy was reserved here. ε is infinite for good, whatever the ceiling "
     "says.",
-    "此处预留过不带隐私保护的机制。无论上限如何,ε 永久为无穷大。",
+    "此处预留过不带隐私保护的机制。无论上限如何，ε 永久为无穷大。",
 )
 
 # 5. Runs
@@ -391,8 +392,8 @@ OUTCOMES: Phrases = {
 RUNS_WORDS = Phrase(
     "Released: something left, and its privacy is spent. Forfeited: nothing left, and it counts as "
     "spent all the same. Refunded: given back, as a signed event shows that no noise was drawn.",
-    "已流出:有内容流出,相应隐私已消耗。已作废:没有内容流出,但仍视为已消耗。"
-    "已退还:由签名事件证明未生成噪声,故予退还。",
+    "已流出：有内容流出，相应隐私已消耗。已作废：没有内容流出，但仍视为已消耗。"
+    "已退还：由签名事件证明未生成噪声，故予退还。",
 )
 ROUNDS_CAPTION = Phrase("Rounds under agreement {digest}", "协议 {digest} 下的轮次")
 ROUND_KINDS: Phrases = {
@@ -403,7 +404,7 @@ JOINED_AT = Phrase("joined (UTC)", "参加时间 (UTC)")
 UPLOADED = Phrase("bytes uploaded", "上传字节")
 UPLOAD_DIGEST = Phrase("digest of the upload", "上传内容的摘要")
 EARLIER = Phrase(
-    "The last {shown} of {count} rounds are shown.", "共 {count} 轮,此处显示最后 {shown} 轮。"
+    "The last {shown} of {count} rounds are shown.", "共 {count} 轮，此处显示最后 {shown} 轮。"
 )
 
 # 6. Recomputation
@@ -412,32 +413,32 @@ SECTION_RECOMPUTATION = Phrase("Every ε computed again", "重新计算每个 ε
 RECOMPUTATION_WORDS = Phrase(
     "From q, σ, T and δ, as the ledger has them, by two programs that share no code: ours, and "
     "Google's dp-accounting. They agree if they are within {relative} or {absolute} of each other.",
-    "根据账本中的 q、σ、T 和 δ,由两个互不共享代码的程序计算:本项目的程序与 Google 的 "
+    "根据账本中的 q、σ、T 和 δ，由两个互不共享代码的程序计算：本项目的程序与 Google 的 "
     "dp-accounting。相差在 {relative} 或 {absolute} 以内即视为一致。",
 )
 RECOMPUTATION_BOUND = Phrase(
     "For scores ours is an upper bound, which dp-accounting must not exceed.",
-    "对于评分,本项目给出的是上界,dp-accounting 的结果不得超过它。",
+    "对于评分，本项目给出的是上界，dp-accounting 的结果不得超过它。",
 )
 RECOMPUTATION_ONE = Phrase(
     "The second program was not installed, so there is nothing to compare with.",
-    "未安装第二个程序,因此无从比较。",
+    "未安装第二个程序，因此无从比较。",
 )
 RECOMPUTATION_IMPOSSIBLE = Phrase(
     "It could not be done: the entries of the ledger do not fit each other.",
-    "无法进行:账本中的条目互不吻合。",
+    "无法进行：账本中的条目互不吻合。",
 )
 RECOMPUTATION_NONE = Phrase(
-    "Nothing was reserved, so there is nothing to compute.", "没有任何预留,因此无需计算。"
+    "Nothing was reserved, so there is nothing to compute.", "没有任何预留，因此无需计算。"
 )
 AMOUNTS_CAPTION = Phrase("Each ε, by both programs", "两个程序算出的每个 ε")
 AMOUNT = Phrase("what", "内容")
 AMOUNTS: Phrases = {
     "grant": Phrase(
-        "grant {subject}, spent, at order {order}", "额度 {subject},已消耗,阶数 {order}"
+        "grant {subject}, spent, at order {order}", "额度 {subject}，已消耗，阶数 {order}"
     ),
-    "spent": Phrase("agreement {subject}, spent", "协议 {subject},已消耗"),
-    "schedule": Phrase("agreement {subject}, whole schedule", "协议 {subject},完整计划"),
+    "spent": Phrase("agreement {subject}, spent", "协议 {subject}，已消耗"),
+    "schedule": Phrase("agreement {subject}, whole schedule", "协议 {subject}，完整计划"),
 }
 OURS = Phrase("ours", "本项目")
 THEIRS = Phrase("dp-accounting", "dp-accounting")
@@ -445,6 +446,7 @@ DIFFERENCE = Phrase("difference", "差值")
 CLAIMED = Phrase("claimed", "声明值")
 AGREEMENT_OF_BOTH: Phrases = {
     "agree": Phrase("agree", "一致"),
+    "bounded": Phrase("within our bound", "在上界之内"),
     "apart": Phrase("do not agree", "不一致"),
     "beyond": Phrase("above its claim", "超出声明值"),
     "alone": Phrase("not compared", "未比较"),
@@ -457,12 +459,14 @@ SELFTESTS_WORDS = Phrase(
     "Before a run the machinery of training is tried out on made-up rows: clipping, noise, "
     "sampling, counts. It finds mistakes in code, libraries and machines. A vault that lies "
     "passes it.",
-    "运行之前,在虚构数据上检验训练机制:裁剪、噪声、抽样、计数。它能发现代码、程序库和设备中的错误。"
-    "说谎的保管库也能通过。",
+    "运行之前，在虚构数据上检验训练机制：裁剪、噪声、抽样、计数。它能发现代码、程序库和设备中的错"
+    "误。说谎的保管库也能通过。",
 )
 SELFTESTS_NONE = Phrase("There is no self-test on this ledger.", "本账本中没有自检记录。")
-SELFTESTS_COUNT = Phrase("{passed} passed, {failed} failed.", "{passed} 次通过,{failed} 次未通过。")
-SELFTESTS_CAPTION = Phrase("Self-tests, in order", "自检(按顺序)")
+SELFTESTS_COUNT = Phrase(
+    "{passed} passed, {failed} failed.", "{passed} 次通过，{failed} 次未通过。"
+)
+SELFTESTS_CAPTION = Phrase("Self-tests, in order", "自检（按顺序）")
 ATTEMPT = Phrase("attempt", "第几次尝试")
 TESTS = Phrase("tests", "项目数")
 FAILED = Phrase("failed", "未通过的项目")
@@ -474,7 +478,7 @@ LOWER_BOUND = Phrase("Empirical lower bound on ε", "ε 的经验下界")
 LOWER_BOUND_WORDS = Phrase(
     "It is not on the ledger; the institution sees it with comity client selftest. It would "
     "belong to the run of a self-test and say nothing about rows.",
-    "账本中没有该数值;机构可用 comity client selftest 查看。它只属于自检运行,不说明任何数据的情况"
+    "账本中没有该数值；机构可用 comity client selftest 查看。它只属于自检运行，不说明任何数据的情况"
     "。",
 )
 TESTED: Phrases = {
@@ -514,12 +518,12 @@ SECTION_TRAFFIC = Phrase("What crossed the border", "跨越边界的内容")
 TRAFFIC_WORDS = Phrase(
     "Every message is on the ledger before it is sent. It is either covered by the budget, or a "
     "control message of a closed list, none of whose values depends on rows.",
-    "每条消息在发送之前都已记入账本。它要么由预算覆盖,要么属于控制消息的封闭清单,其中任何数值都不"
+    "每条消息在发送之前都已记入账本。它要么由预算覆盖，要么属于控制消息的封闭清单，其中任何数值都不"
     "依赖数据。",
 )
-TRAFFIC_NONE = Phrase("No message left, and none arrived.", "没有消息流出,也没有消息流入。")
+TRAFFIC_NONE = Phrase("No message left, and none arrived.", "没有消息流出，也没有消息流入。")
 TRAFFIC_CHART = Phrase("Bytes that left, by country", "按国家/地区统计的流出字节")
-TRAFFIC_CHART_TOLD = Phrase("{country}: {bytes} bytes", "{country}:{bytes} 字节")
+TRAFFIC_CHART_TOLD = Phrase("{country}: {bytes} bytes", "{country}：{bytes} 字节")
 EGRESS_CAPTION = Phrase(
     "What left, by country, purpose and message", "按国家/地区、目的和消息统计的流出内容"
 )
@@ -529,6 +533,10 @@ INGRESS_CAPTION = Phrase(
 COVERED_BY = Phrase("covered by", "覆盖方式")
 BY_BUDGET = Phrase("the budget", "预算")
 BY_LIST = Phrase("the closed list", "封闭清单")
+LEGEND_BUDGET = Phrase(
+    "covered by the budget: computed from rows, with noise", "由预算覆盖：由数据计算得出，带噪声"
+)
+LEGEND_LIST = Phrase("control messages of the closed list", "封闭清单中的控制消息")
 RECEIVER = Phrase("receiver", "接收方")
 SENDER = Phrase("sender", "发送方")
 MESSAGE = Phrase("message", "消息")
@@ -537,15 +545,15 @@ UNMATCHED_TITLE = Phrase("Held against the other side", "与对方记录的比�
 UNMATCHED_OPEN = Phrase(
     "Not checked: no record of the other side was given. Whether everything that left arrived, and "
     "nothing else did, is open.",
-    "未检查:没有提供对方的记录。流出的内容是否全部到达、是否没有其他内容到达,尚无结论。",
+    "未检查：没有提供对方的记录。流出的内容是否全部到达、是否没有其他内容到达，尚无结论。",
 )
 UNMATCHED_NONE = Phrase(
     "{matched} messages stand in both records with the same digest and size. Unmatched: 0.",
-    "{matched} 条消息在双方记录中的摘要与大小相同。不匹配:0。",
+    "{matched} 条消息在双方记录中的摘要与大小相同。不匹配：0。",
 )
 UNMATCHED_SOME = Phrase(
     "{matched} messages stand in both records with the same digest and size. Unmatched: {count}.",
-    "{matched} 条消息在双方记录中的摘要与大小相同。不匹配:{count}。",
+    "{matched} 条消息在双方记录中的摘要与大小相同。不匹配：{count}。",
 )
 KINDS: Phrases = {
     "upload": Phrase("masked update or score, with noise", "带噪声的掩码更新或评分"),
@@ -609,7 +617,7 @@ REFUSALS: Phrases = {
     "selftest": Phrase("the self-test failed", "自检未通过"),
     "unavailable": Phrase("not available", "不可用"),
 }
-INCIDENTS_LIST = Phrase("Incidents and remarks, in order", "事件与备注(按顺序)")
+INCIDENTS_LIST = Phrase("Incidents and remarks, in order", "事件与备注（按顺序）")
 TOLD = Phrase("in the words of who wrote it", "记录者原文")
 INCIDENT_KINDS: Phrases = {
     "round.void": Phrase("round void", "轮次无效"),
@@ -624,7 +632,7 @@ INCIDENTS_NONE = Phrase("Nothing of the kind is on the ledger.", "账本中没�
 ROTATIONS_WORDS = Phrase(
     "Erasures of rows have no entry of their own in this release, so the ledger is silent about "
     "them.",
-    "当前版本没有数据删除的专门条目,因此账本对此没有记录。",
+    "当前版本没有数据删除的专门条目，因此账本对此没有记录。",
 )
 
 # 10. Integrity
@@ -633,7 +641,7 @@ SECTION_INTEGRITY = Phrase("Integrity of the log", "日志完整性")
 INTEGRITY_WORDS = Phrase(
     "The log is a Merkle tree of signed entries (RFC 6962). Its head was signed by the owner and "
     "cosigned by others, who cosign only what extends the last head they have seen.",
-    "日志是由签名条目构成的 Merkle 树 (RFC 6962)。其头部由所有者签名并由他人联署;"
+    "日志是由签名条目构成的 Merkle 树 (RFC 6962)。其头部由所有者签名并由他人联署；"
     "联署人只联署延续其上次所见账本头的内容。",
 )
 HEAD_CAPTION = Phrase("The head", "账本头")
@@ -646,7 +654,7 @@ PACKAGE_SHA256 = Phrase("SHA-256 of the package", "审计包的 SHA-256")
 PACKAGE_BYTES = Phrase("bytes of the package", "审计包字节数")
 WITNESSES_CAPTION = Phrase("Who cosigned it", "联署人")
 WITNESS = Phrase("witness", "见证人")
-COUNTS = Phrase("counts for the quorum of {needed}", "计入法定人数({needed})")
+COUNTS = Phrase("counts for the quorum of {needed}", "计入法定人数（{needed}）")
 STEPS_CAPTION = Phrase("What was verified, step by step", "逐步验证的内容")
 STEP = Phrase("step", "步骤")
 CHECKED = Phrase("what is checked", "检查内容")
@@ -677,14 +685,14 @@ COMMAND_WORDS = Phrase(
     "This works without a network. Take the words from an institution that you trust, not from "
     "this page; take the program from the project's release, not from whoever gave you the "
     "package.",
-    "以下命令无需联网。请从您信任的机构获取单词,而不要使用本页中的单词;请从项目发布渠道获取程序,"
+    "以下命令无需联网。请从您信任的机构获取单词，而不要使用本页中的单词；请从项目发布渠道获取程序，"
     "而不要使用提供审计包的一方所给的程序。",
 )
 COMMAND_WORD = Phrase("word word …", "单词 单词 …")
 COMMAND_KEEP = Phrase(
     "Keep the head: extracted from the package it is the file head.note. A later package must go "
     "on from it, which --head checks.",
-    "请保存账本头:它是审计包中的 head.note 文件。之后的审计包必须延续它,--head 选项用于检查。",
+    "请保存账本头：它是审计包中的 head.note 文件。之后的审计包必须延续它，--head 选项用于检查。",
 )
 
 # 11. Evidence
@@ -696,19 +704,19 @@ EVIDENCE_WORDS = Phrase(
     "is shown as applicable if a party is in one of its countries, a clause on transfers if "
     "another party is outside. What clauses ask for is told in our own words; the law's own text "
     "decides.",
-    "“具备”表示相关事实载于本报告;“缺少”表示其中至少一项未载。两者都不说明义务是否已履行,也不说明"
-    "某项法律是否适用:这须由人判断。若某一方位于某法律的国家/地区,则该法律显示为适用;若另有一方位"
-    "于其外,则跨境传输条款显示为适用。条款内容以我们自己的话转述,以法律原文为准。",
+    "“具备”表示相关事实载于本报告；“缺少”表示其中至少一项未载。两者都不说明义务是否已履行，也不说"
+    "明某项法律是否适用：这须由人判断。若某一方位于某法律的国家/地区，则该法律显示为适用；若另有"
+    "一方位于其外，则跨境传输条款显示为适用。条款内容以我们自己的话转述，以法律原文为准。",
 )
 REGIME_BECAUSE = Phrase(
-    "Shown as applicable because of: {countries}.", "显示为适用,因为涉及:{countries}。"
+    "Shown as applicable because of: {countries}.", "显示为适用，因为涉及：{countries}。"
 )
 REGIME_NONE = Phrase(
-    "Not applicable: no party is in one of its countries.", "不适用:没有任何一方位于其国家/地区。"
+    "Not applicable: no party is in one of its countries.", "不适用：没有任何一方位于其国家/地区。"
 )
 CLAUSE = Phrase("clause", "条款")
 ASKS = Phrase("asks for", "要求")
-STATUS = Phrase("evidence", "证据")
+STATUS = Phrase("evidence in this report", "本报告中的证据")
 ELSEWHERE = Phrase("to be asked for elsewhere", "须另行获取")
 STATUSES: Phrases = {
     "present": Phrase("present", "具备"),
@@ -743,5 +751,5 @@ FACTS: Phrases = {
 SECTION_LIMITS = Phrase("What cannot be concluded", "无法得出的结论")
 LIMITS_WORDS = Phrase(
     "Whatever this report says, none of the following follows from it.",
-    "无论本报告内容如何,都不能由此得出以下任何一点。",
+    "无论本报告内容如何，都不能由此得出以下任何一点。",
 )

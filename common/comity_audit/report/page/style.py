@@ -59,8 +59,9 @@ body {
 }
 main { max-width: 1000px; margin: 0 auto; padding: 40px 32px 72px; }
 article + article { border-top: 4px double var(--rule); margin-top: 64px; padding-top: 40px; }
-h1, .number { font-family: Charter, "Iowan Old Style", Georgia, "Noto Serif", "Songti SC",
-  "SimSun", "Noto Serif CJK SC", "WenQuanYi Micro Hei", serif; }
+h1, .number { font-family: Charter, "Iowan Old Style", Georgia, "Noto Serif", "DejaVu Serif",
+  serif; }
+:lang(zh) h1 { font-family: "Songti SC", SimSun, "Noto Serif CJK SC", sans-serif; }
 h1 { font-size: 38px; line-height: 1.2; font-weight: 600; margin: 6px 0 12px; }
 h2 { font-size: 23px; line-height: 1.3; font-weight: 650; margin: 0 0 10px; }
 h3 { font-size: 16px; font-weight: 650; margin: 26px 0 6px; }
@@ -99,7 +100,7 @@ section { border-top: 1px solid var(--rule); margin-top: 44px; padding-top: 26px
 .contents a { color: var(--ink); text-decoration: none; }
 .contents a:hover { text-decoration: underline; }
 figure { margin: 14px 0 10px; }
-svg { display: block; width: 100%; height: auto; }
+svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { fill: var(--ink); font-size: 13px; }
 svg .tick { fill: var(--quiet); font-size: 12px; font-variant-numeric: tabular-nums; }
 svg .middle { text-anchor: middle; }
@@ -131,9 +132,13 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { font-size: 13px; font-weight: 600; color: var(--quiet); vertical-align: bottom; }
 tbody th { overflow-wrap: anywhere; }
 tfoot th, tfoot td { font-weight: 650; border-bottom: 0; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
+  padding-right: 22px; }
 .t { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .w { min-width: 15em; }
+.narrow { max-width: 480px; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }
 .pairs { margin: 20px 0; }
 .pairs th { width: 11em; color: var(--quiet); overflow-wrap: normal; }
 .pairs td { overflow-wrap: anywhere; }
@@ -143,8 +148,11 @@ tfoot th, tfoot td { font-weight: 650; border-bottom: 0; }
 .mark.open, .mark.partly, .mark.unanchored { color: var(--warn); }
 .mark.not-applicable { color: var(--quiet); font-weight: 400; }
 .claims td:last-child, .claims th:last-child { width: 9em; }
-.clauses td:nth-child(3) { min-width: 11em; }
+.clauses { table-layout: fixed; min-width: 640px; }
+.clauses th:first-child { width: 20%; }
+.clauses th:nth-child(2) { width: 31%; }
 .clauses ul { list-style: none; margin: 2px 0 0; padding: 0; font-size: 13.5px; }
+.clauses li { padding-left: 1.3em; text-indent: -1.3em; }
 .regime { margin-top: 34px; }
 .regime h3 { margin-bottom: 4px; }
 .limits { padding-left: 22px; }

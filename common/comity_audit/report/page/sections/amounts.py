@@ -9,6 +9,7 @@ from comity_audit.report.page.voice import Voice, code
 from comity_host.markup import Markup, text
 
 SHOWN_AMOUNTS = 60
+STYLES = {"agree": "holds", "bounded": "holds", "alone": "open"}
 
 
 def amounts(report: Report, say: Voice) -> Markup:
@@ -54,12 +55,12 @@ def _amount(one: EpsilonFacts, say: Voice) -> tuple[Markup, ...]:
     detail = "".join(
         f'<br/><span class="quiet small">{mechanism(each, say)}</span>' for each in one.mechanisms
     )
-    verdict = "agree" if one.theirs else "alone"
+    verdict = ("bounded" if one.is_bound else "agree") if one.theirs else "alone"
     if not one.agree:
         verdict = "apart"
     elif not one.is_kept:
         verdict = "beyond"
-    style = {"agree": "holds", "alone": "open"}.get(verdict, "fails")
+    style = STYLES.get(verdict, "fails")
     said = say(phrases.AGREEMENT_OF_BOTH[verdict])
     return (
         Markup(what + detail),

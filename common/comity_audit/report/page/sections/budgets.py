@@ -8,7 +8,7 @@ from comity_audit.report.facts import (
     epsilon_value,
 )
 from comity_audit.report.page import drawing, numbers, phrases
-from comity_audit.report.page.drawing import Labels, Step
+from comity_audit.report.page.drawing import Labels, Mark, Step
 from comity_audit.report.page.elements import Column, heading, joined, paragraph, table
 from comity_audit.report.page.voice import Voice, code
 from comity_host.markup import Markup
@@ -22,14 +22,16 @@ def budgets(report: Report, say: Voice) -> Markup:
     if not report.budgets:
         return paragraph(say(phrases.BUDGET_NONE))
     shown = report.budgets[:SHOWN_BUDGETS]
+    told = report.summary
+    ends = Mark(0, told.first[:10]), Mark(told.entries - 1, told.last[:10])
     return joined(
         paragraph(say(phrases.BUDGET_WORDS)),
-        *(_budget(one, report.summary.entries - 1, say) for one in shown),
+        *(_budget(one, ends, say) for one in shown),
         say.more(len(shown), len(report.budgets)),
     )
 
 
-def _budget(one: BudgetHistory, last: int, say: Voice) -> Markup:
+def _budget(one: BudgetHistory, ends: tuple[Mark, Mark], say: Voice) -> Markup:
     title = say(
         phrases.BUDGET_TITLE,
         namespace=code(one.namespace[:SHOWN_ID]),
@@ -47,7 +49,7 @@ def _budget(one: BudgetHistory, last: int, say: Voice) -> Markup:
         heading(title),
         paragraph(total),
         paragraph(say(phrases.BUDGET_INFINITE)) if one.reserved == INFINITE else "",
-        _chart(one, last, say),
+        _chart(one, ends, say),
         table(
             say(phrases.GRANTS_CAPTION),
             [
@@ -77,7 +79,7 @@ def _grant(grant: GrantFacts, say: Voice) -> tuple[Markup, ...]:
     )
 
 
-def _chart(one: BudgetHistory, last: int, say: Voice) -> Markup:
+def _chart(one: BudgetHistory, ends: tuple[Mark, Mark], say: Voice) -> Markup:
     ceiling = epsilon_value(one.epsilon)
     if not one.points or not ceiling or ceiling < 0:
         return Markup("")
@@ -104,5 +106,5 @@ def _chart(one: BudgetHistory, last: int, say: Voice) -> Markup:
         ceiling=numbers.bound(one.epsilon),
     )
     title = say.plain(phrases.BUDGET_CHART, namespace=one.namespace[:SHOWN_ID])
-    picture = drawing.budget(title, told, steps, ceiling, max(last, steps[-1].at), labels)
+    picture = drawing.budget(title, told, steps, ceiling, ends, labels)
     return Markup(f"<figure>{picture}</figure>")

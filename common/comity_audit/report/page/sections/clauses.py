@@ -47,7 +47,7 @@ def _regime(one: RegimeEvidence, say: Voice) -> Markup:
         f'<div class="regime"><h3>{say.both(one.title)}</h3>',
         paragraph(Markup(f"{say.both(one.applies)} {because}"), "quiet"),
         table(
-            Markup(f'<span class="quiet small">{say.both(one.title)}</span>'),
+            Markup(f'<span class="unseen">{say.both(one.title)}</span>'),
             [
                 Column(say(phrases.CLAUSE)),
                 Column(say(phrases.ASKS)),
@@ -58,9 +58,20 @@ def _regime(one: RegimeEvidence, say: Voice) -> Markup:
             style="clauses",
         )
         if one.countries
-        else "",
+        else paragraph(_idle(one, say)),
         "</div>",
     )
+
+
+def _idle(one: RegimeEvidence, say: Voice) -> Markup:
+    """Name the clauses of a law that is not applicable."""
+    ids = say.listed(text(clause.id) for clause in one.clauses)
+    return Markup(f"{ids} {_mark(ClauseStatus.NOT_APPLICABLE, say)}")
+
+
+def _mark(status: ClauseStatus, say: Voice) -> Markup:
+    words = say(phrases.STATUSES[status.value])
+    return Markup(f'<span class="mark {status.value}">{SIGNS[status]} {words}</span>')
 
 
 def _clause(one: ClauseEvidence, say: Voice) -> tuple[Markup, ...]:
@@ -73,10 +84,7 @@ def _clause(one: ClauseEvidence, say: Voice) -> tuple[Markup, ...]:
 
 
 def _evidence(one: ClauseEvidence, say: Voice) -> Markup:
-    mark = (
-        f'<span class="mark {one.status.value}">{SIGNS[one.status]} '
-        f"{say(phrases.STATUSES[one.status.value])}</span>"
-    )
+    mark = _mark(one.status, say)
     facts = [(fact, ClauseStatus.MISSING) for fact in one.missing]
     facts += [(fact, ClauseStatus.PRESENT) for fact in one.present]
     items = "".join(f"<li>{SIGNS[status]} {_fact(fact, say)}</li>" for fact, status in facts)

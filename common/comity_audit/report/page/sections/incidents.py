@@ -30,6 +30,7 @@ def incidents(report: Report, say: Voice) -> Markup:
             say(phrases.INCIDENTS_CAPTION),
             [Column(say(phrases.EVENT)), Column(say(phrases.COUNT), "n")],
             [(say(phrases.EVENTS[name]), numbers.whole(n)) for name, n in counts.items()],
+            style="narrow",
         ),
         paragraph(say(phrases.ROTATIONS_WORDS), "quiet"),
         _refusals(report, say),

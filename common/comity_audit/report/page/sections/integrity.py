@@ -48,7 +48,7 @@ def integrity(report: Report, say: Voice) -> Markup:
             [_step(one, say) for one in told.steps],
         ),
         heading(say(phrases.COMMAND_TITLE)),
-        f"<pre><code>{text(_commands(told, say))}</code></pre>",
+        f"<pre><code>{_commands(told, say)}</code></pre>",
         paragraph(say(phrases.COMMAND_WORDS)),
         paragraph(say(phrases.COMMAND_KEEP)),
     )
@@ -79,12 +79,13 @@ def _step(one: StepFacts, say: Voice) -> tuple[Markup, ...]:
     )
 
 
-def _commands(told: Integrity, say: Voice) -> str:
+def _commands(told: Integrity, say: Voice) -> Markup:
     """Write the commands as they are typed; the file's name cannot run anything."""
     file = shlex.quote(told.package.name[:SHOWN_NAME] or "audit.zip")
     words = say.plain(phrases.COMMAND_WORD)
-    return (
-        f"sha256sum {file}\n"
-        f'comity audit verify {file} --agreement "{words}"\n'
-        f'comity audit epsilon {file} --agreement "{words}"'
+    commands = (
+        f"sha256sum {file}",
+        f'comity audit verify {file} --agreement "{words}"',
+        f'comity audit epsilon {file} --agreement "{words}"',
     )
+    return Markup("\n".join(map(text, commands)))

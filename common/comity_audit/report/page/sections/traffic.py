@@ -57,8 +57,8 @@ def _chart(left: Sequence[TrafficFacts], say: Voice) -> Markup:
     title = say.plain(phrases.TRAFFIC_CHART)
     picture = drawing.bars(title, told, rows[:SHOWN_BARS])
     legend = (
-        f'<ul class="legend"><li><i class="solid"></i>{say(phrases.BY_BUDGET)}</li>'
-        f'<li><i class="faint"></i>{say(phrases.BY_LIST)}</li></ul>'
+        f'<ul class="legend"><li><i class="solid"></i>{say(phrases.LEGEND_BUDGET)}</li>'
+        f'<li><i class="faint"></i>{say(phrases.LEGEND_LIST)}</li></ul>'
     )
     return Markup(f"<h3>{say(phrases.TRAFFIC_CHART)}</h3><figure>{picture}</figure>{legend}")
 
