@@ -715,6 +715,7 @@ REGIME_NONE = Phrase(
     "Not applicable: no party is in one of its countries.", "不适用：没有任何一方位于其国家/地区。"
 )
 CLAUSE = Phrase("clause", "条款")
+ARTICLE = Phrase("Art. {number}", "第 {number} 条")
 ASKS = Phrase("asks for", "要求")
 STATUS = Phrase("evidence in this report", "本报告中的证据")
 ELSEWHERE = Phrase("to be asked for elsewhere", "须另行获取")

@@ -188,7 +188,7 @@ footer p { max-width: none; overflow-wrap: anywhere; }
   h1 { font-size: 22pt; margin: 2px 0 4px; }
   h2 { font-size: 14pt; margin-bottom: 6px; }
   h3 { font-size: 10.5pt; margin-top: 14px; }
-  p { margin-bottom: 7px; }
+  p { margin-bottom: 7px; max-width: none; }
   .lead { font-size: 11pt; }
   .banner { padding: 9px 14px 4px; margin: 10px 0; }
   .banner h2 { font-size: 13pt; }
@@ -206,8 +206,9 @@ footer p { max-width: none; overflow-wrap: anywhere; }
   th, td { padding: 3px 9px 3px 0; }
   .scroll { overflow: visible; margin: 12px 0; }
   .clauses ul, footer, .small { font-size: 8pt; }
-  .limits li { margin-bottom: 5px; }
-  .w { min-width: 0; }
+  .limits li { margin-bottom: 4px; max-width: none; }
+  .summary .limits { font-size: 8.5pt; margin: 0; }
+  .w { min-width: 17em; }
   figure, tr, .tiles, .banner, li, pre { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
 }

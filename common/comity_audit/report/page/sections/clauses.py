@@ -27,6 +27,7 @@ SECTIONS: dict[FactId, int] = {
 }
 """Where each fact stands."""
 
+ARTICLE = "Art. "
 SIGNS = {ClauseStatus.PRESENT: "✓", ClauseStatus.MISSING: "✗", ClauseStatus.NOT_APPLICABLE: "–"}
 
 
@@ -65,8 +66,15 @@ def _regime(one: RegimeEvidence, say: Voice) -> Markup:
 
 def _idle(one: RegimeEvidence, say: Voice) -> Markup:
     """Name the clauses of a law that is not applicable."""
-    ids = say.listed(text(clause.id) for clause in one.clauses)
+    ids = say.listed(_cited(clause.id, say) for clause in one.clauses)
     return Markup(f"{ids} {_mark(ClauseStatus.NOT_APPLICABLE, say)}")
+
+
+def _cited(id: str, say: Voice) -> Markup:
+    """Write an article as a language writes it; other ways of counting stand as they are."""
+    if not id.startswith(ARTICLE):
+        return text(id)
+    return say(phrases.ARTICLE, number=text(id.removeprefix(ARTICLE)))
 
 
 def _mark(status: ClauseStatus, say: Voice) -> Markup:
@@ -76,7 +84,7 @@ def _mark(status: ClauseStatus, say: Voice) -> Markup:
 
 def _clause(one: ClauseEvidence, say: Voice) -> tuple[Markup, ...]:
     return (
-        Markup(f"<b>{text(one.id)}</b><br/>{say.both(one.title)}"),
+        Markup(f"<b>{_cited(one.id, say)}</b><br/>{say.both(one.title)}"),
         say.both(one.asks),
         _evidence(one, say),
         say.both(one.elsewhere),
