@@ -91,6 +91,7 @@ class ClaimId(StrEnum):
     BUDGET = "budget"
     EPSILON = "epsilon"
     TESTED = "tested"
+    OPERATED = "operated"
     MATCHED = "matched"
 
 
@@ -117,7 +118,7 @@ class Summary:
         complete: the witnesses' time as of which nothing is missing; empty if there is none.
         findings: in sentences, in the verifier's English; the first of them.
         findings_count: how many there are.
-        claims: all, in order.
+        claims: those that are about such a ledger, in order.
     """
 
     made: str
@@ -371,6 +372,37 @@ class Run:
     rounds: tuple[RoundFacts, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatedRun:
+    """All rounds that an operator ran under one agreement.
+
+    Attributes:
+        planned, certified, void, released: rounds that were begun, that ended with a sum and
+            without one, and models that went out.
+    """
+
+    agreement: Digest
+    planned: int
+    certified: int
+    void: int
+    released: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What only an operator's ledger tells.
+
+    Attributes:
+        approved, revoked: institutions that were let in, and turned away.
+        heads: of other ledgers that were witnessed.
+    """
+
+    approved: int
+    revoked: int
+    heads: int
+    runs: tuple[OperatedRun, ...]
+
+
 # 6. Recomputation
 
 
@@ -494,18 +526,21 @@ class TrafficFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossings:
-    """What left by this ledger, held against what arrived by somebody else's record.
+class CrossingFacts:
+    """What left by this ledger, held against what arrived by the operator's.
 
     Attributes:
-        matched: how many messages stand in both with the same digest and size.
-        unmatched: those that do not, a sentence for each; the first of them.
-        unmatched_count: how many there are.
+        matched, matched_bytes: messages that stand in both with the same digest and size.
+        only_left: how many left and did not arrive.
+        only_arrived: how many arrived and did not leave.
+        newer: how many arrived after this ledger's package ends.
     """
 
     matched: int
-    unmatched: tuple[str, ...]
-    unmatched_count: int
+    matched_bytes: int
+    only_left: int
+    only_arrived: int
+    newer: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -514,11 +549,11 @@ class Traffic:
 
     Attributes:
         kinds: in order of country, peer, purpose, message.
-        crossings: None if it was not held against another record.
+        crossings: None if it was not held against the operator's ledger.
     """
 
     kinds: tuple[TrafficFacts, ...]
-    crossings: Crossings | None
+    crossings: CrossingFacts | None
 
 
 # 9. Incidents
@@ -727,6 +762,7 @@ class Report:
     claims: tuple[ClaimCard, ...]
     budgets: tuple[BudgetHistory, ...]
     runs: tuple[Run, ...]
+    operation: Operation
     recomputation: Recomputation
     self_tests: SelfTests
     traffic: Traffic

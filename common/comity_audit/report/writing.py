@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from comity_audit.ledgers.epsilons import NamespaceEpsilon
 from comity_audit.ledgers.epsilons import recompute as recompute_all
 from comity_audit.ledgers.verification import Verification
-from comity_audit.report.facts import Crossings, PackageFacts
+from comity_audit.report.facts import PackageFacts
 from comity_audit.report.gathering import gather
 from comity_audit.report.original import Original, original_of
 from comity_audit.report.page import ALL_LANGUAGES, render
@@ -44,7 +44,6 @@ def write_report(
     recomputed: Sequence[NamespaceEpsilon] | None,
     *,
     package: PackageFacts,
-    crossings: Crossings | None = None,
     languages: Sequence[Language] = ALL_LANGUAGES,
     key: Ed25519PrivateKey | None = None,
     made: str = "",
@@ -55,7 +54,6 @@ def write_report(
     Args:
         verification, steps: finished, and founded.
         recomputed: from `recompute`.
-        crossings: what left, held against another record; None if it was not.
         key: of who answers for the report; None for an unsigned one.
         made: now, `YYYY-MM-DDTHH:MM:SSZ`; empty for no date.
         software: name and version of what makes it.
@@ -68,7 +66,6 @@ def write_report(
         steps,
         recomputed,
         package=package,
-        crossings=crossings,
         made=made,
         software=software,
     )

@@ -1,9 +1,9 @@
 """Signed entries: a DSSE envelope (secure-systems-lab/dsse v1) around an in-toto Statement v1.
 
 Other documents that are signed once and read by many travel in such an envelope too, each under a
-type of its own. An entry of a ledger is the RFC 8785 canonical JSON of the envelope, and those bytes are the leaf of
-the tree. There is one spelling of each: what is not the canonical bytes, base64 with another
-alphabet or with loose bits, or a doubled key, is refused.
+type of its own. An entry of a ledger is the RFC 8785 canonical JSON of the envelope, and those
+bytes are the leaf of the tree. There is one spelling of each: what is not the canonical bytes,
+base64 with another alphabet or with loose bits, or a doubled key, is refused.
 """
 
 from dataclasses import dataclass

@@ -1,22 +1,23 @@
 """Finds what a report says in a verified ledger; one module for each section."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from comity_audit.ledgers.epsilons import NamespaceEpsilon
 from comity_audit.ledgers.verification import Verification
 from comity_audit.report.evidence import evidence_for, limits
-from comity_audit.report.facts import VERSION, Crossings, PackageFacts, Report
+from comity_audit.report.facts import VERSION, PackageFacts, Report
 from comity_audit.report.gathering.amounts import recomputation_of
 from comity_audit.report.gathering.budgets import histories
 from comity_audit.report.gathering.claims import claims_of
 from comity_audit.report.gathering.incidents import incidents_of
 from comity_audit.report.gathering.integrity import integrity_of
+from comity_audit.report.gathering.operation import operation_of
 from comity_audit.report.gathering.parties import parties_of
 from comity_audit.report.gathering.runs import runs_of
 from comity_audit.report.gathering.selftests import self_tests_of
 from comity_audit.report.gathering.summary import summary_of
 from comity_audit.report.gathering.traffic import traffic_of
-from comity_audit.steps import Step
+from comity_audit.steps import Outcome, Step
 from comity_common.errors import LocalError
 
 
@@ -26,7 +27,6 @@ def gather(
     recomputed: Sequence[NamespaceEpsilon] | None,
     *,
     package: PackageFacts,
-    crossings: Crossings | None = None,
     made: str = "",
     software: str = "",
 ) -> Report:
@@ -36,7 +36,6 @@ def gather(
         verification: finished, and founded.
         steps: that it gave.
         recomputed: None if the ledger's entries do not fit each other.
-        crossings: what left, held against another record; None if it was not.
         made: now, `YYYY-MM-DDTHH:MM:SSZ`; empty for no date.
         software: name and version of what makes the report.
 
@@ -46,7 +45,7 @@ def gather(
     if not verification.is_founded:
         raise LocalError("expected a verified ledger, got one whose foundations do not hold")
     ledger = verification.ledger
-    findings = list(verification.findings)
+    findings = [*verification.findings, *_incomparable(verification, steps)]
     findings += [one for space in recomputed or () for one in space.findings]
     recomputation, self_tests = recomputation_of(recomputed), self_tests_of(ledger)
     summary = summary_of(
@@ -57,10 +56,9 @@ def gather(
         software=software,
         recomputation=recomputation,
         self_tests=self_tests,
-        crossings=crossings,
     )
     parties, budgets = parties_of(ledger.parties), histories(ledger)
-    claims, traffic = tuple(claims_of(ledger)), traffic_of(ledger, crossings)
+    claims, traffic = tuple(claims_of(ledger)), traffic_of(ledger, verification.crossings)
     return Report(
         version=VERSION,
         summary=summary,
@@ -68,6 +66,7 @@ def gather(
         claims=claims,
         budgets=budgets,
         runs=runs_of(ledger),
+        operation=operation_of(ledger),
         recomputation=recomputation,
         self_tests=self_tests,
         traffic=traffic,
@@ -76,3 +75,11 @@ def gather(
         evidence=evidence_for(summary, parties, claims, budgets, recomputation, traffic),
         limits=limits(),
     )
+
+
+def _incomparable(verification: Verification, steps: Sequence[Step]) -> Iterator[str]:
+    """Tell why the other side's ledger could not be compared, if that is why a step failed."""
+    for step in steps:
+        failed = step.name == "crossings" and step.outcome is Outcome.FAILS
+        if failed and verification.crossings is None:
+            yield step.detail

@@ -8,7 +8,6 @@ from comity_audit.report.facts import (
     CheckedClaim,
     ClaimId,
     Conclusion,
-    Crossings,
     Recomputation,
     SelfTests,
     Summary,
@@ -27,8 +26,15 @@ OF_STEPS: dict[ClaimId, tuple[str, ...]] = {
     ClaimId.COVERED: ("traffic",),
     ClaimId.BUDGET: ("budget", "rounds"),
     ClaimId.TESTED: ("self-tests",),
+    ClaimId.OPERATED: ("arrivals", "runs", "heads"),
+    ClaimId.MATCHED: ("crossings",),
 }
 """Which steps of the verification a claim rests on."""
+
+OF_INSTITUTIONS = frozenset(
+    {ClaimId.COVERED, ClaimId.BUDGET, ClaimId.EPSILON, ClaimId.TESTED, ClaimId.MATCHED}
+)
+"""Claims that say nothing of an operator's ledger, as `OPERATED` says nothing of others."""
 
 _MEANING = {
     Outcome.HOLDS: Conclusion.HOLDS,
@@ -49,38 +55,43 @@ def summary_of(
     software: str,
     recomputation: Recomputation,
     self_tests: SelfTests,
-    crossings: Crossings | None,
 ) -> Summary:
     """Sum up.
 
     Args:
-        findings: of everything but the crossings.
+        findings: of everything that was checked.
     """
     ledger, witnessed = verification.ledger, verification.witnessed
     owner = ledger.parties.owner
-    unmatched = () if crossings is None else crossings.unmatched
-    count = len(findings) + (0 if crossings is None else crossings.unmatched_count)
+    is_operator = any(_operates(one, owner.id) for one in ledger.parties.agreements.values())
     conclusions = _conclusions(steps)
     if not self_tests.tests and conclusions[ClaimId.TESTED] is Conclusion.HOLDS:
         conclusions[ClaimId.TESTED] = Conclusion.OPEN
     conclusions[ClaimId.EPSILON] = _epsilon(recomputation)
-    conclusions[ClaimId.MATCHED] = _matched(crossings)
     return Summary(
         made=made,
         software=software,
         owner=owner.id,
         name=cut(owner.name),
         country=owner.jurisdiction,
-        is_operator=any(_operates(one, owner.id) for one in ledger.parties.agreements.values()),
+        is_operator=is_operator,
         first=ledger.entries[0].time,
         last=ledger.entries[-1].time,
         entries=len(ledger.entries),
         is_anchored=bool(ledger.parties.vouched),
         complete="" if witnessed.complete is None else time_of(witnessed.complete),
-        findings=tuple(map(cut, (*findings, *unmatched)[:MAX_LISTED])),
-        findings_count=count,
-        claims=tuple(CheckedClaim(id=id, conclusion=conclusions[id]) for id in ClaimId),
+        findings=tuple(map(cut, findings[:MAX_LISTED])),
+        findings_count=len(findings),
+        claims=tuple(
+            CheckedClaim(id=id, conclusion=conclusions[id])
+            for id in ClaimId
+            if _is_about(id, is_operator) or conclusions[id] is Conclusion.FAILS
+        ),
     )
+
+
+def _is_about(id: ClaimId, is_operator: bool) -> bool:
+    return id not in OF_INSTITUTIONS if is_operator else id is not ClaimId.OPERATED
 
 
 def _operates(agreement: Agreement, owner: str) -> bool:
@@ -103,9 +114,3 @@ def _epsilon(recomputation: Recomputation) -> Conclusion:
     if not amounts:
         return Conclusion.OPEN
     return Conclusion.HOLDS if recomputation.has_second else Conclusion.PARTLY
-
-
-def _matched(crossings: Crossings | None) -> Conclusion:
-    if crossings is None:
-        return Conclusion.OPEN
-    return Conclusion.FAILS if crossings.unmatched_count else Conclusion.HOLDS

@@ -3,8 +3,9 @@
 from collections import defaultdict
 from dataclasses import replace
 
+from comity_audit.ledgers.crossings import Crossings
 from comity_audit.ledgers.entries import AuditedLedger
-from comity_audit.report.facts import MAX_LISTED, Crossings, Traffic, TrafficFacts, cut
+from comity_audit.report.facts import MAX_LISTED, CrossingFacts, Traffic, TrafficFacts, cut
 from comity_common.canonical import MAX_INTEGER
 from comity_common.ledger.bodies import Egress, Ingress
 from comity_common.ledger.bodies import Traffic as Cover
@@ -35,7 +36,19 @@ def traffic_of(ledger: AuditedLedger, crossings: Crossings | None) -> Traffic:
             one.message,
         )
     )
-    return Traffic(kinds=tuple(kinds), crossings=crossings)
+    return Traffic(kinds=tuple(kinds), crossings=_compared(crossings))
+
+
+def _compared(crossings: Crossings | None) -> CrossingFacts | None:
+    if crossings is None:
+        return None
+    return CrossingFacts(
+        matched=crossings.matched,
+        matched_bytes=min(crossings.matched_bytes, MAX_INTEGER),
+        only_left=len(crossings.only_left),
+        only_arrived=len(crossings.only_arrived),
+        newer=crossings.newer,
+    )
 
 
 def _kind(body: Egress | Ingress) -> TrafficFacts:

@@ -21,6 +21,7 @@ Phrases = dict[str, Phrase]
 LANGUAGE = Phrase("English", "中文")
 KICKER = Phrase("Audit report of a ledger", "账本审计报告")
 TITLE = Phrase("What left {name}", "{name} 流出了什么")
+TITLE_OPERATOR = Phrase("What reached {name}", "{name} 收到了什么")
 LEAD_INSTITUTION = Phrase(
     "The ledger of an institution in {country}: {entries} entries from {first} to {last}.",
     "位于{country}的机构的账本：从 {first} 到 {last}，共 {entries} 条。",
@@ -50,7 +51,6 @@ ORIGINAL_ONLY = Phrase(
 MORE = Phrase("{count} more are in the JSON.", "另有 {count} 项见 JSON。")
 NOT_STATED = Phrase("not stated", "未说明")
 NONE = Phrase("none", "无")
-NEVER = Phrase("never", "从未")
 YES = Phrase("yes", "是")
 NO = Phrase("no", "否")
 COUNTRIES_MANY = Phrase("{count} countries", "{count} 个国家/地区")
@@ -121,9 +121,20 @@ TILE_LEFT_WORDS = Phrase(
     "共 {messages} 条消息，发往{countries}；其中 {covered} 条携带由数据计算得出的内容",
 )
 TILE_LEFT_NONE = Phrase("no message left", "没有消息流出")
+TILE_ARRIVED = Phrase("bytes that arrived", "流入的字节")
+TILE_ARRIVED_WORDS = Phrase(
+    "in {messages} messages from {countries}; {covered} of these carried something computed from "
+    "rows",
+    "共 {messages} 条消息，来自{countries}；其中 {covered} 条携带由数据计算得出的内容",
+)
+TILE_ARRIVED_NONE = Phrase("no message arrived", "没有消息流入")
 TILE_ROUNDS = Phrase("rounds joined", "参加的轮次")
 TILE_ROUNDS_WORDS = Phrase(
     "{released} released something, {void} were void", "{released} 轮有内容流出，{void} 轮无效"
+)
+TILE_OPERATED = Phrase("rounds begun", "开始的轮次")
+TILE_OPERATED_WORDS = Phrase(
+    "{certified} ended with a sum, {void} were void", "{certified} 轮得出总和，{void} 轮无效"
 )
 TILE_WITNESSES = Phrase("witnesses", "见证人")
 TILE_WITNESSES_WORDS = Phrase(
@@ -176,6 +187,12 @@ CLAIMS: Phrases = {
     "tested": Phrase(
         "The machinery had passed its self-test before anything was reserved.",
         "在任何预留之前，训练机制均已通过自检。",
+    ),
+    "operated": Phrase(
+        "What arrived was an upload or is of the closed list; rounds followed each other under "
+        "agreements that had begun; no witnessed head went back.",
+        "流入的内容要么是上传，要么属于封闭清单；各轮次在已开始的协议下依次进行；经见证的账本头没"
+        "有回退。",
     ),
     "matched": Phrase(
         "Every message that left arrived, and no other.",
@@ -353,7 +370,6 @@ BUDGET_CHART_TOLD = Phrase(
 CEILING = Phrase("ceiling", "上限")
 RESERVED = Phrase("reserved", "预留")
 CHARGED = Phrase("charged", "计入")
-DATASETS = Phrase("registrations of rows", "数据登记次数")
 GRANTS_CAPTION = Phrase("Grants of this budget", "本预算的额度")
 GRANT = Phrase("grant", "额度")
 GATE = Phrase("accountant", "核算方法")
@@ -400,6 +416,15 @@ ROUND_KINDS: Phrases = {
     "training": Phrase("training", "训练"),
     "score": Phrase("score", "评分"),
 }
+OPERATED_CAPTION = Phrase("Rounds that the operator ran, by agreement", "运营方按协议开展的轮次")
+PLANNED = Phrase("begun", "开始")
+CERTIFIED = Phrase("with a sum", "得出总和")
+RELEASES = Phrase("models that went out", "发出的模型")
+OPERATED_WORDS = Phrase(
+    "Institutions let in: {approved}; turned away: {revoked}. Heads of their ledgers that were "
+    "witnessed: {heads}.",
+    "获准加入的机构：{approved}；被拒绝的机构：{revoked}。经见证的机构账本头：{heads}。",
+)
 JOINED_AT = Phrase("joined (UTC)", "参加时间 (UTC)")
 UPLOADED = Phrase("bytes uploaded", "上传字节")
 UPLOAD_DIGEST = Phrase("digest of the upload", "上传内容的摘要")
@@ -541,20 +566,35 @@ RECEIVER = Phrase("receiver", "接收方")
 SENDER = Phrase("sender", "发送方")
 MESSAGE = Phrase("message", "消息")
 TOTAL = Phrase("total", "合计")
-UNMATCHED_TITLE = Phrase("Held against the other side", "与对方记录的比对")
+UNMATCHED_TITLE = Phrase("Held against the operator's ledger", "与运营方账本的比对")
 UNMATCHED_OPEN = Phrase(
-    "Not checked: no record of the other side was given. Whether everything that left arrived, and "
+    "Not checked: the operator's ledger was not given. Whether everything that left arrived, and "
     "nothing else did, is open.",
-    "未检查：没有提供对方的记录。流出的内容是否全部到达、是否没有其他内容到达，尚无结论。",
+    "未检查：没有提供运营方的账本。流出的内容是否全部到达、是否没有其他内容到达，尚无结论。",
 )
-UNMATCHED_NONE = Phrase(
-    "{matched} messages stand in both records with the same digest and size. Unmatched: 0.",
-    "{matched} 条消息在双方记录中的摘要与大小相同。不匹配：0。",
+UNMATCHED = Phrase(
+    "{matched} messages with {bytes} bytes stand in both ledgers with the same digest and size.",
+    "{matched} 条消息，共 {bytes} 字节，在双方账本中的摘要与大小相同。",
 )
-UNMATCHED_SOME = Phrase(
-    "{matched} messages stand in both records with the same digest and size. Unmatched: {count}.",
-    "{matched} 条消息在双方记录中的摘要与大小相同。不匹配：{count}。",
+UNMATCHED_CAPTION = Phrase("Unmatched", "不匹配")
+UNMATCHED_WHAT = Phrase("message", "消息")
+ONLY_ARRIVED = Phrase("arrived, and did not leave by this ledger", "已到达，但本账本没有流出记录")
+ONLY_LEFT = Phrase(
+    "left, and did not arrive by the operator's ledger", "已流出，但运营方账本没有到达记录"
 )
+NEWER = Phrase("arrived after this package ends", "在本审计包结束之后到达")
+UNMATCHED_WORDS = Phrase(
+    "What left and did not arrive may be a connection that broke, or an operator who keeps silent. "
+    "What arrived and did not leave is a finding.",
+    "已流出但未到达，可能是连接中断，也可能是运营方隐瞒。已到达但没有流出记录，则属于问题。",
+)
+PURPOSES: Phrases = {
+    "federated-training": Phrase("federated training", "联合训练"),
+    "federated-evaluation": Phrase("federated evaluation", "联合评估"),
+    "enrolment": Phrase("enrolment", "加入登记"),
+    "agreement": Phrase("agreement", "协议"),
+    "connection-test": Phrase("test of the connection", "连接测试"),
+}
 KINDS: Phrases = {
     "upload": Phrase("masked update or score, with noise", "带噪声的掩码更新或评分"),
     "greet": Phrase("greeting with an invitation", "持邀请问候"),
@@ -672,6 +712,10 @@ STEP_NAMES: Phrases = {
     "rounds": Phrase("rounds", "轮次"),
     "self-tests": Phrase("self-tests", "自检"),
     "traffic": Phrase("traffic", "流量"),
+    "arrivals": Phrase("arrivals", "流入"),
+    "runs": Phrase("runs", "运行"),
+    "heads": Phrase("heads", "见证的账本头"),
+    "crossings": Phrase("crossings", "双方比对"),
 }
 STEP_OUTCOMES: Phrases = {
     "holds": Phrase("holds", "成立"),
@@ -724,9 +768,6 @@ STATUSES: Phrases = {
     "missing": Phrase("missing", "缺少"),
     "not-applicable": Phrase("not applicable", "不适用"),
 }
-FACTS_CAPTION = Phrase("The facts, and where they stand", "各项事实及其所在章节")
-FACT = Phrase("fact", "事实")
-WHERE = Phrase("section", "章节")
 FACTS: Phrases = {
     "purpose": Phrase("purpose", "目的"),
     "parties": Phrase("parties and countries", "参与方与国家/地区"),

@@ -35,7 +35,9 @@ MARKS = {
 def header(report: Report, say: Voice) -> Markup:
     """Say whose ledger it is."""
     summary = report.summary
-    lead = phrases.LEAD_OPERATOR if summary.is_operator else phrases.LEAD_INSTITUTION
+    lead, title = phrases.LEAD_INSTITUTION, phrases.TITLE
+    if summary.is_operator:
+        lead, title = phrases.LEAD_OPERATOR, phrases.TITLE_OPERATOR
     words = say(
         lead,
         country=say.country(summary.country),
@@ -46,7 +48,7 @@ def header(report: Report, say: Voice) -> Markup:
     return joined(
         "<header>",
         paragraph(say(phrases.KICKER), "kicker"),
-        f"<h1>{say(phrases.TITLE, name=outside(summary.name or summary.owner))}</h1>",
+        f"<h1>{say(title, name=outside(summary.name or summary.owner))}</h1>",
         paragraph(words, "lead"),
         "</header>",
     )
@@ -73,7 +75,7 @@ def tiles(report: Report, say: Voice) -> Markup:
         f'<div class="tile"><h3>{name}</h3><p class="number">{number}</p><p>{words}</p></div>'
         for name, number, words in (
             _spent(report, say),
-            _left(report, say),
+            _crossed(report, say),
             _rounds(report, say),
             _witnesses(report, say),
         )
@@ -151,24 +153,37 @@ def _fill(one: BudgetHistory) -> float:
     return float(reserved / ceiling) if ceiling else 0.0
 
 
-def _left(report: Report, say: Voice) -> Tile:
-    left = [one for one in report.traffic.kinds if one.is_egress]
-    if not left:
-        return say(phrases.TILE_LEFT), Markup("0"), say(phrases.TILE_LEFT_NONE)
-    countries = sorted({one.country for one in left})
+def _crossed(report: Report, say: Voice) -> Tile:
+    """Tell what left an institution, or what reached an operator."""
+    name, words, none = phrases.TILE_LEFT, phrases.TILE_LEFT_WORDS, phrases.TILE_LEFT_NONE
+    if report.summary.is_operator:
+        name, words = phrases.TILE_ARRIVED, phrases.TILE_ARRIVED_WORDS
+        none = phrases.TILE_ARRIVED_NONE
+    told = [one for one in report.traffic.kinds if one.is_egress != report.summary.is_operator]
+    if not told:
+        return say(name), Markup("0"), say(none)
+    countries = sorted({one.country for one in told})
     named = say.listed(map(say.country, countries))
     if len(countries) > NAMED_COUNTRIES:
         named = say(phrases.COUNTRIES_MANY, count=numbers.whole(len(countries)))
-    words = say(
-        phrases.TILE_LEFT_WORDS,
-        messages=numbers.whole(sum(one.messages for one in left)),
+    said = say(
+        words,
+        messages=numbers.whole(sum(one.messages for one in told)),
         countries=named,
-        covered=numbers.whole(sum(one.messages for one in left if one.is_mechanism)),
+        covered=numbers.whole(sum(one.messages for one in told if one.is_mechanism)),
     )
-    return say(phrases.TILE_LEFT), numbers.whole(sum(one.bytes for one in left)), words
+    return say(name), numbers.whole(sum(one.bytes for one in told)), said
 
 
 def _rounds(report: Report, say: Voice) -> Tile:
+    if report.summary.is_operator:
+        runs = report.operation.runs
+        words = say(
+            phrases.TILE_OPERATED_WORDS,
+            certified=numbers.whole(sum(run.certified for run in runs)),
+            void=numbers.whole(sum(run.void for run in runs)),
+        )
+        return say(phrases.TILE_OPERATED), numbers.whole(sum(run.planned for run in runs)), words
     words = say(
         phrases.TILE_ROUNDS_WORDS,
         released=numbers.whole(sum(run.released for run in report.runs)),

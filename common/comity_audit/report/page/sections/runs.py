@@ -5,6 +5,7 @@ from comity_audit.report.page import numbers, phrases
 from comity_audit.report.page.elements import Column, joined, paragraph, table
 from comity_audit.report.page.sections.parties import SHOWN_DIGEST
 from comity_audit.report.page.voice import Voice, code, outside
+from comity_common.ids import Digest
 from comity_host.markup import Markup
 
 SHOWN_RUNS, SHOWN_ROUNDS = 20, 40
@@ -18,10 +19,11 @@ ENDS = (
 
 def runs(report: Report, say: Voice) -> Markup:
     """Write the section."""
+    if report.operation.runs:
+        return _operated(report, say)
     if not report.runs:
         return paragraph(say(phrases.RUNS_NONE))
-    names = {one.digest: one.federation for one in report.parties.agreements}
-    shown = report.runs[:SHOWN_RUNS]
+    names, shown = _federations(report), report.runs[:SHOWN_RUNS]
     return joined(
         paragraph(say(phrases.RUNS_WORDS)),
         table(
@@ -38,6 +40,44 @@ def runs(report: Report, say: Voice) -> Markup:
         say.more(len(shown), len(report.runs)),
         *(_rounds(one, say) for one in shown),
     )
+
+
+def _operated(report: Report, say: Voice) -> Markup:
+    told, names = report.operation, _federations(report)
+    shown = told.runs[:SHOWN_RUNS]
+    words = say(
+        phrases.OPERATED_WORDS,
+        approved=numbers.whole(told.approved),
+        revoked=numbers.whole(told.revoked),
+        heads=numbers.whole(told.heads),
+    )
+    return joined(
+        table(
+            say(phrases.OPERATED_CAPTION),
+            [
+                Column(say(phrases.AGREEMENT)),
+                Column(say(phrases.FEDERATION)),
+                Column(say(phrases.PLANNED), "n"),
+                Column(say(phrases.CERTIFIED), "n"),
+                Column(say(phrases.VOID), "n"),
+                Column(say(phrases.RELEASES), "n"),
+            ],
+            [
+                (
+                    code(one.agreement, SHOWN_DIGEST),
+                    outside(names.get(one.agreement, "")),
+                    *map(numbers.whole, (one.planned, one.certified, one.void, one.released)),
+                )
+                for one in shown
+            ],
+        ),
+        say.more(len(shown), len(told.runs)),
+        paragraph(words),
+    )
+
+
+def _federations(report: Report) -> dict[Digest, str]:
+    return {one.digest: one.federation for one in report.parties.agreements}
 
 
 def _run(one: Run, federation: str) -> tuple[Markup, ...]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from comity_audit.report.facts import Crossings, Report, TrafficFacts
+from comity_audit.report.facts import CrossingFacts, Report, TrafficFacts
 from comity_audit.report.page import drawing, numbers, phrases
 from comity_audit.report.page.drawing import Bar
 from comity_audit.report.page.elements import Column, heading, joined, paragraph, table
-from comity_audit.report.page.voice import Voice, code, outside, verifiers
+from comity_audit.report.page.voice import Voice, code, outside
 from comity_host.markup import Markup
 
-SHOWN_KINDS, SHOWN_UNMATCHED, SHOWN_BARS = 80, 20, 12
+SHOWN_KINDS, SHOWN_BARS = 80, 12
 SHOWN_PEER = 40
 
 
@@ -96,12 +96,18 @@ def _kind(one: TrafficFacts, say: Voice) -> tuple[Markup, ...]:
     return (
         say.country(one.country),
         outside(one.peer, SHOWN_PEER) if is_named else say(phrases.UNNAMED),
-        outside(one.purpose),
+        _purpose(one.purpose, say),
         _message(one.message, say),
         say(phrases.BY_BUDGET if one.is_mechanism else phrases.BY_LIST),
         numbers.whole(one.messages),
         numbers.whole(one.bytes),
     )
+
+
+def _purpose(purpose: str, say: Voice) -> Markup:
+    if purpose in phrases.PURPOSES:
+        return say(phrases.PURPOSES[purpose])
+    return outside(purpose)
 
 
 def _message(name: str, say: Voice) -> Markup:
@@ -110,16 +116,26 @@ def _message(name: str, say: Voice) -> Markup:
     return code(name, SHOWN_PEER) if name else Markup("")
 
 
-def _crossings(told: Crossings | None, say: Voice) -> Markup:
+def _crossings(told: CrossingFacts | None, say: Voice) -> Markup:
     if told is None:
         return paragraph(say(phrases.UNMATCHED_OPEN))
-    matched = numbers.whole(told.matched)
-    if not told.unmatched_count:
-        return paragraph(say(phrases.UNMATCHED_NONE, matched=matched))
-    count, shown = numbers.whole(told.unmatched_count), told.unmatched[:SHOWN_UNMATCHED]
-    items = "".join(f"<li>{verifiers(one)}</li>" for one in shown)
+    both = say(
+        phrases.UNMATCHED,
+        matched=numbers.whole(told.matched),
+        bytes=numbers.whole(told.matched_bytes),
+    )
+    rows = (
+        (phrases.ONLY_ARRIVED, told.only_arrived),
+        (phrases.ONLY_LEFT, told.only_left),
+        (phrases.NEWER, told.newer),
+    )
     return joined(
-        paragraph(say(phrases.UNMATCHED_SOME, matched=matched, count=count)),
-        f"<ul>{items}</ul>",
-        say.more(len(shown), told.unmatched_count),
+        paragraph(both),
+        table(
+            say(phrases.UNMATCHED_CAPTION),
+            [Column(say(phrases.UNMATCHED_WHAT)), Column(say(phrases.COUNT), "n")],
+            [(say(words), numbers.whole(count)) for words, count in rows],
+            style="narrow",
+        ),
+        paragraph(say(phrases.UNMATCHED_WORDS), "quiet"),
     )
