@@ -118,7 +118,7 @@ def page(
     except PeerError as error:
         raise Problem("COM-AUDIT-015", path=original, why=error) from None
     write_durably(output, render(found, languages).encode())
-    by = f", signed with {found.signer}" if found.signer else ", which nobody signed"
+    by = ", signed with the key that you gave" if key else ", which nobody signed"
     succeed(
         {"page": str(output), "sha256": found.sha256, "signer": found.signer or None},
         as_json=json_,

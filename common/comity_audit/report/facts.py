@@ -10,10 +10,10 @@ Rules it keeps:
 * A sum of bytes ends at 2**53 − 1, which stands for that or more.
 """
 
-import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
 from comity_audit.steps import Outcome
@@ -26,19 +26,17 @@ INFINITE = "infinite"
 EPSILON_PLACES = Decimal("1e-9")
 MAX_TEXT = 500  # characters
 MAX_LISTED = 1_000  # findings, rounds of an agreement and the like; all of them are counted
-_EPSILON = re.compile(r"-?[0-9]{1,60}(\.[0-9]{1,40})?")
+MOST = Decimal("1e15")  # nobody promises as little as that
+_EPSILON = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?|infinite")
+_DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 
 
 def epsilon_text(value: float | Decimal) -> str:
-    """Write an ε with nine decimals, rounded up; or `infinite`."""
-    if math.isinf(value) or math.isnan(value):
+    """Write an ε with nine decimals, rounded up; or `infinite`, from 10¹⁵ on."""
+    exact = value if isinstance(value, Decimal) else Decimal(value)
+    if not exact.is_finite() or abs(exact) >= MOST:
         return INFINITE
-    exact = value if isinstance(value, Decimal) else Decimal(repr(value))
-    try:
-        rounded = exact.quantize(EPSILON_PLACES, ROUND_CEILING)
-    except InvalidOperation:  # more digits than anybody has a use for
-        return INFINITE
-    text = f"{rounded:f}".rstrip("0").rstrip(".")
+    text = f"{exact.quantize(EPSILON_PLACES, ROUND_CEILING):f}".rstrip("0").rstrip(".")
     return "0" if text in ("", "-0") else text
 
 
@@ -53,10 +51,16 @@ def cut(text: str) -> str:
     return shown if len(shown) <= MAX_TEXT else shown[: MAX_TEXT - 1] + "…"
 
 
-def _check_epsilons(*texts: str) -> None:
-    for text in texts:
-        if text not in ("", INFINITE) and not _EPSILON.fullmatch(text):
-            raise LocalError("expected a decimal ε, or infinite")
+def _check(epsilons: Iterable[str], decimals: Iterable[str] = ()) -> None:
+    """Check texts that pages compute with.
+
+    Raises:
+        LocalError: one is no number.
+    """
+    if not all(_EPSILON.fullmatch(one) for one in epsilons):
+        raise LocalError("expected a decimal ε, or infinite")
+    if not all(_DECIMAL.fullmatch(one) for one in decimals):
+        raise LocalError("expected a decimal number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +255,7 @@ class ClaimCard:
     scores: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _check_epsilons(self.epsilon)
+        _check([self.epsilon], filter(None, [self.delta]))
 
 
 # 4. Budget over time
@@ -267,7 +271,7 @@ class BudgetPoint:
     reserved: str
 
     def __post_init__(self) -> None:
-        _check_epsilons(self.charged, self.reserved)
+        _check([self.charged, self.reserved])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +293,7 @@ class GrantFacts:
     reserved: str
 
     def __post_init__(self) -> None:
-        _check_epsilons(self.epsilon, self.charged, self.reserved)
+        _check([self.epsilon, self.charged, self.reserved], filter(None, [self.delta]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +319,7 @@ class BudgetHistory:
     points: tuple[BudgetPoint, ...]
 
     def __post_init__(self) -> None:
-        _check_epsilons(self.epsilon, self.charged, self.reserved)
+        _check([self.epsilon, self.charged, self.reserved], [self.delta])
 
 
 # 5. Runs
@@ -445,7 +449,9 @@ class EpsilonFacts:
     is_kept: bool
 
     def __post_init__(self) -> None:
-        _check_epsilons(self.ours, self.theirs, self.difference, self.claim)
+        size = self.difference.removeprefix("-")
+        told = filter(None, (self.theirs, self.claim, size))
+        _check([self.ours, *told], filter(None, [self.delta]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,6 +469,9 @@ class Recomputation:
     relative: str
     absolute: str
     amounts: tuple[EpsilonFacts, ...]
+
+    def __post_init__(self) -> None:
+        _check([], [self.relative, self.absolute])
 
 
 # 7. Self-tests

@@ -30,6 +30,7 @@ from comity_common.ledger.bodies import (
     DatasetRegister,
     Egress,
     Genesis,
+    Ingress,
     NamespaceId,
     Outcome,
     PolicySet,
@@ -42,6 +43,15 @@ from comity_common.ledger.bodies import (
 )
 from comity_common.ledger.entries import Entry, append
 from comity_common.ledger.keys import LedgerKeys
+from comity_common.ledger.operatorbodies import (
+    AgreementEnd,
+    AgreementStart,
+    Ending,
+    MemberApprove,
+    ModelRelease,
+    RoundCertificate,
+    RoundPlan,
+)
 from comity_common.ledger.package import AuditPackage, Signatures
 from comity_common.ledger.signed import write
 from comity_common.ledger.tree import Tree
@@ -79,9 +89,10 @@ def number(*parts: object) -> bytes:
 
 @dataclass
 class Ledger:
-    """An institution's ledger, written entry by entry.
+    """A ledger, written entry by entry.
 
     Attributes:
+        owner: an institution, or the operator.
         terms: of `make_agreement`.
         changed: makes another agreement of it, before it is signed.
         places: country and name of each institution.
@@ -89,6 +100,7 @@ class Ledger:
         pace: between two entries.
     """
 
+    owner: InstitutionId = OWNER
     terms: dict[str, Any] = field(default_factory=dict)
     changed: Callable[[Agreement], Agreement] = lambda agreement: agreement
     places: dict[str, tuple[str, str]] = field(default_factory=lambda: dict(PLACES))
@@ -150,9 +162,9 @@ class Ledger:
         for body in bodies:
             time = BEGINNING + self.pace * len(self.entries)
             last = self.entries[-1] if self.entries else None
-            entry = append(last, body, OWNER, time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+            entry = append(last, body, self.owner, time.strftime("%Y-%m-%dT%H:%M:%SZ"))
             self.entries.append(entry)
-            self.raw.append(write(entry, self.ledger_keys(OWNER).entries))
+            self.raw.append(write(entry, self.ledger_keys(self.owner).entries))
             self.budget.apply(entry)
 
     def begin(self, *, selftest: bool = True) -> "Ledger":
@@ -280,10 +292,12 @@ class Ledger:
 
     def head(self, witnesses: Sequence[str] = ("clinic", "lab")) -> bytes:
         """Sign the head, and have it cosigned."""
-        owner, tree = self.ledger_keys(OWNER), Tree(self.raw)
+        owner, tree = self.ledger_keys(self.owner), Tree(self.raw)
         generation = self.entries[-1].generation
-        asked = request_head(self.agreement.digest, OWNER, generation, tree, (), owner.head)
-        head = TreeHead(institution=OWNER, generation=generation, size=len(tree), root=tree.root())
+        asked = request_head(self.agreement.digest, self.owner, generation, tree, (), owner.head)
+        head = TreeHead(
+            institution=self.owner, generation=generation, size=len(tree), root=tree.root()
+        )
         lines = []
         for place, id in enumerate(witnesses):
             keys = self.ledger_keys(id)
@@ -309,21 +323,26 @@ class Ledger:
             signatures={digest: signatures},
         )
 
-    def verified(self, *, anchored: bool = True) -> tuple[Verification, list[Any]]:
-        """Verify the package."""
+    def verified(
+        self, *, anchored: bool = True, operator: "Ledger | None" = None
+    ) -> tuple[Verification, list[Any]]:
+        """Verify the package, and hold it against the operator's ledger."""
         anchors = [self.agreement.digest] if anchored else []
-        verification = Verification(self.package(), anchors=anchors)
+        other = None if operator is None else operator.verified()[0].ledger
+        verification = Verification(self.package(), anchors=anchors, operator=other)
         steps = list(verification.steps())
         assert verification.is_founded, steps[-1]
         return verification, steps
 
-    def written(self, *, anchored: bool = True, **more: Any) -> Written:
+    def written(
+        self, *, anchored: bool = True, operator: "Ledger | None" = None, **more: Any
+    ) -> Written:
         """Write the report."""
-        verification, steps = self.verified(anchored=anchored)
+        verification, steps = self.verified(anchored=anchored, operator=operator)
         return write_report(
             verification,
             steps,
-            more.pop("recomputed", None) or recompute(verification),
+            recompute(verification),
             package=PackageFacts(name="bank.zip", sha256="e" * 64, bytes=12_345),
             made=MADE,
             software="comity 0.1.0",
@@ -340,4 +359,54 @@ def full() -> Ledger:
     ledger.refund(4)
     ledger.forfeit(5)
     ledger.release(6)
+    return ledger
+
+
+def operators(of: Ledger) -> Ledger:
+    """Write the ledger of the operator that an institution's messages reached."""
+    agreement = of.agreement.digest
+    ledger = Ledger(owner=OPERATOR, terms=of.terms, changed=of.changed, places=of.places)
+    ledger.add(
+        Genesis(nonce=number("operator"), software="comity 0.1.0"),
+        *(
+            MemberApprove(
+                institution=InstitutionId(id), jurisdiction=country, party=digest_of("party", id)
+            )
+            for id, (country, _) in of.places.items()
+        ),
+        AgreementStart(agreement=agreement),
+    )
+    for entry in of.entries:
+        body = entry.body
+        if isinstance(body, RoundJoin):
+            ledger.add(
+                RoundPlan(agreement=agreement, epoch=body.epoch, round=body.round, plan=body.plan),
+                RoundCertificate(
+                    agreement=agreement,
+                    epoch=body.epoch,
+                    round=body.round,
+                    plan=body.plan,
+                    certificate=digest_of("certificate", body.round),
+                    is_void=body.round == 4,
+                    model=digest_of("model", body.round),
+                ),
+            )
+        if isinstance(body, Egress):
+            ledger.add(
+                Ingress(
+                    purpose=body.purpose,
+                    sender=of.owner,
+                    jurisdiction=of.places[of.owner][0],
+                    traffic=body.traffic,
+                    message=body.message,
+                    size_bytes=body.size_bytes,
+                    digest=body.digest,
+                    round=body.round,
+                    nonce=body.nonce,
+                )
+            )
+    ledger.add(
+        ModelRelease(agreement=agreement, round=6, model=digest_of("model", 6)),
+        AgreementEnd(agreement=agreement, ending=Ending.FINISHED),
+    )
     return ledger

@@ -37,8 +37,8 @@ MADE = Phrase(
 )
 MADE_UNDATED = Phrase("Made with {software}, without a date.", "由 {software} 生成，未注明日期。")
 ORIGINAL_SIGNED = Phrase(
-    "The original is JSON with SHA-256 {sha256}, signed with the key {signer}.",
-    "原件为 JSON，其 SHA-256 为 {sha256}，由密钥 {signer} 签名。",
+    "The original is JSON with SHA-256 {sha256}, signed with a key whose SHA-256 is {signer}.",
+    "原件为 JSON，其 SHA-256 为 {sha256}，由 SHA-256 为 {signer} 的密钥签名。",
 )
 ORIGINAL_UNSIGNED = Phrase(
     "The original is JSON with SHA-256 {sha256}. It is not signed.",
