@@ -626,6 +626,27 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="give the agreement's file with --terms; it lies in the package, in agreements/",
         exit_code=USAGE,
     ),
+    # Reports of audits
+    "COM-AUDIT-014": Explanation(
+        cause="{path} holds no key to sign with: {why}",
+        fix="make one with openssl genpkey -algorithm ed25519 -out report.key, and guard it",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-015": Explanation(
+        cause="{path} is no report: {why}",
+        fix="ask for the JSON again, whole and unchanged, and for the key of who signed it",
+        exit_code=UNREADABLE,
+    ),
+    "COM-AUDIT-016": Explanation(
+        cause="{given} is no language of reports",
+        fix="give --language en, zh or both",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-017": Explanation(
+        cause="--key: expected 64 hexadecimal digits, got {count} characters",
+        fix="comity audit report printed the key when it signed",
+        exit_code=USAGE,
+    ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(
         cause="there is no agreement to rehearse",

@@ -3,7 +3,10 @@
 import random
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
+from comity_audit.report.original import PAYLOAD_TYPE, original_of, read_original
+from comity_audit.report.page import ALL_LANGUAGES, render
 from comity_common.canonical import decode
 from comity_common.dp.budget import Budget
 from comity_common.errors import LocalError, PeerError
@@ -16,6 +19,7 @@ from comity_common.ledger.proofs import Proof, read_proof
 from comity_common.ledger.signed import write
 from comity_common.ledger.tree import Tree, check_inclusion
 from tests.ledger_keys import LEDGER_KEYS, read_own
+from tests.unit.audit.reported import full
 from tests.unit.common.ledger.test_entries import EXAMPLES, chain
 
 from .mutations import altered, damaged
@@ -118,6 +122,23 @@ def _proof(directory: Path) -> Harness:
     return Harness(seeds=seeds, read=read)
 
 
+def _report(directory: Path) -> Harness:
+    """A report as an auditor hands it on, of which the page is written again."""
+    report = full().written().original.report
+    bare, signed = original_of(report).raw, original_of(report, LEDGER_KEYS.entries).raw
+
+    def read(raw: bytes) -> None:
+        is_signed = raw.startswith(b'{"payload":')
+        found = read_original(raw, LEDGER_KEYS.public().entries if is_signed else None)
+        ElementTree.fromstring(render(found, ALL_LANGUAGES).removeprefix("<!DOCTYPE html>\n"))
+
+    def mutate(raw: bytes, chance: random.Random) -> bytes:
+        changed = altered(bare, chance)
+        return seal(changed, LEDGER_KEYS.entries, PAYLOAD_TYPE) if raw is signed else changed
+
+    return Harness(seeds=(bare, signed), read=read, mutate=mutate)
+
+
 TARGETS: list[Target] = [
     Target(name=name, reader=reader, sender=AUDITEE, errors=errors, make=make, covers=covers)
     for name, reader, errors, make, covers in (
@@ -131,5 +152,7 @@ TARGETS: list[Target] = [
           "common/comity_common/ledger/checkpoints.py:from_public_bytes")),
         ("entry-proof", "comity_common.ledger.proofs.read_proof", PEER, _proof,
          ("common/comity_common/ledger/proofs.py:b64decode",)),
+        ("audit-report", "comity_audit.report.original.read_original", PEER, _report,
+         ("Report",)),
     )
 ]  # fmt: skip

@@ -35,6 +35,8 @@ OWN: dict[str, str] = {
     "client/comity_client/model/families.py:loads": "the model's own directory",
     "client/comity_client/training/adam.py:frombuffer": "the vault's own moments",
     "common/comity_audit/nextmodel.py:frombuffer": "pieces of a checked size, see stored-round",
+    "common/comity_audit/report/evidence.py:loads": "the program's own tables",
+    "common/comity_audit/report/page/voice.py:loads": "the program's own tables",
     "common/comity_common/canonical.py:loads": "every message-… target",
     "common/comity_common/canonical.py:b64decode": "every message-… target",
     "common/comity_common/secagg/masking.py:frombuffer": "the own vector",

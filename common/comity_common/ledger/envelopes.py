@@ -1,8 +1,9 @@
 """Signed entries: a DSSE envelope (secure-systems-lab/dsse v1) around an in-toto Statement v1.
 
-An entry of a ledger is the RFC 8785 canonical JSON of the envelope, and those bytes are the leaf of
-the tree. There is one spelling of each: what is not the canonical bytes, base64 with another
-alphabet or with loose bits, or a doubled key, is refused.
+Other documents that are signed once and read by many travel in such an envelope too, each under a
+type of its own. An entry of a ledger is the RFC 8785 canonical JSON of the envelope, and those
+bytes are the leaf of the tree. There is one spelling of each: what is not the canonical bytes,
+base64 with another alphabet or with loose bits, or a doubled key, is refused.
 """
 
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class Envelope:
     signatures: tuple[EnvelopeSignature, ...]
 
     def __post_init__(self) -> None:
-        if self.payloadType != PAYLOAD_TYPE or len(self.signatures) != 1:
-            raise LocalError("expected an in-toto statement with one signature")
+        if len(self.signatures) != 1:
+            raise LocalError("expected an envelope with one signature")
 
 
 def key_id(public: bytes) -> str:
@@ -52,36 +53,40 @@ def key_id(public: bytes) -> str:
     return sha256(public).hexdigest()
 
 
-def seal(payload: bytes, key: Ed25519PrivateKey) -> bytes:
-    """Sign a statement and write its envelope, canonically."""
+def seal(payload: bytes, key: Ed25519PrivateKey, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """Sign bytes and write their envelope, canonically.
+
+    Args:
+        payload_type: what the bytes are; a statement unless told otherwise.
+    """
     signature = EnvelopeSignature(
-        keyid=key_id(key.public_key().public_bytes_raw()), sig=key.sign(_preauth(payload))
+        keyid=key_id(key.public_key().public_bytes_raw()),
+        sig=key.sign(_preauth(payload, payload_type)),
     )
-    return encode(Envelope(payload=payload, payloadType=PAYLOAD_TYPE, signatures=(signature,)))
+    return encode(Envelope(payload=payload, payloadType=payload_type, signatures=(signature,)))
 
 
-def open_envelope(raw: bytes, public: bytes) -> bytes:
-    """Check an envelope's signature and return the statement's bytes, which may now be read.
+def open_envelope(raw: bytes, public: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """Check an envelope's signature and return the bytes in it, which may now be read.
 
     Raises:
-        PeerError: it is no canonical envelope, or not signed with this key.
+        PeerError: it is no canonical envelope, of something else, or not signed with this key.
     """
     envelope = decode(Envelope, raw)
+    if envelope.payloadType != payload_type:
+        raise PeerError(f"expected an envelope of {payload_type}")
     (signature,) = envelope.signatures
     try:
         if signature.keyid != key_id(public):
             raise InvalidSignature
-        Ed25519PublicKey.from_public_bytes(public).verify(signature.sig, _preauth(envelope.payload))
+        signed = _preauth(envelope.payload, payload_type)
+        Ed25519PublicKey.from_public_bytes(public).verify(signature.sig, signed)
     except (InvalidSignature, ValueError):
         raise PeerError("expected an entry signed with its ledger's key") from None
     return envelope.payload
 
 
-def _preauth(payload: bytes) -> bytes:
+def _preauth(payload: bytes, payload_type: str) -> bytes:
     """Build what is signed: PAE of DSSE, so that type and content cannot run into each other."""
-    return b"DSSEv1 %d %s %d %s" % (
-        len(PAYLOAD_TYPE),
-        PAYLOAD_TYPE.encode(),
-        len(payload),
-        payload,
-    )
+    type_ = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(type_), type_, len(payload), payload)

@@ -1,21 +1,16 @@
 """Drawings of the run's page, as inline SVG.
 
 Rules it keeps: colours come from the page's CSS classes, so that light, dark and paper all work;
-nothing is told by colour alone; every text is escaped here; a `<title>` says what is seen.
+nothing is told by colour alone; every text is escaped; a `<title>` says what is seen.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from html import escape
 
-from comity_local.wording import printable, score
+from comity_host.markup import Markup, label, line, rect, svg, text
+from comity_local.wording import score
 
 _LABEL_GAP = 17.0  # between the baselines of two labels beside a curve, in units of the drawing
-
-
-def text(value: str) -> str:
-    """Make a text safe between tags and in attributes."""
-    return escape(printable(value), quote=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +63,21 @@ def curve(
     def y(value: float) -> float:
         return bottom - (bottom - top) * value
 
-    parts = []
+    parts: list[str] = []
     for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        parts.append(_line(left, y(tick), right, y(tick), "rule"))
-        parts.append(_label(left - 8, y(tick) + 4, f"{tick:.1f}", "tick end"))
+        parts.append(line(left, y(tick), right, y(tick), "rule"))
+        parts.append(label(left - 8, y(tick) + 4, f"{tick:.1f}", "tick end"))
     every = -(-last // 10)
     for n in range(0, last + 1, every):
-        parts.append(_label(x(n), bottom + 18, "start" if n == 0 else str(n), "tick middle"))
-    parts.append(_label((left + right) / 2, bottom + 36, "round", "tick middle"))
+        parts.append(label(x(n), bottom + 18, "start" if n == 0 else str(n), "tick middle"))
+    parts.append(label((left + right) / 2, bottom + 36, "round", "tick middle"))
     band = (right - left) / last * 0.7
     for n in sorted(voids):
-        parts.append(_rect(x(n) - band / 2, top, band, bottom - top, "voidband"))
-        parts.append(_label(x(n), top - 6, "void", "voidtext middle"))
+        parts.append(rect(x(n) - band / 2, top, band, bottom - top, "voidband"))
+        parts.append(label(x(n), top - 6, "void", "voidtext middle"))
     for reference in references:
         level = y(reference.value)
-        parts.append(_line(left, level, right, level, f"reference {reference.style}"))
+        parts.append(line(left, level, right, level, f"reference {reference.style}"))
     points = [(x(n), y(v)) for n, v in enumerate(values) if v is not None]
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
     parts.append(f'<polyline class="curve" points="{path}"/>')
@@ -93,7 +88,7 @@ def curve(
         labels.append(("federation", known[-1], "federation"))
     parts += _side_labels(labels, right, y, bottom)
     ends = f"from {score(known[0])} to {score(known[-1])}" if known else "not measured"
-    return _svg(520, 292, f"{title} over rounds, {ends}", parts)
+    return svg(520, 292, f"{title} over rounds, {ends}", parts)
 
 
 def _side_labels(
@@ -103,14 +98,14 @@ def _side_labels(
     bottom: float,
 ) -> list[str]:
     """Put labels beside their levels, pushed apart where they would touch."""
-    parts = []
+    parts: list[str] = []
     floor = bottom + _LABEL_GAP * 0.8
     at = floor + _LABEL_GAP
     for name, value, style in sorted(labels, key=lambda label: label[1]):
         at = min(at - _LABEL_GAP, y(value) + 4)
         end = right + 22
-        parts.append(_line(right + 5, y(value), end - 4, at - 4, "leader"))
-        parts.append(_label(end, at, f"{name} {score(value)}", f"sidelabel {style}"))
+        parts.append(line(right + 5, y(value), end - 4, at - 4, "leader"))
+        parts.append(label(end, at, f"{name} {score(value)}", f"sidelabel {style}"))
     return parts
 
 
@@ -130,11 +125,11 @@ def participation(
     cell = min(step * 0.82, 24.0)
     height = head + row * len(institutions) + 12
     middle = head + row * len(institutions) / 2
-    parts = []
+    parts: list[str] = []
     every = -(-len(rounds) // 16) or 1
     for k, (n, _, _) in enumerate(rounds):
         if k % every == 0:
-            parts.append(_label(grid_left + step * (k + 0.5), head - 12, str(n), "tick middle"))
+            parts.append(label(grid_left + step * (k + 0.5), head - 12, str(n), "tick middle"))
     end = grid_left + step * len(rounds)
     for i, (id, code) in enumerate(institutions):
         centre = head + row * (i + 0.5)
@@ -144,79 +139,54 @@ def participation(
             f'C{bend:.1f} {centre:.1f} {bend:.1f} {middle:.1f} {operator:.1f} {middle:.1f}"/>'
         )
         parts += _badge(0, centre - 11, code)
-        parts.append(_label(46, centre + 5, _short(id, 24), "name"))
+        parts.append(label(46, centre + 5, _short(id, 24), "name"))
         for k, (n, void, survivors) in enumerate(rounds):
             there = id in survivors
             style = ("cell voidcell" if void else "cell there") if there else "cell absent"
             state = ("uploaded, round void" if void else "in the sum") if there else "absent"
             left = grid_left + step * (k + 0.5) - cell / 2
-            box = _rect(left, centre - cell / 2, cell, cell, style, radius=cell / 5)
+            box = rect(left, centre - cell / 2, cell, cell, style, radius=cell / 5)
             parts.append(
                 box.replace("/>", f"><title>{text(id)}, round {n}: {state}</title></rect>")
             )
             if void and there:
-                parts.append(
-                    _line(left, centre + cell / 2, left + cell, centre - cell / 2, "slash")
-                )
-    parts.append(_rect(operator, middle - 38, 168, 76, "operator", radius=8))
-    parts.append(_label(operator + 84, middle - 8, "operator", "name middle"))
-    parts.append(_label(operator + 84, middle + 14, "sees only the sum", "tick middle"))
+                parts.append(line(left, centre + cell / 2, left + cell, centre - cell / 2, "slash"))
+    parts.append(rect(operator, middle - 38, 168, 76, "operator", radius=8))
+    parts.append(label(operator + 84, middle - 8, "operator", "name middle"))
+    parts.append(label(operator + 84, middle + 14, "sees only the sum", "tick middle"))
     title = f"{len(institutions)} institutions, {len(rounds)} rounds, one operator"
-    return _svg(960, max(height, middle + 50), title, parts)
+    return svg(960, max(height, middle + 50), title, parts)
 
 
 def meters(title: str, rows: Sequence[Meter]) -> str:
     """Draw bars, one under the other, each with its name and numbers above it."""
     width, row = 460.0, 52.0
-    parts = []
+    parts: list[str] = []
     for i, one in enumerate(rows):
         top = row * i
         parts += _badge(0, top, one.code)
-        parts.append(_label(46, top + 16, _short(one.label, 24), "name"))
-        parts.append(_label(width, top + 16, one.value, "value end"))
-        parts.append(_rect(0, top + 28, width, 10, "track", radius=2))
+        parts.append(label(46, top + 16, _short(one.label, 24), "name"))
+        parts.append(label(width, top + 16, one.value, "value end"))
+        parts.append(rect(0, top + 28, width, 10, "track", radius=2))
         for size, style in ((one.ghost, "ghost"), (one.fill, "fill")):
             length = width * min(max(size / one.whole, 0.0), 1.0)
             if length > 0:
-                parts.append(_rect(0, top + 28, max(length, 1.0), 10, style, radius=2))
-    return _svg(width, row * len(rows), title, parts)
+                parts.append(rect(0, top + 28, max(length, 1.0), 10, style, radius=2))
+    return svg(width, row * len(rows), title, parts)
 
 
 def strip(value: float, style: str) -> str:
     """Draw a bar of a table's cell, between 0 and 1."""
-    parts = [_rect(0, 2, 200, 8, "track"), _rect(0, 2, 200 * value, 8, style)]
-    return _svg(200, 12, score(value), parts)
+    parts = [rect(0, 2, 200, 8, "track"), rect(0, 2, 200 * value, 8, style)]
+    return svg(200, 12, score(value), parts)
 
 
-def _badge(x: float, y: float, code: str) -> list[str]:
+def _badge(x: float, y: float, code: str) -> list[Markup]:
     return [
-        _rect(x, y, 34, 22, "badge", radius=4),
-        _label(x + 17, y + 15.5, code, "code middle"),
+        rect(x, y, 34, 22, "badge", radius=4),
+        label(x + 17, y + 15.5, code, "code middle"),
     ]
 
 
 def _short(value: str, length: int) -> str:
     return value if len(value) <= length else value[: length - 1] + "…"
-
-
-def _rect(x: float, y: float, width: float, height: float, style: str, radius: float = 0) -> str:
-    return (
-        f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" rx="{radius:.1f}"/>'
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _label(x: float, y: float, value: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{text(value)}</text>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img"><title>{text(title)}</title>'
-        + "".join(parts)
-        + "</svg>"
-    )

@@ -4,13 +4,14 @@ Rules it keeps:
 
 * Self-contained: no script, no request, no font or image from elsewhere. Well-formed XML as well
   as HTML. Light, dark and paper.
-* Every text from outside passes `charts.text`.
+* Every text from outside passes `markup.text`.
 * It says what an operator would not see, and which lines no ε covers.
 """
 
 from collections.abc import Iterable, Sequence
 
-from comity_local.charts import Meter, Reference, curve, meters, participation, strip, text
+from comity_host.markup import text
+from comity_local.charts import Meter, Reference, curve, meters, participation, strip
 from comity_local.results import DemoResult, InstitutionResult, RoundResult, Score
 from comity_local.style import STYLE
 from comity_local.wording import change, delta, epsilon, fraction, in_bytes, in_time, score

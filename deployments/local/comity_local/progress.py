@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from comity_local.wording import in_time, printable, score
+from comity_host.markup import printable
+from comity_local.wording import in_time, score
 
 _LOG_LINES = 6  # under the picture
 _BAR_WIDTH = 24

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from comity_host.markup import printable
 from comity_local.results import DemoResult, InstitutionResult, RoundResult, Score
 from comity_local.wording import (
     change,
@@ -16,7 +17,6 @@ from comity_local.wording import (
     fraction,
     in_bytes,
     in_time,
-    printable,
     score,
 )
 

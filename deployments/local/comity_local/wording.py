@@ -1,19 +1,7 @@
 """How numbers and names of a run are written, alike in the terminal and on the page.
 
-Rules it keeps: units stand beside numbers; what has no guarantee is called so; a name from
-outside cannot move the cursor or hide text.
+Rules it keeps: units stand beside numbers; what has no guarantee is called so.
 """
-
-import re
-
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
-)
-
-
-def printable(text: str) -> str:
-    """Put U+FFFD in the place of control characters, direction marks and lone surrogates."""
-    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def in_bytes(n: float) -> str:
