@@ -38,6 +38,16 @@ from comity_common.ledger.bodies import (
     SelfTest,
 )
 from comity_common.ledger.entries import Entry
+from comity_common.ledger.operatorbodies import (
+    AgreementEnd,
+    AgreementStart,
+    Head,
+    MemberApprove,
+    MemberRevoke,
+    ModelRelease,
+    RoundCertificate,
+    RoundPlan,
+)
 
 
 class Tag(StrEnum):
@@ -188,6 +198,35 @@ ENTRIES: Tags = {
     Note: {
         "text": public("a person's words; no program writes them"),
         "about": public("which entry a person means"),
+    },
+    MemberApprove: {
+        "institution": public("whom the operator let in"),
+        "jurisdiction": public("where it is, as it enrolled"),
+        "party": random("digest of its name and keys"),
+    },
+    MemberRevoke: {"institution": public("whom the operator turned away")},
+    AgreementStart: {"agreement": AGREEMENT},
+    AgreementEnd: {"agreement": AGREEMENT, "ending": KIND},
+    RoundPlan: {"agreement": AGREEMENT, "epoch": ROUND, "round": ROUND, "plan": PLAN},
+    RoundCertificate: {
+        "agreement": AGREEMENT,
+        "epoch": ROUND,
+        "round": ROUND,
+        "plan": PLAN,
+        "certificate": random("digest of what names the plan and the masked sum's root"),
+        "is_void": public("all institutions are told"),
+        "model": random("digest of a model that has noise in it"),
+    },
+    ModelRelease: {
+        "agreement": AGREEMENT,
+        "round": ROUND,
+        "model": random("digest of a model that has noise in it"),
+    },
+    Head: {
+        "institution": public("whose ledger it is"),
+        "generation": random("drawn for its genesis or restore"),
+        "size": public("counts entries, which are public events"),
+        "root": random("over entries with signatures and digests"),
     },
     SampledGaussian: {
         "sampling_probability": AGREEMENT,
