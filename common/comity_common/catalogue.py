@@ -647,6 +647,28 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="comity audit report printed the key when it signed",
         exit_code=USAGE,
     ),
+    # Witnesses that stand alone
+    "COM-WITNESS-001": Explanation(
+        cause="there is a witness in {home} already",
+        fix="name another directory with --home; nothing was changed",
+    ),
+    "COM-WITNESS-002": Explanation(
+        cause="there is no witness in {home}",
+        fix="make one with comity witness init, or name its directory with --home",
+        exit_code=USAGE,
+    ),
+    "COM-WITNESS-003": Explanation(
+        cause="the ledger of {owner} does not go on from the head of {size} entries, root {root}…, "
+        "that this witness cosigned: it has {got}",
+        fix="nothing was cosigned; keep the package, and show it with what comity witness show "
+        "--owner {owner} prints to the ledger's owner and to its partners",
+        exit_code=FINDINGS,
+    ),
+    "COM-WITNESS-004": Explanation(
+        cause="{file} is not as this witness wrote it",
+        fix="put it back from a copy; without it the witness would forget what it has cosigned",
+        exit_code=UNREADABLE,
+    ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(
         cause="there is no agreement to rehearse",

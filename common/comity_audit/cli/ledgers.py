@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comity_audit.cli.lines import data, line
+from comity_audit.cli.verifying import (
+    AgreementsOption,
+    HeadOption,
+    PackageArgument,
+    WitnessOption,
+    verification_of,
+    verified,
+)
 from comity_host.cli import succeed
 from comity_host.options import JsonOption, home_option
 
@@ -16,29 +24,6 @@ if TYPE_CHECKING:
     from comity_audit.steps import Step
     from comity_common.ledger.entries import Entry
 
-PackageArgument = Annotated[
-    Path, typer.Argument(metavar="PACKAGE", help="What comity audit export wrote.")
-]
-AgreementsOption = Annotated[
-    list[str],
-    typer.Option(
-        "--agreement",
-        metavar="DIGEST_OR_WORDS",
-        help="Of an agreement, from somebody outside. May be given several times.",
-    ),
-]
-HeadOption = Annotated[
-    Path | None,
-    typer.Option("--head", metavar="FILE", help="A head of the same ledger that you kept."),
-]
-WitnessOption = Annotated[
-    list[str],
-    typer.Option(
-        "--witness",
-        metavar="VKEY",
-        help="Key of a witness that is in no agreement, as comity witness show prints it.",
-    ),
-]
 DEFAULT_HOME = Path("~/comity")
 SHOWN_DIGITS = 12  # of a digest
 
@@ -118,7 +103,7 @@ def verify(
     if is_proof(file):
         _verify_fact(file, agreement, terms, json_)
         return
-    verification = _verification(file, agreement, head, witness, operator)
+    verification = verification_of(file, agreement, head, witness, operator)
     steps = []
     for step in verification.steps():
         steps.append(step)
@@ -136,7 +121,7 @@ def epsilon(
     from comity_audit.ledgers.epsilons import has_second, recompute
     from comity_common.errors import Problem
 
-    verification = _verification(package, agreement, None, [])
+    verification = verification_of(package, agreement, None, [])
     steps = verified(verification)
     found = recompute(verification.ledger)
     findings = [finding for space in found for finding in space.findings]
@@ -169,7 +154,7 @@ def show(
     """List the entries of a ledger, each of which its owner signed."""
     from comity_common.errors import LocalError
 
-    verification = _verification(package, [], None, [])
+    verification = verification_of(package, [], None, [])
     verified(verification)
     entries = [
         one
@@ -199,7 +184,7 @@ def prove(
     from comity_common.errors import Problem
     from comity_host.files import write_durably
 
-    verification = _verification(package, [], None, [])
+    verification = verification_of(package, [], None, [])
     verified(verification)
     if file.exists() or not file.parent.is_dir():
         why = "it is there already" if file.exists() else "its directory is not there"
@@ -213,47 +198,6 @@ def prove(
         text=f"{file} shows that entry {sequence}, {entry.kind.value}, is in the ledger of "
         f"{entry.institution}. It is checked with: comity audit verify {file.name} --terms "
         'AGREEMENT.json --agreement "word word …"',
-    )
-
-
-def verified(verification: "Verification") -> "list[Step]":
-    """Verify a package whose content is to be used.
-
-    Raises:
-        Problem: a step that all others stand on fails; the rules of what happened may.
-    """
-    from comity_audit.steps import Outcome
-    from comity_common.errors import Problem
-
-    steps = list(verification.steps())
-    for step in steps:
-        if step.outcome is Outcome.FAILS and not verification.is_founded:
-            raise Problem("COM-AUDIT-008", number=step.number, name=step.name, why=step.detail)
-    return steps
-
-
-def _verification(
-    file: Path,
-    agreements: list[str],
-    head: Path | None,
-    witnesses: list[str],
-    operator: Path | None = None,
-) -> "Verification":
-    from comity_audit.anchor import read_anchor
-    from comity_audit.auditfile import load_head, load_package
-    from comity_audit.ledgers.verification import Verification
-    from comity_common.ledger.notes import read_key
-
-    other = None
-    if operator is not None:
-        other = _verification(operator, agreements, None, witnesses)
-        verified(other)
-    return Verification(
-        load_package(file),
-        operator=None if other is None else other.ledger,
-        anchors=[read_anchor(given) for given in agreements],
-        older=None if head is None else load_head(head),
-        outside=[read_key(given) for given in witnesses],
     )
 
 

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comity_audit.cli.ledgers import (
+from comity_audit.cli.lines import data
+from comity_audit.cli.verifying import (
     AgreementsOption,
     HeadOption,
     PackageArgument,
     WitnessOption,
-    _verification,
+    verification_of,
     verified,
 )
-from comity_audit.cli.lines import data
 from comity_host.cli import succeed
 from comity_host.options import JsonOption
 
@@ -68,7 +68,7 @@ def report(
     key = None if sign_with is None else _signing_key(sign_with)
     for file in (output, json_out):
         _check_free(file)
-    verification = _verification(package, agreement, head, witness, operator)
+    verification = verification_of(package, agreement, head, witness, operator)
     steps = verified(verification)
     if not json_:
         typer.echo("computing every ε again, by two implementations", err=True)

@@ -1,7 +1,7 @@
 """The head of a ledger: that it is the ledger's own, who cosigned it, and since when it holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from comity_audit.ledgers.parties import Parties
@@ -80,15 +80,23 @@ def read_witnesses(
         found = _under(agreement, note, checkpoint, parties)
         if len(found.institutions) > len(best.institutions):
             best = found
-    extra = [_line(note, checkpoint, (key,)) for key in outside]
-    others = (*best.others, *(one for one in extra if one is not None))
-    return Witnessed(
-        agreement=best.agreement,
-        institutions=best.institutions,
-        needed=best.needed,
-        others=others,
-        complete=best.complete,
-    )
+    others = (*best.others, *read_outside(note, checkpoint, outside))
+    return replace(best, others=others)
+
+
+def read_outside(
+    note: SignedNote, checkpoint: Checkpoint, outside: Sequence[NoteKey]
+) -> tuple[Witness, ...]:
+    """Verify the lines of witnesses that are in no agreement; all keys of one must have signed.
+
+    Raises:
+        PeerError: a line names a known key and is not by it, or not all keys of one signed.
+    """
+    names = dict.fromkeys(key.name for key in outside)
+    found = [
+        _line(note, checkpoint, [key for key in outside if key.name == name]) for name in names
+    ]
+    return tuple(one for one in found if one is not None)
 
 
 def _under(
@@ -136,7 +144,7 @@ def _line(note: SignedNote, checkpoint: Checkpoint, keys: Sequence[NoteKey]) -> 
     if not times:
         return None
     if len(times) < len(keys):
-        raise PeerError(f"expected both signatures of {keys[0].name}, by Ed25519 and ML-DSA-44")
+        raise PeerError(f"expected the signatures of all keys of {keys[0].name}")
     return Witness(name=keys[0].name, time=min(times))
 
 

@@ -5,6 +5,7 @@ rules after them stand on those five alone: each is looked at, and all that is f
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 from comity_audit.ledgers import budgetrules, operatorrules, trafficrules
 from comity_audit.ledgers.crossings import Crossings, compare
@@ -14,7 +15,13 @@ from comity_audit.ledgers.entries import (
     check_past,
     read_entries,
 )
-from comity_audit.ledgers.heads import Witnessed, check_log, moment, read_witnesses
+from comity_audit.ledgers.heads import (
+    Witnessed,
+    check_log,
+    moment,
+    read_outside,
+    read_witnesses,
+)
 from comity_audit.ledgers.parties import Parties, owner_of, read_parties
 from comity_audit.steps import Outcome, Step, outcome_of
 from comity_common.errors import PeerError
@@ -123,7 +130,9 @@ class Verification:
         yield "witnesses", self._check_witnesses
         # 6. It goes on from a head that somebody kept.
         yield "older head", self._check_older
-        # 7. Whether it was ever put back.
+        # 7. Witnesses whose keys were given from outside have seen it.
+        yield "outsiders", self._check_outside
+        # 8. Whether it was ever put back.
         yield "restores", self._check_restores
 
     def _check_agreements(self) -> Found:
@@ -178,7 +187,19 @@ class Verification:
         older, _ = owner_of(self._older)
         check_log(self._older, older, self._parties.owner.identity)
         check_past(self._tree, self.ledger.entries, older)
-        return Outcome.HOLDS, f"goes on from the kept head of {older.size} entries"
+        witnesses = read_outside(self._older, older, self._outside)
+        self.witnessed = replace(self.witnessed, others=(*self.witnessed.others, *witnesses))
+        seen = "".join(f", which {one.name} saw on {moment(one.time)}" for one in witnesses)
+        return Outcome.HOLDS, f"goes on from the kept head of {older.size} entries{seen}"
+
+    def _check_outside(self) -> Found:
+        names = dict.fromkeys(key.name for key in self._outside)
+        if not names:
+            return Outcome.ABSENT, "no key of a witness was given from outside"
+        seen = {one.name for one in self.witnessed.others}
+        if missing := [name for name in names if name not in seen]:
+            raise PeerError(f"expected a head that {missing[0]} cosigned, here or in the kept one")
+        return Outcome.HOLDS, f"cosigned by {', '.join(names)}, whose keys were given from outside"
 
     def _check_crossings(self) -> Found:
         if self._operator is None:
