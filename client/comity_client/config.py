@@ -37,9 +37,9 @@ class VaultConfig(Settings):
         device: where a model is trained: `cpu`, `cuda`, or `auto`: a GPU where PyTorch sees one.
         streams: over how many connections an upload goes; on a long way with losses
             more are faster.
-        slot_s: an upload starts a whole number of slots of so many seconds after its plan was
-            accepted, so that the time of training does not show; better longer than a round trains.
-            0: as soon as it is ready.
+        slot_s: an upload is announced a whole number of slots of so many seconds after its plan
+            was accepted, so that the time of training does not show; better longer than a round
+            trains. 0: as soon as it is ready.
     """
 
     id: str

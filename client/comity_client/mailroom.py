@@ -24,8 +24,8 @@ BESIDE = (pb.PARCEL_KIND_HEAD, pb.PARCEL_KIND_COSIGNATURE, pb.PARCEL_KIND_OBJECT
 class Looks(Protocol):
     """What looks at a released model on own rows; see `Workbench.look`."""
 
-    def look(self, parameters: Vector) -> tuple[float, float]:
-        """Return accuracy and macro F1."""
+    def look(self, parameters: Vector) -> tuple[float, float] | None:
+        """Return accuracy and macro F1, if there are rows to look at."""
 
 
 class Mailroom:
@@ -127,9 +127,11 @@ class Mailroom:
         self._vault.look_for_a_forgotten_round(delivery.messages[0])
 
     def _look(self, agreement: Digest, state: ModelState) -> None:
-        accuracy, macro_f1 = self._eyes.look(state.parameters)
-        with self._inst.store.transaction() as tx:
-            tx.execute(
-                "insert or replace into private_metrics values (?, ?, ?, ?)",
-                (agreement, self._inst.progress.get(agreement).newest, accuracy, macro_f1),
-            )
+        seen = self._eyes.look(state.parameters)
+        if seen is not None:
+            newest = self._inst.progress.get(agreement).newest
+            with self._inst.store.transaction() as tx:
+                tx.execute(
+                    "insert or replace into private_metrics values (?, ?, ?, ?)",
+                    (agreement, newest, *seen),
+                )

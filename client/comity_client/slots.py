@@ -1,11 +1,13 @@
-"""When a masked vector may leave: at the next of the slots that are counted from the plan.
+"""When a masked vector may leave: in the next of the slots that are counted from the plan.
 
 How long training takes follows the size of the random batches, and that the number of rows, which
-ε does not cover if it can be read off a clock. So an upload does not start when it is ready, but
-when a slot does (design note, "Numbers": send at a fixed slot after the plan). What still shows is
-in which slot, and that is one and the same for all rounds if a slot is longer than a round trains.
+ε does not cover if it can be read off a clock. So a vector that is ready is not spoken of, neither
+on the ledger nor to witnesses, before a slot begins, and then uploaded as soon as they have
+cosigned (design note, "Numbers": send at a fixed slot after the plan). What still shows is in which
+slot, and that is one and the same for all rounds if a slot is longer than a round trains.
 
-A vault that was started again knows no plan's time; it sends at once, as restarts follow no rows.
+A vault that was started again knows no plan's time. One that had announced its vector sends at
+once, as restarts follow no rows; one that had not has spent the round.
 """
 
 import math

@@ -107,6 +107,7 @@ class Vault:
         self._on_phase = on_phase
         self._slots = Slots(institution.config.slot_s)
         self._keys: dict[int, Mapping[InstitutionId, bytes]] = {}  # of the round that waits
+        self._dealt: dict[int, Dealt] = {}  # in the round that waits for its slot
         self.witnesses = Witnesses(institution, self._agreement, uplink.send)
         self._is_stopped = False  # for good: others have witnessed a newer ledger
         self.doing = "waiting"
@@ -136,12 +137,13 @@ class Vault:
     def _give_up(self, code: RefusalCode) -> None:
         inst = self._inst
         self._keys.clear()
+        self._dealt.clear()
         for round in inst.rounds.open(self._agreement.digest):
             if round.phase in UNMADE:
                 self._forfeit(round, code)
-                continue
-            with inst.store.erasing() as tx:
-                inst.rounds.close(tx, round, code.value)
+            else:
+                with inst.store.erasing() as tx:
+                    inst.rounds.close(tx, round, code.value)
             self._masked_file(round).unlink(missing_ok=True)
 
     def accept_order(self, agreement: Digest, number: int, plan: Digest) -> None:
@@ -208,13 +210,14 @@ class Vault:
                     return True
                 case Phase.JOINED:
                     return self._is_witnessed(round.reserve_size) and self._make(round)
+                case Phase.STARTED:
+                    return not self._slots.wait() and self._announce(round)
                 case Phase.MASKED:
-                    is_free = self._is_witnessed(round.egress_size) and not self._slots.wait()
-                    return is_free and self._upload(round)
+                    return self._is_witnessed(round.egress_size) and self._upload(round)
         return False
 
     def wait_s(self) -> float:
-        """Return in how many seconds a masked vector may leave; 0 if none waits for its slot."""
+        """Return in how many seconds a masked vector may be spoken of; 0 if none waits."""
         return self._slots.wait()
 
     def answer_survivors(self, messages: tuple[Signed, ...], boxes: tuple[bytes, ...]) -> None:
@@ -310,7 +313,11 @@ class Vault:
         return self.witnesses.are_enough(size)
 
     def _make(self, round: Round) -> bool:
-        """Train and mask a round that is reserved and witnessed, and say what will leave."""
+        """Train and mask a round that is reserved and witnessed.
+
+        Nothing shows yet that it is done, neither on the ledger nor to witnesses, until a slot
+        begins: how long it took follows the rows.
+        """
         inst, plan = self._inst, round.plan
         keys = self._keys.pop(round.number, None)
         if keys is None or plan is None or round.reserve is None:
@@ -324,6 +331,18 @@ class Vault:
         del keys
         if dealt is None:
             return True
+        self._dealt = {round.number: dealt}
+        self._slots.choose()
+        if not self._slots.wait():
+            return self._announce(started)
+        self.rest("waiting for its slot to upload")
+        return True
+
+    def _announce(self, round: Round) -> bool:
+        """Write down what will leave of a round that was masked: from now on it is sent."""
+        inst, plan, dealt = self._inst, round.plan, self._dealt.pop(round.number, None)
+        if dealt is None or plan is None or round.reserve is None:
+            raise LocalError("expected what was masked in the round that was started")
         sign = inst.keys.signing.sign
         header, upload = encode(dealt.header), encode(dealt.upload)
         stored = StoredUpload(
@@ -354,9 +373,8 @@ class Vault:
         with inst.store.transaction() as tx:
             inst.ledger.append(tx, charge)
             length = inst.ledger.append(tx, egress).sequence + 1
-            inst.rounds.mask(tx, started, stored, dealt.held, length)
-        self._slots.choose()
-        self.rest("waiting for its slot to upload" if self._slots.wait() else "masked")
+            inst.rounds.mask(tx, round, stored, dealt.held, length)
+        self.rest("masked")
         self._on_phase("masked", round.number)
         return True
 

@@ -122,12 +122,14 @@ class Workbench:
             raise LocalError("expected an agreement with scores on private rows")
         return self._scoring.counts(parameters)
 
-    def look(self, parameters: Vector) -> tuple[float, float]:
+    def look(self, parameters: Vector) -> tuple[float, float] | None:
         """Evaluate a released model on own rows, for the institution's own eyes.
 
         Returns:
-            accuracy and macro F1, 0 to 1; never sent.
+            accuracy and macro F1, 0 to 1; never sent. None where all rows are held out for scores.
         """
+        if not len(self._own):
+            return None
         self._classifier.load(parameters)
         guessed = self._classifier.guess(self._own_examples)
         scores = score_rows(self._own, guessed, self._classifier.task.labels)

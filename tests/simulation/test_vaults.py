@@ -25,7 +25,7 @@ from comity_client.uplink import Delivery
 from comity_client.vault import Vault
 from comity_common.agreement import Agreement, TaskKind
 from comity_common.canonical import encode
-from comity_common.crypto.sign import Purpose, SigningKeys
+from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.dp.accountant import calibrate
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import Refusal, RefusalCode
@@ -317,33 +317,68 @@ def test_three_rounds_give_every_vault_the_operators_model(tmp_path, ring_width)
     federation.check()
 
 
-def test_a_masked_vector_waits_for_its_slot_and_a_restarted_vault_for_none(tmp_path):
-    federation = Federation(tmp_path, n=3)
+class Listened(Line):
+    """A line on which all that is said is written down."""
+
+    def __init__(self, operator: Operator, me: InstitutionId) -> None:
+        super().__init__(operator, me)
+        self.said: list[int] = []
+
+    def send(self, agreement: Digest, kind: int, message: Signed) -> None:
+        """Take a small message, and note its kind."""
+        self.said.append(kind)
+        super().send(agreement, kind, message)
+
+
+def in_a_slot(path: Path, length: int) -> tuple[Federation, Seat]:
+    """Let a vault that has slots of so many seconds join a round, witnessed."""
+    federation = Federation(path, n=3)
     federation.set_up_keys()
     roster = list(federation.agreement.roster)
     seat = federation.seats[roster[0]]
-    for length in (1, 3600):
-        seat.inst.config = seat.inst.config.model_copy(update={"slot_s": length})
-        seat.vault = Vault(seat.inst, seat.standing, seat.bench, seat.line, seat._at)
-        plan = federation.operator.begin_round(roster)
-        federation.order(plan, roster)
-        began = time.monotonic()
-        assert seat.vault.go_on()  # joins
-        assert seat.vault.go_on()  # trains
-        assert 0 < seat.vault.wait_s() <= length
-        assert not seat.vault.go_on()
-        assert seat.vault.doing == "waiting for its slot to upload"
-        if length > 1:
-            seat.wake()
-        while seat.vault.wait_s():
-            time.sleep(seat.vault.wait_s())
-        assert seat.vault.go_on()
-        assert length > 1 or time.monotonic() - began >= length
-        assert federation.operator.vectors.keys() == {roster[0]}
-        for id in roster[1:]:
-            federation.seats[id].work()
-        federation.finish(roster)
-        check_sum(federation, roster)
+    seat.inst.config = seat.inst.config.model_copy(update={"slot_s": length})
+    seat.line = Listened(federation.operator, seat.inst.me)
+    seat.vault = Vault(seat.inst, seat.standing, seat.bench, seat.line, seat._at)
+    federation.order(federation.operator.begin_round(roster), roster)
+    assert seat.vault.go_on()  # joins
+    return federation, seat
+
+
+def test_nothing_shows_that_a_vault_has_trained_before_its_slot_begins(tmp_path):
+    federation, seat = in_a_slot(tmp_path, length=2)
+    began, entries = time.monotonic(), len(seat.inst.ledger.entries())
+    assert seat.vault.go_on()  # asks for witnesses, who answer at once, and trains
+    assert seat.bench.trained == 1
+    assert 0 < seat.vault.wait_s() <= 2
+    assert seat.vault.doing == "waiting for its slot to upload"
+    said = list(seat.line.said)
+    assert not seat.vault.go_on()
+    assert seat.line.said == said
+    assert len(seat.inst.ledger.entries()) == entries
+    assert not federation.operator.vectors
+    while seat.vault.wait_s():
+        time.sleep(seat.vault.wait_s())
+    roster = list(federation.agreement.roster)
+    for id in roster:
+        federation.seats[id].work()
+    assert time.monotonic() - began > 1
+    assert seat.line.said[len(said) :] == [pb.PARCEL_KIND_HEAD]
+    assert federation.operator.vectors.keys() == set(roster)
+    federation.finish(roster)
+    check_sum(federation, roster)
+    federation.check()
+
+
+def test_a_vault_that_dies_before_its_slot_has_spent_the_round(tmp_path):
+    federation, seat = in_a_slot(tmp_path, length=3600)
+    assert seat.vault.go_on()  # trains
+    seat.wake()
+    (charge,) = seat.entries(BudgetCharge)
+    assert charge.outcome is Outcome.FORFEITED
+    assert [one for one in seat.entries(Egress) if one.traffic is Traffic.MECHANISM] == []
+    assert list(seat.inst.home.outbox.iterdir()) == []
+    seat.work()
+    assert not federation.operator.vectors
     federation.check()
 
 

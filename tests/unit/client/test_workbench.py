@@ -3,19 +3,22 @@
 import json
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.simulation.federation import promising_nothing
+from tests.simulation.federation import promising_nothing, scores
 from tests.unit.client.conftest import LABELS, TEXTS
 from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 
 from comity_client.compute import Compute
 from comity_client.datasets import Source
+from comity_client.holdout import Holdout
 from comity_client.training.trainer import Trainer
 from comity_client.workbench import Workbench
 from comity_common.agreement import Agreement, Unit
+from comity_common.crypto.derive import digest
 from comity_common.errors import LocalError
 
 KEY = bytes(32)
@@ -89,3 +92,24 @@ def test_an_agreement_without_privacy_trains_without_noise_and_says_so(place: Pl
     workbench = Workbench(silent, Source(path=place.rows), Compute())
     assert np.array_equal(train(workbench), train(workbench))  # nothing is drawn
     assert not hasattr(workbench._trainer, "noise_vectors_drawn")
+
+
+def test_a_vault_all_of_whose_rows_are_held_out_works_like_any_other(
+    place: Place,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """What it does may not depend on whether the only row is on one side or the other."""
+    terms = scores((1,))
+    agreement = replace(short(place.write(), Unit.RECORD, 1), private_evaluation=terms)
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text(json.dumps({"text": TEXTS[0], "label": LABELS[0]}))
+    record = digest("record", TEXTS[0].encode())
+    keys = [bytes([k]) * 32 for k in range(256)]
+    found = {Holdout(key, Fraction(terms.share)).holds(record): key for key in keys}
+    for is_held, key in found.items():
+        workbench = Workbench(agreement, Source(path=alone, holdout_key=key), Compute())
+        parameters = workbench.first_state.parameters
+        assert train(workbench).shape == parameters.shape
+        assert len(list(workbench.score(parameters))) == is_held
+        assert (workbench.look(parameters) is None) == is_held
+    assert found.keys() == {True, False}
