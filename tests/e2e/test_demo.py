@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from tests.commands import comity
 
 from comity_client.datasets import read_for
 from comity_client.holdout import Holdout
@@ -125,6 +126,32 @@ def test_the_killed_vault_paid_for_the_round_that_it_lost(killed):
     assert began["bb-fr"] == len(killed["rounds"])
     assert all(one["epsilon"] <= 8 for one in killed["institutions"])
     assert by_id["bb-fr"]["epsilon"] == by_id["aa-de"]["epsilon"]
+
+
+def test_an_auditor_finds_every_ledger_true_and_both_sides_the_same(killed, tmp_path):
+    """Walk docs/audit.md: from the homes of all parties to a verdict and a report."""
+    workdir = Path(killed["workdir"])
+    words = killed["agreement"]
+    anchor = ("--agreement", words)
+    comity("audit", "export", tmp_path / "operator.zip", "--home", workdir / "operator")
+    assert comity("audit", "verify", tmp_path / "operator.zip", *anchor).exit_code == 0
+    for one in killed["institutions"]:
+        package = tmp_path / f"{one['id']}.zip"
+        home = workdir / "institutions" / one["id"]
+        assert comity("audit", "export", package, "--home", home).exit_code == 0
+        sides = ("--operator", tmp_path / "operator.zip")
+        found = comity("audit", "verify", package, *anchor, *sides, "--json").data
+        assert found["findings"] == []
+        crossings = found["crossings"]
+        assert crossings["uploads"] >= 3
+        assert crossings["only_arrived"] == []
+        assert crossings["matched"] > 60
+        spent = comity("audit", "epsilon", package, *anchor, "--json").data
+        assert spent["namespaces"][0]["epsilon"] <= 8
+    report = tmp_path / "report.html"
+    made = comity("audit", "report", package, "-o", report, *anchor, *sides)
+    assert made.exit_code == 0, made.error
+    assert "<script" not in report.read_text()
 
 
 def test_a_score_on_rows_that_nobody_trained_on_is_true_within_its_noise(killed):

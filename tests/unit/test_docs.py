@@ -1,26 +1,17 @@
-"""The documents say what is so: tables, commands, options, links, names and the auditor's lines."""
+"""The documents say what is so: tables, commands, options, links, and names."""
 
 import ast
 import re
 import runpy
 import shlex
-from decimal import Decimal
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
 import pytest
-from tests.simulation.federation import make_agreement
 from typer.main import get_command
 
-from comity_client.config import VaultConfig
-from comity_client.institution import Institution
-from comity_common.agreement import TaskKind
-from comity_common.canonical import encode
-from comity_common.crypto.sign import SigningKeys
-from comity_common.dp.terms import Guarantee
-from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import EntryKind
 from comity_host.cli import GROUP
 
@@ -149,26 +140,3 @@ def is_defined(name: str) -> bool:
             else:
                 return True
     return False
-
-
-def test_the_auditors_lines_of_the_readme_read_a_ledger(tmp_path, monkeypatch, capsys):
-    settings = VaultConfig(
-        id="de", name="A bank", jurisdiction="DE", server="localhost:1", sockets=tmp_path
-    )
-    institution = Institution.create(tmp_path / "de", settings)
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"text": "a", "label": "b"}\n')
-    ceiling = Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001"))
-    dataset = institution.data.register(
-        rows, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
-    )
-    institution.data.grant(dataset, 4)
-    keys = {InstitutionId(name): SigningKeys.generate() for name in ("de", "fr", "nl")}
-    keys[InstitutionId("de")] = institution.keys.signing
-    agreement = make_agreement(keys, SigningKeys.generate())
-    (institution.home.path / "agreement.json").write_bytes(encode(agreement))
-    lines = re.search(r"<!-- run: auditor -->\n```python\n(.*?)```", README, re.DOTALL)
-    assert lines is not None
-    monkeypatch.chdir(institution.home.path)
-    exec(lines[1], {})
-    assert f"{dataset} ε spent 0.0" in capsys.readouterr().out
