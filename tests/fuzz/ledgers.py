@@ -1,29 +1,35 @@
 """Readers of ledgers and audits: entries, signed heads, proofs of single entries."""
 
+import io
 import random
+import zipfile
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
+from comity_audit.ledgers.verification import Verification
 from comity_audit.report.original import PAYLOAD_TYPE, original_of, read_original
 from comity_audit.report.page import ALL_LANGUAGES, render
+from comity_audit.steps import Outcome as Outcomes
+from comity_audit.witness.desk import Desk
 from comity_common.canonical import decode
 from comity_common.dp.budget import Budget
-from comity_common.errors import LocalError, PeerError
+from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ledger.bodies import Outcome
 from comity_common.ledger.checkpoints import Checkpoint, cosign, read_checkpoint, sign, verify
 from comity_common.ledger.entries import check_order
 from comity_common.ledger.envelopes import Envelope, seal
 from comity_common.ledger.notes import SignedNote, read_note
+from comity_common.ledger.package import read_package
 from comity_common.ledger.proofs import Proof, read_proof
 from comity_common.ledger.signed import write
 from comity_common.ledger.tree import Tree, check_inclusion
 from tests.ledger_keys import LEDGER_KEYS, read_own
-from tests.unit.audit.reported import full
+from tests.unit.audit.reported import Ledger, full
 from tests.unit.common.ledger.test_entries import EXAMPLES, chain
 
 from .mutations import altered, damaged
-from .target import Harness, Target
+from .target import MAX_WORDS, Harness, Target
 
 AUDITEE = "who hands over a ledger"
 ORIGIN = "ledger.comity/clinic/00"
@@ -139,6 +145,56 @@ def _report(directory: Path) -> Harness:
     return Harness(seeds=(bare, signed), read=read, mutate=mutate)
 
 
+def _package(directory: Path) -> Harness:
+    """A whole package, taken apart and verified; it says what it said or something is found."""
+    ledger = Ledger().begin()
+    ledger.release(1)
+    package, anchor = ledger.package(), ledger.agreement.digest
+    true = (package.entries, package.head, package.agreements)
+
+    def read(raw: bytes) -> None:
+        found = read_package(raw)
+        steps = list(Verification(found, anchors=[anchor]).steps())
+        if any(step.outcome is Outcomes.FAILS for step in steps):
+            raise PeerError(steps[-1].detail[:MAX_WORDS])
+        assert (found.entries, found.head, found.agreements) == true
+
+    def mutate(raw: bytes, chance: random.Random) -> bytes:
+        if chance.random() < 0.3:
+            return damaged(raw, chance)
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            members = {one.filename: archive.read(one) for one in archive.infolist()}
+        name = chance.choice(sorted(members))
+        members[name] = damaged(members[name], chance)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", chance.choice([0, zipfile.ZIP_DEFLATED])) as archive:
+            for one, content in members.items():
+                archive.writestr(one, content)
+        return packed.getvalue()
+
+    return Harness(seeds=(package.to_bytes(),), read=read, mutate=mutate)
+
+
+def _memory(directory: Path) -> Harness:
+    """What a witness remembers, after somebody wrote to its disk."""
+    ledger = Ledger().begin()
+    verification = ledger.verified()[0]
+    desk = Desk.create(directory / "witness", "regulator.example", bytes(range(64)))
+    desk.cosign(verification, 1_700_000_000)
+    (file,) = (directory / "witness" / "heads").iterdir()
+
+    def read(raw: bytes) -> None:
+        file.write_bytes(raw)
+        list(desk.kept())
+        try:
+            desk.cosign(verification, 1_700_000_000)
+        except Problem:
+            assert file.read_bytes() == raw
+            raise
+
+    return Harness(seeds=(file.read_bytes(),), read=read)
+
+
 TARGETS: list[Target] = [
     Target(name=name, reader=reader, sender=AUDITEE, errors=errors, make=make, covers=covers)
     for name, reader, errors, make, covers in (
@@ -152,6 +208,9 @@ TARGETS: list[Target] = [
           "common/comity_common/ledger/checkpoints.py:from_public_bytes")),
         ("entry-proof", "comity_common.ledger.proofs.read_proof", PEER, _proof,
          ("common/comity_common/ledger/proofs.py:b64decode",)),
+        ("audit-package", "comity_common.ledger.package.read_package", PEER, _package,
+         ("common/comity_common/ledger/package.py:ZipFile", "Signatures")),
+        ("witness-memory", "comity_audit.witness.desk.Desk.kept", (Problem,), _memory, ("Kept",)),
         ("audit-report", "comity_audit.report.original.read_original", PEER, _report,
          ("Report",)),
     )
