@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -28,9 +28,11 @@ from tests.tiny_bert import save_tiny_bert
 
 from comity.v1 import transfer_pb2 as pb
 from comity.v1.transfer_pb2_grpc import TransferServicer, add_TransferServicer_to_server
+from comity_client.compute import Compute
 from comity_client.config import VaultConfig
 from comity_client.cosigning import Cosigner
 from comity_client.daemon import Daemon, Works, set_up_workbench
+from comity_client.datasets import Source
 from comity_client.institution import Institution
 from comity_client.rounds import StoredUpload
 from comity_client.uplink import Delivery
@@ -44,7 +46,7 @@ from comity_common.dp.accountant import calibrate
 from comity_common.dp.terms import Guarantee
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
-from comity_common.ledger.bodies import Egress
+from comity_common.ledger.bodies import DatasetId, Egress
 from comity_common.ledger.signed import read
 from comity_common.membership import PROTOCOL_VERSION, OperatorCard
 from comity_common.optimizer import first_state, state_digest
@@ -69,9 +71,12 @@ class Untried:
     tests, failed = ("left-out",), ()
 
 
-def untried(agreement: Agreement, data: Path, threads: int) -> Works:
+SetUp = Callable[[Agreement, Source, Compute], Works]
+
+
+def untried(agreement: Agreement, data: Source, compute: Compute) -> Works:
     """Set up the real workbench, whose self-test has tests of its own and takes seconds."""
-    workbench = set_up_workbench(agreement, data, threads)
+    workbench = set_up_workbench(agreement, data, compute)
     workbench.examine = Untried  # type: ignore[method-assign]
     return workbench
 
@@ -310,14 +315,18 @@ class Federation:
             self.parts[id] = Institution.create(path / id, settings)
             self.listeners[id] = listener
             ca.approve(self.parts[id])
-        operator = SigningKeys.generate()
+        self._keys = SigningKeys.generate()
         self._pin = ca.pin
         base = save_tiny_bert(path / "base", WORDS, hidden=32, positions=32, seed=7)
-        self.agreement, state = self._write_agreement(operator, base, tune)
-        self.operator = self.board.operator = Operator(self.agreement, operator, state)
+        self.agreement, self._state = self._write_agreement(self._keys, base, tune)
+        self.begin(rows)
+
+    def begin(self, rows: dict[InstitutionId, list[str]]) -> None:
+        """Let all register their rows and sign, under an operator that has run no round yet."""
+        self.operator = self.board.operator = Operator(self.agreement, self._keys, self._state)
         for id, part in self.parts.items():
             self.operator.ears[id] = self._witness(part)
-        self._sign(operator, rows)
+        self._sign(self._keys, rows)
 
     def _witness(self, part: Institution) -> Callable[[Delivery], None]:
         """Let an institution whose daemon does not run cosign all the same."""
@@ -376,21 +385,29 @@ class Federation:
         ceiling = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
         signatures = {self.agreement.operator.id: operator.sign(Purpose.AGREEMENT, raw).signature}
         for id, part in self.parts.items():
-            file = self.path / f"{id}.jsonl"
-            lines = [
-                json.dumps({"text": text, "label": LABELS[k % len(LABELS)]})
-                for k, text in enumerate(rows[id])
-            ]
-            file.write_text("\n".join(lines) + "\n")
-            dataset = part.data.register(
-                file, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
-            )
+            labels = [LABELS[k % len(LABELS)] for k in range(len(rows[id]))]
+            dataset = self.register(part, list(zip(rows[id], labels, strict=True)), ceiling)
             part.data.grant(dataset, privacy.order)
             signed = part.agreements.sign(raw, part.keys, id, part.policy, dataset)
             signatures[id] = signed.signature
         for part in self.parts.values():
             part.agreements.activate(raw, signatures)
             part.keep_card(operator.sign(Purpose.CARD, encode(self._card(part))))
+
+    def register(
+        self,
+        part: Institution,
+        rows: Iterable[tuple[str, str]],
+        ceiling: Guarantee,
+        name: str = "rows",
+    ) -> DatasetId:
+        """Write texts with labels into a file, and register it."""
+        file = self.path / f"{part.me}-{name}.jsonl"
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        file.write_text("\n".join(lines) + "\n")
+        return part.data.register(
+            file, name=name, task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
+        )
 
     def _card(self, part: Institution) -> OperatorCard:
         return OperatorCard(
@@ -404,12 +421,17 @@ class Federation:
             now=0,
         )
 
-    def close(self) -> None:
-        """Stop everything that was started here."""
+    def stop(self) -> None:
+        """Stop the daemons that were started here."""
         for stop, _ in self._stops:
             stop.set()
         for _, thread in self._stops:
             thread.join(PATIENCE_S)
+        self._stops.clear()
+
+    def close(self) -> None:
+        """Stop everything that was started here."""
+        self.stop()
         for listener in self.listeners.values():
             listener.close()
 
@@ -418,15 +440,17 @@ class Federation:
         id: InstitutionId,
         on_phase: OnPhase = lambda name, round: None,
         self_test: bool = False,
+        set_up: SetUp = untried,
     ) -> threading.Thread:
         """Run an institution's daemon in a thread.
 
         Args:
             self_test: whether it tries its machinery out first, which takes seconds.
+            set_up: builds what trains, where it does not.
         """
         stop = threading.Event()
         self.operator.ears.pop(id, None)  # from now on its daemon hears what witnesses say
-        set_up = set_up_workbench if self_test else untried
+        set_up = set_up_workbench if self_test else set_up
         daemon = Daemon(Institution(self.parts[id].home.path), on_phase, set_up)
 
         def work() -> None:
