@@ -1,6 +1,6 @@
 """A ledger whose content a test knows, with true signatures, and the report of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -290,8 +290,9 @@ class Ledger:
             ),
         )
 
-    def head(self, witnesses: Sequence[str] = ("clinic", "lab")) -> bytes:
-        """Sign the head, and have it cosigned."""
+    def head(self) -> bytes:
+        """Sign the head, and have it cosigned by all other institutions."""
+        witnesses = [id for id in self.places if id != self.owner]
         owner, tree = self.ledger_keys(self.owner), Tree(self.raw)
         generation = self.entries[-1].generation
         asked = request_head(self.agreement.digest, self.owner, generation, tree, (), owner.head)
