@@ -130,7 +130,7 @@ def _proof(directory: Path) -> Harness:
 
 def _report(directory: Path) -> Harness:
     """A report as an auditor hands it on, of which the page is written again."""
-    report = full().written().original.report
+    report = full().written(recomputing=True).original.report
     bare, signed = original_of(report).raw, original_of(report, LEDGER_KEYS.entries).raw
 
     def read(raw: bytes) -> None:

@@ -115,6 +115,8 @@ def page(
     _check_free(output)
     try:
         found = read_original(read_bounded(original, MAX_ORIGINAL_BYTES), public)
+    except Problem as problem:
+        raise Problem("COM-AUDIT-015", path=original, why=problem.facts["why"]) from None
     except PeerError as error:
         raise Problem("COM-AUDIT-015", path=original, why=error) from None
     write_durably(output, render(found, languages).encode())
@@ -153,6 +155,8 @@ def _signing_key(file: Path) -> "Ed25519PrivateKey":
 
     try:
         key = load_pem_private_key(read_bounded(file, MAX_KEY_BYTES), None)
+    except Problem as problem:
+        raise Problem("COM-AUDIT-014", path=file, why=problem.facts["why"]) from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Problem("COM-AUDIT-014", path=file, why="it is no open private key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):

@@ -116,25 +116,25 @@ TILE_SPENT_INFINITE = Phrase(
 )
 TILE_LEFT = Phrase("bytes that left", "流出的字节")
 TILE_LEFT_WORDS = Phrase(
-    "in {messages} messages to {countries}; {covered} of these carried something computed from "
-    "rows",
-    "共 {messages} 条消息，发往{countries}；其中 {covered} 条携带由数据计算得出的内容",
+    "messages: {messages}, to {countries}; of these computed from rows: {covered}",
+    "消息：{messages} 条，发往{countries}；其中由数据计算得出的：{covered} 条",
 )
 TILE_LEFT_NONE = Phrase("no message left", "没有消息流出")
 TILE_ARRIVED = Phrase("bytes that arrived", "流入的字节")
 TILE_ARRIVED_WORDS = Phrase(
-    "in {messages} messages from {countries}; {covered} of these carried something computed from "
-    "rows",
-    "共 {messages} 条消息，来自{countries}；其中 {covered} 条携带由数据计算得出的内容",
+    "messages: {messages}, from {countries}; of these computed from rows: {covered}",
+    "消息：{messages} 条，来自{countries}；其中由数据计算得出的：{covered} 条",
 )
 TILE_ARRIVED_NONE = Phrase("no message arrived", "没有消息流入")
 TILE_ROUNDS = Phrase("rounds joined", "参加的轮次")
 TILE_ROUNDS_WORDS = Phrase(
-    "{released} released something, {void} were void", "{released} 轮有内容流出，{void} 轮无效"
+    "released something: {released}; void: {void}",
+    "有内容流出：{released}；无效：{void}",
 )
 TILE_OPERATED = Phrase("rounds begun", "开始的轮次")
 TILE_OPERATED_WORDS = Phrase(
-    "{certified} ended with a sum, {void} were void", "{certified} 轮得出总和，{void} 轮无效"
+    "ended with a sum: {certified}; void: {void}",
+    "得出总和：{certified}；无效：{void}",
 )
 TILE_WITNESSES = Phrase("witnesses", "见证人")
 TILE_WITNESSES_WORDS = Phrase(
@@ -573,8 +573,8 @@ UNMATCHED_OPEN = Phrase(
     "未检查：没有提供运营方的账本。流出的内容是否全部到达、是否没有其他内容到达，尚无结论。",
 )
 UNMATCHED = Phrase(
-    "{matched} messages with {bytes} bytes stand in both ledgers with the same digest and size.",
-    "{matched} 条消息，共 {bytes} 字节，在双方账本中的摘要与大小相同。",
+    "In both ledgers, with the same digest and size: messages {matched}, bytes {bytes}.",
+    "在双方账本中摘要与大小均相同的：消息 {matched} 条，字节 {bytes}。",
 )
 UNMATCHED_CAPTION = Phrase("Unmatched", "不匹配")
 UNMATCHED_WHAT = Phrase("message", "消息")
