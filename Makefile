@@ -28,7 +28,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/comity demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/bench tests/utility tests/kill $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/oracles tests/bench tests/utility tests/kill $(ARGS)
 	$(BIN)/python -m pytest -m "not slow" tests/integration tests/e2e $(ARGS)
 
 test-slow: $(VENV)/.dev
