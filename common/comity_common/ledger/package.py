@@ -3,7 +3,7 @@
     entries.jsonl             one signed entry a line, in order (`signed`)
     head.note                 the head with the log's and the witnesses' signatures (`checkpoints`)
     agreements/DIGEST.json    every agreement that an entry names, as it was signed
-    signatures/DIGEST.json    who signed it, as far as the ledger's owner was told
+    signatures/DIGEST.json    beside each: who signed it, as far as the ledger's owner was told
 
 A zip with these names and no others. Nothing in it is believed because it is in it, and nothing is
 ever unpacked to disk. The same content is the same bytes.
@@ -27,8 +27,11 @@ MAX_PACKAGE_BYTES = 256 << 20
 MAX_UNPACKED_BYTES = 512 << 20
 MAX_ENTRIES = 400_000
 MAX_AGREEMENTS = 1_000
+MAX_MEMBERS = 2 * MAX_AGREEMENTS + 2
 MAX_AGREEMENT_BYTES = 4 << 20
 MAX_SIGNATURES_BYTES = 2 << 20  # 256 parties with 2484 bytes each
+_LISTED = b"PK\x01\x02"  # begins what the list at the end of a zip says of one member
+_BY_CHANCE = 100  # so often it may stand among packed bytes
 _AGREEMENT = re.compile(r"(agreements|signatures)/([0-9a-f]{64})\.json")
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can name
 _BROKEN = (
@@ -55,9 +58,14 @@ class PartySignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signatures:
-    """Who signed an agreement, each once, in order."""
+    """Who signed an agreement, each once, in order; nobody may have."""
 
     given: tuple[PartySignature, ...]
+
+    def __post_init__(self) -> None:
+        parties = [one.party for one in self.given]
+        if parties != sorted(set(parties)):
+            raise LocalError("expected signatures in order of the parties, each once")
 
     @classmethod
     def of(cls, by_party: dict[InstitutionId, bytes]) -> "Signatures":
@@ -118,14 +126,17 @@ def read_package(raw: bytes) -> AuditPackage:
     """
     if len(raw) > MAX_PACKAGE_BYTES:
         raise PeerError("expected a package of at most 256 MiB")
+    if raw.count(_LISTED) > MAX_MEMBERS + _BY_CHANCE:  # before the list is read, which is at once
+        raise _too_many()
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             members = _members(archive)
     except _BROKEN as error:
         raise PeerError(f"expected an audit package, got no whole zip: {_shown(error)}") from None
-    lines = members.pop(ENTRIES).split(b"\n")
-    if lines.pop() or not 1 <= len(lines) <= MAX_ENTRIES:
+    joined = members.pop(ENTRIES)
+    if not joined.endswith(b"\n") or joined.count(b"\n") > MAX_ENTRIES:
         raise PeerError(f"expected 1 to {MAX_ENTRIES} entries in {ENTRIES}, each with a newline")
+    lines = joined[:-1].split(b"\n")
     if max(map(len, lines)) > MAX_ENTRY_BYTES:
         raise PeerError(f"expected entries of at most 1 MiB in {ENTRIES}")
     head = members.pop(HEAD)
@@ -148,8 +159,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         PeerError: another member, one twice, a missing or a too large one.
     """
     listed = archive.infolist()
-    if len(listed) > 2 * MAX_AGREEMENTS + 2:
-        raise PeerError(f"expected at most {MAX_AGREEMENTS} agreements in a package")
+    if len(listed) > MAX_MEMBERS:
+        raise _too_many()
     if len({one.filename for one in listed}) != len(listed):
         raise PeerError("expected every file of a package once")
     members, room = {}, MAX_UNPACKED_BYTES
@@ -168,6 +179,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         if name not in members:
             raise PeerError(f"expected a package with {name}")
     return members
+
+
+def _too_many() -> PeerError:
+    return PeerError(f"expected at most {MAX_AGREEMENTS} agreements in a package")
 
 
 def _bound(name: str) -> int:
