@@ -18,6 +18,7 @@ from comity_common.errors import LocalError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 
 NONCE_BYTES = 16
+NO_AGREEMENT = Digest("0" * 64)  # stands for any that a vault does not know, after a backup
 MAX_TEXT = 500  # characters
 MAX_TESTS = 100
 
