@@ -90,6 +90,7 @@ class ClaimId(StrEnum):
     WITNESSED = "witnessed"
     VOUCHED = "vouched"
     CONTINUES = "continues"
+    OVERSEEN = "overseen"
     NEVER_RESTORED = "never-restored"
     COVERED = "covered"
     BUDGET = "budget"

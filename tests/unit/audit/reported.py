@@ -43,6 +43,7 @@ from comity_common.ledger.bodies import (
 )
 from comity_common.ledger.entries import Entry, append
 from comity_common.ledger.keys import LedgerKeys
+from comity_common.ledger.notes import read_note
 from comity_common.ledger.operatorbodies import (
     AgreementEnd,
     AgreementStart,
@@ -325,12 +326,17 @@ class Ledger:
         )
 
     def verified(
-        self, *, anchored: bool = True, operator: "Ledger | None" = None
+        self, *, anchored: bool = True, operator: "Ledger | None" = None, older: bytes = b""
     ) -> tuple[Verification, list[Any]]:
-        """Verify the package, and hold it against the operator's ledger."""
+        """Verify the package, and hold it against the operator's ledger and a kept head."""
         anchors = [self.agreement.digest] if anchored else []
         other = None if operator is None else operator.verified()[0].ledger
-        verification = Verification(self.package(), anchors=anchors, operator=other)
+        verification = Verification(
+            self.package(),
+            anchors=anchors,
+            operator=other,
+            older=read_note(older) if older else None,
+        )
         steps = list(verification.steps())
         assert verification.is_founded, steps[-1]
         return verification, steps
@@ -340,11 +346,12 @@ class Ledger:
         *,
         anchored: bool = True,
         operator: "Ledger | None" = None,
+        older: bytes = b"",
         recomputing: bool = False,
         **more: Any,
     ) -> Written:
         """Write the report; computing every ε again takes seconds."""
-        verification, steps = self.verified(anchored=anchored, operator=operator)
+        verification, steps = self.verified(anchored=anchored, operator=operator, older=older)
         return write_report(
             verification,
             steps,

@@ -22,6 +22,7 @@ OF_STEPS: dict[ClaimId, tuple[str, ...]] = {
     ClaimId.WITNESSED: ("witnesses",),
     ClaimId.VOUCHED: ("anchor",),
     ClaimId.CONTINUES: ("older head",),
+    ClaimId.OVERSEEN: ("outsiders",),
     ClaimId.NEVER_RESTORED: ("restores",),
     ClaimId.COVERED: ("traffic",),
     ClaimId.BUDGET: ("budget", "rounds"),

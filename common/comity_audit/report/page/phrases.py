@@ -167,6 +167,10 @@ CLAIMS: Phrases = {
     "continues": Phrase(
         "The ledger goes on from a head that somebody kept.", "账本延续自他人保存的账本头。"
     ),
+    "overseen": Phrase(
+        "A witness whose key came from outside the file has seen the ledger.",
+        "有密钥来自文件之外的见证人查看过账本。",
+    ),
     "never-restored": Phrase(
         "The ledger was never put back to an earlier state.", "账本从未被恢复到较早的状态。"
     ),
@@ -706,6 +710,7 @@ STEP_NAMES: Phrases = {
     "head": Phrase("head", "账本头"),
     "witnesses": Phrase("witnesses", "见证人"),
     "older head": Phrase("older head", "较早的账本头"),
+    "outsiders": Phrase("outside witnesses", "外部见证人"),
     "restores": Phrase("restores", "恢复"),
     "signatures": Phrase("signatures", "签名"),
     "budget": Phrase("budget", "预算"),
