@@ -11,7 +11,7 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow bench bench-utility bench-kill fuzz lint stubs clean help
+.PHONY: demo test test-slow bench bench-utility bench-kill bench-audit fuzz lint stubs clean help
 
 help:
 	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench      measure what the masked sum costs (ARGS=--quick for small sizes)"
 	@echo "make bench-utility  compare models with and without privacy on real data (ARGS=--quick for a look)"
 	@echo "make bench-kill kill a vault that trains 1000 times and compare its ledger with its noise (ARGS=\"--kills 100\")"
+	@echo "make bench-audit  tamper with ledgers 10,000 times and ask the verifier each time (ARGS=\"--tamperings 1000\")"
 	@echo "make fuzz       look for inputs that break a reader, for 10 s each (ARGS=\"--seconds 60 --only NAME\")"
 	@echo "make lint       style, types, import contracts, generated stubs"
 	@echo "make clean      remove what demo and test made"
@@ -28,7 +29,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/comity demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/oracles tests/bench tests/utility tests/kill $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile tests/unit tests/simulation tests/oracles tests/audit tests/bench tests/utility tests/kill $(ARGS)
 	$(BIN)/python -m pytest -m "not slow" tests/integration tests/e2e $(ARGS)
 
 test-slow: $(VENV)/.dev
@@ -42,6 +43,9 @@ bench-utility: $(VENV)/.dev
 
 bench-kill: $(VENV)/.dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill $(ARGS)
+
+bench-audit: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.audit $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -47,10 +47,16 @@ def truncate(of: Subject, chance: Chance) -> Tampered:
 
 
 def fork(of: Subject, chance: Chance) -> Tampered:
-    """Go on otherwise from some entry, with a head that all others cosign, as they forgot."""
+    """Go on otherwise from some entry, with a head that all others cosign, as they forgot.
+
+    What is different begins before the head that was kept; after it, that head could not tell.
+    """
     size = chance.randrange(1, of.kept_size)
     past, future = of.book.bodies[:size], of.book.bodies[size:]
-    book = of.written([*past, *_other_history(of, future, chance, past=size).bodies[size:]])
+    book = of.book
+    while book.raw[: of.kept_size] == of.book.raw[: of.kept_size]:
+        bodies = _other_history(of, future, chance, past=size).bodies[size:]
+        book = of.written([*past, *bodies])
     return Tampered(raw=of.packed(book.entries, book.raw).to_bytes(), kept=of.kept, how="forked")
 
 
