@@ -24,12 +24,14 @@ import httpx
 from comity.v1 import coordination_pb2, enrolment_pb2
 from comity.v1 import transfer_pb2 as pb
 from comity_common import wire
-from comity_common.agreement import Agreement
 from comity_common.canonical import encode
 from comity_common.crypto.seal import SealingKey
 from comity_common.crypto.sign import Purpose, Signed
 from comity_common.errors import PeerError, RefusalCode
 from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import Ingress
+from comity_common.ledger.keys import LedgerKeys
+from comity_common.ledger.signed import read
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import Objection, cosign, request_head
 from comity_common.membership import USER_AGENT, Withdrawal, request_digest
@@ -174,7 +176,7 @@ def story() -> dict[str, Moment]:
         Withdrawal(agreement=agreement.digest, institution=SENDER, by=SENDER)
     )
     told["agreement"] = encode(agreement)
-    told |= _of_witnesses(agreement)
+    told |= _of_witnesses(world)
     keep("collecting")
     for who in plan.participants:
         header, upload = world.signed[who]
@@ -305,18 +307,35 @@ class Desk:
         extending = Extending(operator.desk, operator.mailbox, operator.keys, lambda: NOW)
         self.coordination = CoordinationService(operator.desk, 1.0, report.read, extending)
         self._watch = sqlite3.connect(operator.home.database, isolation_level=None)
-        self._content = list(self._watch.iterdump())
+        self._content, self._entries = self._rest(), self._ledger()
         self._version = self._seen()
 
     def _seen(self) -> int:
         return int(self._watch.execute("pragma data_version").fetchone()[0])
 
+    def _rest(self) -> list[str]:
+        """Write down all tables but the ledger."""
+        return [line for line in self._watch.iterdump() if not line.startswith(LEDGER)]
+
+    def _ledger(self) -> list[bytes]:
+        rows = self._watch.execute("select raw from entries order by sequence")
+        return [raw for (raw,) in rows.fetchall()]
+
     def changed(self) -> bool:
-        """Tell whether the store says anything else than at its moment."""
+        """Tell whether the store says anything else than at its moment.
+
+        That a message arrived is on the ledger whatever is made of it; there is no more there.
+        """
         if self._seen() == self._version:
             return False
         self._version = self._seen()
-        return list(self._watch.iterdump()) != self._content
+        entries, keys = self._ledger(), LedgerKeys.derive(self._operator.keys.to_bytes())
+        before, self._entries = self._entries, entries
+        bodies = [read(raw, keys.public().entries).body for raw in entries[len(before) :]]
+        is_arrival = len(bodies) == 1 and isinstance(bodies[0], Ingress)
+        if entries[: len(before)] != before or (bodies and not is_arrival):
+            return True
+        return self._rest() != self._content
 
     def call(self, method: Callable[[Any, Any], Any], request: object) -> None:
         """Let a service answer, and read the whole answer."""
@@ -339,6 +358,7 @@ class Desk:
             envelope.CopyFrom(wire.envelope(signed))
 
 
+LEDGER = 'INSERT INTO "entries"'
 PURPOSES = {
     pb.PARCEL_KIND_EPOCH_KEYS: Purpose.EPOCH_KEY,
     pb.PARCEL_KIND_EPOCH_HALVES: Purpose.EPOCH_HALVES,
@@ -415,13 +435,15 @@ def _refill(request: Any, chance: random.Random) -> None:
         setattr(request, field.name, value)
 
 
-def _of_witnesses(agreement: Agreement) -> dict[str, bytes]:
+def _of_witnesses(world: World) -> dict[str, bytes]:
     """Make what the sender says as a witness, and to witnesses."""
+    agreement = world.agreement
     other = next(id for id in agreement.roster if id != SENDER)
+    mine = LedgerKeys.derive(world.keys[SENDER].to_bytes())
     generation, tree = bytes(16), Tree([b"first", b"second"])
-    asked = request_head(agreement.digest, SENDER, generation, tree, [1], LEDGER_KEYS.head)
+    asked = request_head(agreement.digest, SENDER, generation, tree, [1], mine.head)
     theirs = request_head(agreement.digest, other, generation, tree, [], LEDGER_KEYS.head)
-    given = cosign(theirs, SENDER, LEDGER_KEYS, 1_700_000_000)
+    given = cosign(theirs, SENDER, mine, 1_700_000_000)
     shown = Objection(
         agreement=agreement.digest,
         witness=SENDER,
