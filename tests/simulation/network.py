@@ -404,6 +404,8 @@ class Vault:
                     pass  # the agreement is given by hand
                 case transfer_pb2.PARCEL_KIND_DEADLINE:
                     self.deadlines.append(decode(Deadline, messages[0].body))
+                case transfer_pb2.PARCEL_KIND_HEAD:
+                    pass  # of the operator's ledger; this vault witnesses nothing
                 case _:
                     raise PeerError("unexpected kind")
 
