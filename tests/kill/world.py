@@ -60,7 +60,7 @@ class World(Federation):
     """
 
     def __init__(self, path: Path, terms: Terms, chance: random.Random, **schedule: int) -> None:
-        super().__init__(path, n=4, terms=terms, rows=ROWS, **(SCHEDULE | schedule))
+        super().__init__(path, n=4, terms=terms, rows=lambda _: ROWS, **(SCHEDULE | schedule))
         self.set_up_keys()
         self.me = self.agreement.roster[0]
         victim = self.seats.pop(self.me)

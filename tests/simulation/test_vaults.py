@@ -92,7 +92,7 @@ class Seat:
         standing = self.inst.agreements.get(self.agreement.digest)
         with self.inst.store.transaction() as tx:
             self.inst.progress.begin(tx, self.agreement)
-        self.line = Line(self.operator, self.inst.me)
+        self.line = self.connect()
         self.standing = standing
         self.vault = Vault(self.inst, standing, self.bench, self.line, self._at)
         letters = Correspondence(self.inst, self.line)
@@ -103,6 +103,10 @@ class Seat:
         self.cosigner = Cosigner(self.inst, self.line.send)
         self.operator.ears[self.inst.me] = self.hear
         self.vault.recover()
+
+    def connect(self) -> Line:
+        """Return the way out."""
+        return Line(self.operator, self.inst.me)
 
     def hear(self, delivery: Delivery) -> None:
         """Hear what witnesses say, as the mailbox's own thread does."""
@@ -149,13 +153,20 @@ def of_zeros(draft: Agreement) -> tuple[Agreement, ModelState]:
     return draft, state
 
 
+def one_row(id: InstitutionId) -> str:
+    """Write a row of an institution's own."""
+    return f'{{"text": "a row of {id}", "label": "a"}}\n'
+
+
 class Federation:
     """An operator and its seats, with an agreement that all have signed.
 
     Args:
         terms: puts a model into a draft, and returns the model's first state with it.
-        rows: what every institution trains on, as lines of JSON; None: one line of its own.
+        rows: what an institution trains on, as lines of JSON.
     """
+
+    seat: type[Seat] = Seat
 
     def __init__(
         self,
@@ -167,7 +178,7 @@ class Federation:
         minimum: int | None = None,
         ring_width: int = 32,
         terms: Callable[[Agreement], tuple[Agreement, ModelState]] = of_zeros,
-        rows: str | None = None,
+        rows: Callable[[InstitutionId], str] = one_row,
     ) -> None:
         parts = {}
         for k in range(n):
@@ -200,7 +211,7 @@ class Federation:
         ceiling = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
         for id, inst in parts.items():
             file = path / id / "rows.jsonl"
-            file.write_text(rows or f'{{"text": "a row of {id}", "label": "a"}}\n')
+            file.write_text(rows(id))
             dataset = inst.data.register(
                 file, name="rows", task=TaskKind.SEQUENCE_CLASSIFICATION, ceiling=ceiling
             )
@@ -211,7 +222,7 @@ class Federation:
             inst.agreements.activate(raw, signatures)
             inst.models.save(self.agreement.digest, state)
         self.seats = {
-            id: Seat(path / id, self.agreement, self.operator) for id in self.agreement.roster
+            id: self.seat(path / id, self.agreement, self.operator) for id in self.agreement.roster
         }
 
     def set_up_keys(self) -> None:
