@@ -15,11 +15,17 @@ from typing import Any
 
 from comity_common.catalogue import ENGLISH
 from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import BODIES
+from comity_common.ledger.entries import Entry
+from comity_common.ledger.messagetags import MESSAGES
+from comity_common.ledger.tags import ENTRIES, Tags
 from comity_common.secagg import reasons
 from comity_common.secagg.round import INSTITUTION, OPERATOR, Event, Phase, Stage, Step
 from comity_common.secagg.thresholds import thresholds
 
-DOCUMENTS = tuple(Path(__file__).with_name(name) for name in ("protocol.md", "errors.md"))
+DOCUMENTS = tuple(
+    Path(__file__).with_name(name) for name in ("protocol.md", "errors.md", "what-a-ledger-says.md")
+)
 MARKED = re.compile(r"(<!-- table:([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SIZES = ((3, 1), (4, 1), (5, 1), (7, 1), (7, 2), (10, 2), (20, 5), (100, 33))  # (n, c)
@@ -74,6 +80,27 @@ def errors() -> str:
     return markdown(rows)
 
 
+def entry_tags() -> str:
+    """Draw what each field of an entry depends on."""
+    kinds = {body: f"`{kind}`" for kind, body in BODIES.items()} | {Entry: "every entry"}
+    return tagged(ENTRIES, lambda kind: kinds.get(kind, f"{kind.__name__}, in others"))
+
+
+def message_tags() -> str:
+    """Draw what each field of a message depends on."""
+    return tagged(MESSAGES, lambda kind: kind.__name__)
+
+
+def tagged(tags: Tags, named: Callable[[type], str]) -> str:
+    """Draw tags, fields of one tag and one reason in a row."""
+    rows = [["of", "fields", "tag", "why"]]
+    for kind, of_kind in tags.items():
+        for one in dict.fromkeys(of_kind.values()):
+            fields = ", ".join(f"`{name}`" for name, has in of_kind.items() if has == one)
+            rows.append([named(kind), fields, one.tag.value, one.why])
+    return markdown(rows)
+
+
 def _plain(sentence: str) -> str:
     return re.sub(r"\{(\w+)\}", r"*\1*", sentence).replace("<", "&lt;")
 
@@ -96,6 +123,8 @@ def rewritten(text: str) -> str:
         "thresholds": limits(),
         "reasons": void_reasons(),
         "errors": errors(),
+        "entrytags": entry_tags(),
+        "messagetags": message_tags(),
     }
     return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[3], text)
 

@@ -83,6 +83,14 @@ def test_the_tables_of_the_protocol_are_those_of_the_code():
     assert tables["rewritten"](text.replace("| **masked** |", "| **asked** |")) == text
 
 
+def test_the_tables_of_what_a_ledger_says_are_those_of_the_tags():
+    tables = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
+    text = (ROOT / "docs" / "what-a-ledger-says.md").read_text("utf-8")
+    assert [name for _, name, _ in tables["MARKED"].findall(text)] == ["entrytags", "messagetags"]
+    assert tables["rewritten"](text) == text
+    assert tables["rewritten"](text.replace("`released` | random", "`released` | sealed")) == text
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_make_and_comity_command_that_a_document_names_exists(document):
     for line in commands(document.read_text("utf-8")):

@@ -111,7 +111,7 @@ MESSAGES: Tags = {
         "round": ROUND,
         "plan": PLAN,
         "institution": OWN_ID,
-        "code": public("by agreement, policy, ledger or peer; `unavailable` see below"),
+        "code": public("by agreement, policy, ledger or peer; `unavailable` is an exception"),
     },
     TreeHead: {
         "institution": OWN_ID,
@@ -207,7 +207,7 @@ CARRIERS: Mapping[str, Mapping[str, Tagged]] = {
         "round": ROUND,
         "plan": PLAN,
         "accepted": public("by agreement, policy and ledger"),
-        "code": public("by agreement, policy and ledger; `unavailable` see below"),
+        "code": public("by agreement, policy and ledger; `unavailable` is an exception"),
     },
 }
 """By the name of the protobuf message."""

@@ -8,9 +8,10 @@
 * `time`: what a clock said. When things happen is outside the claim (`docs/privacy.md`).
 * `sealed`: a function of rows. It stays in the country and is no field of any entry.
 
-A test holds this table against the types of all entries and refuses a sealed field; another one
-compares the ledgers of one vault over different rows, everything but `random` and `time`.
-`messagetags` has the same for messages.
+Exceptions, where a public field can follow from rows after all, are few, and listed in
+`docs/what-a-ledger-says.md`. A test holds this table against the types of all entries and refuses a
+sealed field; another one compares the ledgers of one vault over different rows, everything but
+`random` and `time`. `messagetags` has the same for messages.
 """
 
 from collections.abc import Mapping
@@ -109,7 +110,7 @@ ENTRIES: Tags = {
     AgreementSign: {"agreement": AGREEMENT},
     DatasetRegister: {
         "dataset": random("drawn for the data set"),
-        "namespace": random("drawn for the budget; see below for two data sets that share one"),
+        "namespace": random("drawn for the budget; that two data sets share one is an exception"),
         "commitment": random("digest of the rows with 32 random bytes, which stay at home"),
         "schema": public("digest of task and key column, which a person declared"),
         "unit": DECLARED,
@@ -132,7 +133,7 @@ ENTRIES: Tags = {
     },
     BudgetCharge: {
         "nonce": RESERVE,
-        "outcome": public("whether a vector was made; see below for what may keep it from that"),
+        "outcome": public("whether a vector was made; training that fails is an exception"),
         "released": random("digest of a masked vector"),
     },
     BudgetRefund: {
@@ -185,7 +186,7 @@ ENTRIES: Tags = {
         "agreement": AGREEMENT,
     },
     Refused: {
-        "code": public("by agreement, policy, ledger or peer; `unavailable` see below"),
+        "code": public("by agreement, policy, ledger or peer; `unavailable` is an exception"),
         "agreement": AGREEMENT,
         "round": ROUND,
     },
