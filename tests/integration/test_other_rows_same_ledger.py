@@ -95,12 +95,10 @@ OTHER_ROWS = {
     "the same rows": USUAL,
     "one row more": [*USUAL, ("velvet canyon", "fraud")],
     "odd rows": USUAL + ODD,
-    "a missing class": rows(40, labels=LABELS[:2]),
-    "nearly all of one class": rows(38, labels=LABELS[2:]) + USUAL[:2],
+    "a missing class, short texts": rows(40, words=1, labels=LABELS[:2]),
+    "nearly one class alone, long texts": rows(38, words=60, labels=LABELS[2:]) + USUAL[:2],
     "ten times the rows": rows(400),
     "one row and empty batches": USUAL[:1],
-    "long texts": rows(40, words=60),
-    "short texts": rows(40, words=1),
 }
 
 
