@@ -71,7 +71,8 @@ class Truth:
     Attributes:
         rows: N.
         share: of its rows, those with the first label.
-        drawn: rows in all its batches together.
+        drawn: rows in its batches of the first round, in which all train: who is away in a later
+            one draws less, as everybody may know.
         surplus: how many more than were to be expected, in standard deviations.
     """
 
@@ -189,12 +190,12 @@ class WatchedSeat(Seat):
         source = self.inst.data.source(self.standing.dataset)
         self.bench = Workbench(self.agreement, source, Compute(device="cpu", precision="float32"))
         sampler = self.bench._trainer._sampler
-        draw, self.drawn, self.steps = sampler.draw, 0, 0
-        self.trained_on = sampler._records
+        draw, self.trained_on = sampler.draw, sampler._records
+        self.batches: list[int] = []
 
         def counted() -> Any:
             batch = draw()
-            self.drawn, self.steps = self.drawn + len(batch), self.steps + 1
+            self.batches.append(len(batch))
             return batch
 
         sampler.draw = counted
@@ -203,11 +204,11 @@ class WatchedSeat(Seat):
 
     def truth(self, rows: int, share: float) -> Truth:
         """Tell what nobody may learn."""
-        q = float(self.agreement.training.sampling_probability)
-        tried = self.trained_on * self.steps
-        spread = math.sqrt(tried * q * (1 - q)) or 1.0
-        surplus = (self.drawn - tried * q) / spread
-        return Truth(rows=rows, share=share, drawn=self.drawn, surplus=surplus)
+        training = self.agreement.training
+        q, steps = float(training.sampling_probability), training.local_steps
+        drawn, tried = sum(self.batches[:steps]), self.trained_on * steps
+        surplus = (drawn - tried * q) / (math.sqrt(tried * q * (1 - q)) or 1.0)
+        return Truth(rows=rows, share=share, drawn=drawn, surplus=surplus)
 
     def shared(self, answers: list[str]) -> Shared:
         """Tell what everybody may see."""

@@ -108,7 +108,7 @@ def test_the_adversary_was_shown_much_about_institutions_that_differ(
     assert seen.shape[1] > 3000
     assert {truth.rows for truth in truths} == set(SIZES)
     assert 0 in {truth.drawn for truth in truths}
-    assert max(truth.drawn for truth in truths) > 200
+    assert max(truth.drawn for truth in truths) > 100
     lengths = {len(shared.entries) for shared, _ in told}
     assert len(lengths) > 1  # some were away
 
