@@ -32,6 +32,7 @@ from comity_common.dp.terms import (
 )
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import (
+    NO_AGREEMENT,
     NONCE_BYTES,
     Body,
     BudgetCharge,
@@ -44,7 +45,6 @@ from comity_common.ledger.bodies import (
 from comity_common.ledger.witness import GENERATION_BYTES
 from comity_common.mechanisms import spending_of
 
-NO_AGREEMENT = Digest("0" * 64)  # stands for any that is not known here
 NOTHING = 1e-11  # of an allowance; COST_MARGIN, which every cost has on top, is larger
 NOISE_DIGITS = 14
 WITHOUT_PRIVACY = SampledGaussian(

@@ -14,12 +14,14 @@ from comity_common.dp.tally import is_within
 from comity_common.errors import LocalError, Refusal
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import (
+    NO_AGREEMENT,
     AgreementSign,
-    BudgetCharge,
     BudgetGrant,
     BudgetReserve,
-    Outcome,
+    Egress,
+    Restore,
     RoundJoin,
+    agreement_of,
 )
 from comity_common.ledger.entries import Entry
 from comity_common.mechanisms import schedule_event, spending_of
@@ -27,20 +29,31 @@ from comity_common.secagg.kinds import RoundKind
 
 
 def signing(ledger: AuditedLedger) -> Iterator[str]:
-    """Every agreement that the ledger says was signed is here, with that signature."""
+    """Every agreement that an entry names is here and no other, with the signatures it needs."""
+    parties = ledger.parties
+    named: set[Digest] = {NO_AGREEMENT, Digest("")}
     for entry in ledger.entries:
-        if isinstance(entry.body, AgreementSign):
-            digest = entry.body.agreement
-            if digest not in ledger.parties.agreements:
-                yield f"entry {entry.sequence}: the agreement {digest[:16]}… is not in the package"
-            elif digest not in ledger.parties.signed:
-                yield f"entry {entry.sequence}: no signature of its owner under {digest[:16]}…"
+        where, digest = f"entry {entry.sequence}", agreement_of(entry.body)
+        if digest not in parties.agreements and digest not in named:
+            yield f"{where}: the agreement {digest[:16]}… is not in the package"
+        named.add(digest)
+        if digest not in parties.agreements:
+            continue
+        if isinstance(entry.body, AgreementSign) and digest not in parties.signed:
+            yield f"{where}: no signature of its owner under {digest[:16]}…"
+        if isinstance(entry.body, RoundJoin) and digest not in parties.in_force:
+            yield f"{where}: a round under {digest[:16]}…, which not all have signed"
+    for digest in sorted(parties.agreements.keys() - named):
+        yield f"the agreement {digest[:16]}… is in the package, and no entry names it"
 
 
 def spending(ledger: AuditedLedger) -> Iterator[str]:
-    """Every reserve is a mechanism of a signed agreement, was granted, and fitted in its grant."""
+    """Every reserve is a mechanism of a signed agreement, was granted, and fitted in its grant.
+
+    Where a person declared that the ledger goes on from a backup, what was signed before is over.
+    """
     budget = Budget()
-    forfeited = _forfeited(ledger)
+    forfeited = ledger.forfeited
     grants: dict[bytes, BudgetGrant] = {}
     signed: set[Digest] = set()
     for entry in ledger.entries:
@@ -48,6 +61,8 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
         where = f"entry {entry.sequence}"
         if isinstance(body, AgreementSign):
             signed.add(body.agreement)
+        if isinstance(body, Restore) and body.generation:
+            signed.clear()
         if isinstance(body, BudgetReserve) and body.nonce not in forfeited:
             agreement = ledger.parties.agreements.get(body.agreement)
             if agreement is None or body.agreement not in signed:
@@ -70,8 +85,9 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
 
 
 def rounds(ledger: AuditedLedger) -> Iterator[str]:
-    """A reserve is for the round that was joined last; no round comes after a later one."""
-    forfeited = _forfeited(ledger)
+    """A reserve and what leaves under it are for the round that was joined last; none goes back."""
+    forfeited = ledger.forfeited
+    reserves: dict[bytes, BudgetReserve] = {}
     joined: dict[Digest, RoundJoin] = {}
     reserved: set[tuple[Digest, int]] = set()
     for entry in ledger.entries:
@@ -88,6 +104,11 @@ def rounds(ledger: AuditedLedger) -> Iterator[str]:
             if (body.agreement, body.round) in reserved:
                 yield f"entry {entry.sequence}: a second reserve for round {body.round}"
             reserved.add((body.agreement, body.round))
+            reserves[body.nonce] = body
+        if isinstance(body, Egress) and (of := reserves.get(body.nonce)) is not None:
+            last = joined.get(of.agreement)
+            if last is not None and last.round > of.round:
+                yield f"entry {entry.sequence}: round {of.round} left after {last.round} was joined"
 
 
 def _not_agreed(
@@ -115,13 +136,3 @@ def _events(agreement: Agreement) -> list[object]:
     if agreement.private_evaluation is not None:
         kinds.append(RoundKind.EVALUATE)
     return [schedule_event(agreement, 1, kind) for kind in kinds]
-
-
-def _forfeited(ledger: AuditedLedger) -> frozenset[bytes]:
-    """Return what was counted as spent without anything having left."""
-    bodies = (entry.body for entry in ledger.entries)
-    return frozenset(
-        body.nonce
-        for body in bodies
-        if isinstance(body, BudgetCharge) and body.outcome is Outcome.FORFEITED
-    )

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from comity_audit.ledgers.parties import Parties
 from comity_audit.steps import about
 from comity_common.errors import PeerError
+from comity_common.ledger.bodies import BudgetCharge, Outcome
 from comity_common.ledger.checkpoints import Checkpoint
 from comity_common.ledger.entries import Entry, check_order
 from comity_common.ledger.signed import read
@@ -13,7 +15,7 @@ from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import log_origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditedLedger:
     """A ledger whose every entry was signed by its owner, in order from the genesis.
 
@@ -24,6 +26,16 @@ class AuditedLedger:
 
     entries: tuple[Entry, ...]
     parties: Parties
+
+    @cached_property
+    def forfeited(self) -> frozenset[bytes]:
+        """Nonces of the reserves that were counted as spent without anything having left."""
+        bodies = (entry.body for entry in self.entries)
+        return frozenset(
+            body.nonce
+            for body in bodies
+            if isinstance(body, BudgetCharge) and body.outcome is Outcome.FORFEITED
+        )
 
 
 def read_entries(raw: Sequence[bytes], parties: Parties) -> tuple[Entry, ...]:

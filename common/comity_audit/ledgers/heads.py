@@ -31,10 +31,11 @@ class Witnessed:
     """What cosignatures under a head amount to.
 
     Attributes:
-        agreement: under which the most institutions cosigned; empty where none did.
+        agreement: under which a quorum cosigned or, if none did, the most institutions.
         institutions: those of its other institutions that did, the latest first.
         needed: how many must have; at least c + 1, so that one of them is honest.
         others: the operator, and witnesses whose keys were given from outside.
+        unknown: how many lines are by keys that nobody here knows; they say nothing.
         complete: POSIX seconds. One honest institution at least had not seen anything newer then.
     """
 
@@ -42,11 +43,12 @@ class Witnessed:
     institutions: tuple[Witness, ...]
     needed: int
     others: tuple[Witness, ...]
+    unknown: int
     complete: int | None
 
     @property
     def is_enough(self) -> bool:
-        """Whether a quorum cosigned, or somebody whose key came from outside."""
+        """Whether a quorum cosigned."""
         return len(self.institutions) >= self.needed
 
 
@@ -54,14 +56,13 @@ def check_log(note: SignedNote, checkpoint: Checkpoint, owner: PublicIdentity) -
     """Check that the ledger's owner signed a head.
 
     Raises:
-        PeerError: it did not.
+        PeerError: it did not, or more than once.
     """
     key = owner.ledger.log(checkpoint.origin)
-    for line in note.signatures:
-        if line.is_by(key):
-            checkpoints.verify(checkpoint, key, line)
-            return
-    raise PeerError(f"expected the head to be signed by its own log, {checkpoint.origin}")
+    lines = [line for line in note.signatures if line.is_by(key)]
+    if len(lines) != 1:
+        raise PeerError(f"expected the head to be signed once by its own log, {checkpoint.origin}")
+    checkpoints.verify(checkpoint, key, lines[0])
 
 
 def read_witnesses(
@@ -75,13 +76,12 @@ def read_witnesses(
     Raises:
         PeerError: a line names a known key and is not by it, or only one of two keys signed.
     """
-    best = _nobody(parties.witnessing[0])
-    for agreement in parties.witnessing:
-        found = _under(agreement, note, checkpoint, parties)
-        if len(found.institutions) > len(best.institutions):
-            best = found
-    others = (*best.others, *read_outside(note, checkpoint, outside))
-    return replace(best, others=others)
+    lines = _Lines(note, checkpoint)
+    found = [_under(agreement, lines, parties) for agreement in parties.witnessing]
+    best = max(found, key=lambda one: (one.is_enough, len(one.institutions)))
+    others = (*best.others, *_outside(lines, outside))
+    own = parties.owner.identity.ledger.log(checkpoint.origin)
+    return replace(best, others=others, unknown=lines.unread(own))
 
 
 def read_outside(
@@ -92,23 +92,23 @@ def read_outside(
     Raises:
         PeerError: a line names a known key and is not by it, or not all keys of one signed.
     """
+    return _outside(_Lines(note, checkpoint), outside)
+
+
+def _outside(lines: "_Lines", outside: Sequence[NoteKey]) -> tuple[Witness, ...]:
     names = dict.fromkeys(key.name for key in outside)
-    found = [
-        _line(note, checkpoint, [key for key in outside if key.name == name]) for name in names
-    ]
+    found = [lines.witness([key for key in outside if key.name == name]) for name in names]
     return tuple(one for one in found if one is not None)
 
 
-def _under(
-    agreement: Agreement, note: SignedNote, checkpoint: Checkpoint, parties: Parties
-) -> Witnessed:
+def _under(agreement: Agreement, lines: "_Lines", parties: Parties) -> Witnessed:
     institutions: list[Witness] = []
     others: list[Witness] = []
     for party in (agreement.operator, *agreement.institutions):
         if party.id == parties.owner.id:
             continue
-        keys = party.identity.ledger.witnesses(party.id)
-        if (found := _line(note, checkpoint, keys)) is None:
+        found = lines.witness(party.identity.ledger.witnesses(party.id))
+        if found is None:
             continue
         (others if party == agreement.operator else institutions).append(found)
     institutions.sort(key=lambda one: -one.time)
@@ -119,40 +119,50 @@ def _under(
         institutions=tuple(institutions),
         needed=quorum(agreement),
         others=tuple(others),
+        unknown=0,
         complete=complete,
     )
 
 
-def _nobody(agreement: Agreement) -> Witnessed:
-    return Witnessed(
-        agreement=Digest(""),
-        institutions=(),
-        needed=quorum(agreement),
-        others=(),
-        complete=None,
-    )
+class _Lines:
+    """The lines under a head, by the key that each names."""
 
+    def __init__(self, note: SignedNote, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._by_key: dict[tuple[str, bytes], list[NoteSignature]] = {}
+        self._read: set[tuple[str, bytes]] = set()
+        for line in note.signatures:
+            self._by_key.setdefault((line.name, line.key_id), []).append(line)
 
-def _line(note: SignedNote, checkpoint: Checkpoint, keys: Sequence[NoteKey]) -> Witness | None:
-    """Verify the lines of one witness; None if there are none."""
-    times = []
-    for key in keys:
-        lines = [line for line in note.signatures if line.is_by(key)]
-        if len(lines) > 1:
-            raise PeerError(f"expected one signature of each key of {key.name}")
-        times += [_time(checkpoint, key, line) for line in lines]
-    if not times:
-        return None
-    if len(times) < len(keys):
-        raise PeerError(f"expected the signatures of all keys of {keys[0].name}")
-    return Witness(name=keys[0].name, time=min(times))
+    def witness(self, keys: Sequence[NoteKey]) -> Witness | None:
+        """Verify the lines of one witness; None if there are none.
 
+        Raises:
+            PeerError: one is not by the key that it names, or a key has none or two.
+        """
+        times = []
+        for key in keys:
+            lines = self._by_key.get((key.name, key.id), [])
+            self._read.add((key.name, key.id))
+            if len(lines) > 1:
+                raise PeerError(f"expected one signature of each key of {key.name}")
+            times += [self._time(key, line) for line in lines]
+        if not times:
+            return None
+        if len(times) < len(keys):
+            raise PeerError(f"expected the signatures of all keys of {keys[0].name}")
+        return Witness(name=keys[0].name, time=min(times))
 
-def _time(checkpoint: Checkpoint, key: NoteKey, line: NoteSignature) -> int:
-    time = checkpoints.verify(checkpoint, key, line)
-    if time is None:
-        raise PeerError(f"expected a time with the signature of the witness {key.name}")
-    return time
+    def unread(self, own: NoteKey) -> int:
+        """Count the lines of keys that nobody asked for, apart from the log's own."""
+        read = {*self._read, (own.name, own.id)}
+        return sum(len(lines) for key, lines in self._by_key.items() if key not in read)
+
+    def _time(self, key: NoteKey, line: NoteSignature) -> int:
+        time = checkpoints.verify(self._checkpoint, key, line)
+        if time is None:
+            raise PeerError(f"expected a time with the signature of the witness {key.name}")
+        return time
 
 
 def moment(seconds: int) -> str:

@@ -29,12 +29,14 @@ class Parties:
         owner: whose ledger it is, with its keys.
         agreements: all, by digest; each names the owner with these keys.
         signed: which of them the owner has signed.
+        in_force: which of them all their parties have signed.
         vouched: which of them somebody outside vouches for.
     """
 
     owner: Party
     agreements: Mapping[Digest, Agreement]
     signed: frozenset[Digest]
+    in_force: frozenset[Digest]
     vouched: frozenset[Digest]
 
     @property
@@ -65,11 +67,12 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
         anchors: digests or words of agreements that somebody outside vouches for.
 
     Raises:
-        PeerError: one is not what its name says, a signature is wrong, none names the owner, or
-            two name it with different keys.
+        PeerError: one is not what its name says, a signature is wrong, none names the owner, two
+            name it with different keys, or it is left open who signed one.
     """
     agreements: dict[Digest, Agreement] = {}
     signed: set[Digest] = set()
+    in_force: set[Digest] = set()
     for name, raw in sorted(package.agreements.items()):
         with about(f"agreements/{name}.json"):
             agreement = decode(Agreement, raw)
@@ -77,14 +80,16 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
                 raise PeerError("expected the agreement of this digest")
             party_of(agreement, owner)
         agreements[agreement.digest] = agreement
+    if package.signatures.keys() != package.agreements.keys():
+        raise PeerError("expected beside every agreement, and no other, who signed it")
     for name, given in sorted(package.signatures.items()):
+        agreement, by_party = agreements[Digest(name)], given.by_party
         with about(f"signatures/{name}.json"):
-            if name not in package.agreements:
-                raise PeerError("expected signatures under an agreement of this package")
-            agreement = agreements[Digest(name)]
-            _check_signatures(agreement, package.agreements[name], given.by_party)
-        if owner in given.by_party:
+            _check_signatures(agreement, package.agreements[name], by_party)
+        if owner in by_party:
             signed.add(agreement.digest)
+        if by_party.keys() == {agreement.operator.id, *agreement.roster}:
+            in_force.add(agreement.digest)
     if not agreements:
         raise PeerError("expected an agreement; without one nobody knows whose keys these are")
     parties = {party_of(one, owner) for one in agreements.values()}
@@ -97,6 +102,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
         owner=parties.pop(),
         agreements=agreements,
         signed=frozenset(signed),
+        in_force=frozenset(in_force),
         vouched=frozenset(vouched),
     )
 

@@ -55,13 +55,17 @@ def crossing(ledger: AuditedLedger) -> Iterator[str]:
 
 
 def self_tests(ledger: AuditedLedger) -> Iterator[str]:
-    """Nothing was reserved under an agreement whose machinery had not passed its self-test."""
+    """Nothing ran under an agreement whose machinery had not passed its self-test.
+
+    What was only ever counted as spent, after a backup, did not run.
+    """
     passed: dict[str, bool] = {}
+    forfeited = ledger.forfeited
     for entry in ledger.entries:
         match entry.body:
             case SelfTest(agreement=agreement, verdict=verdict):
                 passed[agreement] = verdict is Verdict.PASS
-            case BudgetReserve(agreement=agreement) if agreement in ledger.parties.agreements:
+            case BudgetReserve(agreement=agreement, nonce=nonce) if nonce not in forfeited:
                 if not passed.get(agreement, False):
                     yield f"entry {entry.sequence}: a reserve without a self-test that passed"
 
@@ -83,8 +87,8 @@ def _no_control(ledger: AuditedLedger, body: Egress) -> str | None:
     control = CONTROLS.get(body.message)
     if control is None:
         return f"{body.message[:40]} is no control message, and nothing covers it"
-    agreements = list(ledger.parties.agreements.values())
-    most = control.limit(max(len(one.institutions) for one in agreements))
+    agreements = [ledger.parties.agreements[digest] for digest in ledger.parties.signed]
+    most = control.limit(max((len(one.institutions) for one in agreements), default=0))
     if body.size_bytes > most:
         return f"{body.message} of {body.size_bytes} bytes, more than the {most} it can need"
     return _astray(body, agreements)

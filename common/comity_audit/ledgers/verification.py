@@ -33,14 +33,15 @@ from comity_common.ledger.tree import Tree
 from comity_common.words import agreement_words, printable
 
 TOLD = 5  # findings of one rule; the rest is counted
+MAX_DETAIL = 600  # characters; what a stranger wrote stands in some
 
 Found = tuple[Outcome, str]
 Rule = Callable[[AuditedLedger], Iterator[str]]
 
 RULES: tuple[tuple[str, Rule, str], ...] = (
-    ("signatures", budgetrules.signing, "every agreement that was signed is here as signed"),
+    ("signatures", budgetrules.signing, "every agreement that is named is here, as signed"),
     ("budget", budgetrules.spending, "every reserve was agreed, granted, and fitted"),
-    ("rounds", budgetrules.rounds, "each reserve is for the round that was joined last"),
+    ("rounds", budgetrules.rounds, "each reserve and upload is for the round joined last"),
     ("self-tests", trafficrules.self_tests, "each agreement's machinery had passed its self-test"),
     ("traffic", trafficrules.crossing, "what left was covered, or is control, to the operator"),
     ("arrivals", operatorrules.arriving, "what arrived was an upload, or is control"),
@@ -98,15 +99,16 @@ class Verification:
         for name, check in self._foundations():
             number += 1
             outcome, detail = outcome_of(check)
+            detail = _line(detail)
             if outcome is Outcome.FAILS:
                 self.findings.append(detail)
-            yield Step(number=number, name=name, outcome=outcome, detail=printable(detail))
+            yield Step(number=number, name=name, outcome=outcome, detail=detail)
             if outcome is Outcome.FAILS:
                 return
         self.is_founded = True
         for name, rule, kept in RULES:
             number += 1
-            found = [printable(one) for one in rule(self.ledger)]
+            found = [_line(one) for one in rule(self.ledger)]
             self.findings += found
             yield Step(
                 number=number,
@@ -149,10 +151,12 @@ class Verification:
         if not self._anchors:
             return Outcome.UNANCHORED, "nobody outside this file has vouched for the keys in it"
         if not self._parties.vouched:
-            known = ", ".join(agreement_words(digest) for digest in self._parties.agreements)
-            raise PeerError(f"expected the agreement that was named from outside, got {known}")
-        words = "; ".join(agreement_words(digest) for digest in sorted(self._parties.vouched))
-        return Outcome.HOLDS, f"named from outside: {words}"
+            known = [agreement_words(digest) for digest in self._parties.agreements]
+            raise PeerError(
+                f"expected the agreement that was named from outside, got {_listed(known)}"
+            )
+        words = [agreement_words(digest) for digest in sorted(self._parties.vouched)]
+        return Outcome.HOLDS, f"named from outside: {_listed(words)}"
 
     def _check_entries(self) -> Found:
         entries = read_entries(self.package.entries, self._parties)
@@ -172,14 +176,16 @@ class Verification:
         self.witnessed = found = read_witnesses(
             self._note, self.checkpoint, self._parties, self._outside
         )
-        names = ", ".join(one.name for one in (*found.institutions, *found.others))
+        names = _listed([one.name for one in (*found.institutions, *found.others)], ", ")
+        unknown = _count(found.unknown, "line") + " by keys that nobody here knows"
         if not found.is_enough:
             raise PeerError(
                 f"expected {found.needed} other institutions to have cosigned the head, "
                 f"got {len(found.institutions)}{f': {names}' if names else ''}"
             )
         since = "" if found.complete is None else f"; complete as of {moment(found.complete)}"
-        return Outcome.HOLDS, f"cosigned by {names}, {found.needed} needed{since}"
+        beside = f"; and {unknown}" if found.unknown else ""
+        return Outcome.HOLDS, f"cosigned by {names}, {found.needed} needed{since}{beside}"
 
     def _check_older(self) -> Found:
         if self._older is None:
@@ -230,9 +236,15 @@ class Verification:
         )
 
 
-def _listed(found: Sequence[str]) -> str:
-    told = "; ".join(found[:TOLD])
-    return told if len(found) <= TOLD else f"{told}; and {len(found) - TOLD} more"
+def _listed(found: Sequence[str], between: str = "; ") -> str:
+    told = between.join(found[:TOLD])
+    return told if len(found) <= TOLD else f"{told}{between}and {len(found) - TOLD} more"
+
+
+def _line(text: str) -> str:
+    """Write what a stranger may have written a part of in one line that is no longer than one."""
+    told = printable(text[:MAX_DETAIL])
+    return told if len(text) <= MAX_DETAIL else f"{told}…"
 
 
 def _count(number: int, one: str, more: str = "") -> str:

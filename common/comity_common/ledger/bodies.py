@@ -38,6 +38,7 @@ from comity_common.ledger.operatorbodies import (
     RoundPlan,
 )
 
+NO_AGREEMENT = Digest("0" * 64)  # stands for any that a vault does not know, after a backup
 MAX_TESTS = 100
 
 DatasetId = NewType("DatasetId", str)
