@@ -6,7 +6,10 @@ believed.
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from comity_common.errors import PeerError, Problem
 from comity_common.ledger.notes import MAX_NOTE_BYTES, SignedNote, read_note
@@ -47,11 +50,8 @@ def is_proof(path: Path) -> bool:
     Raises:
         Problem: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC.encode()
-    except OSError as error:
-        raise _unreadable(path, error.strerror or "it cannot be opened") from None
+    with _opened(path) as file:
+        return file.read(len(MAGIC)) == MAGIC.encode()
 
 
 def load_proof(path: Path) -> Proof:
@@ -73,17 +73,23 @@ def read_bounded(path: Path, most: int) -> bytes:
     Raises:
         Problem: it is not there, is larger, or no regular file.
     """
-    try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except OSError as error:
-        raise _unreadable(path, error.strerror or "it cannot be opened") from None
-    with file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise _unreadable(path, "it is no regular file")
-        if about.st_size > most:
+    with _opened(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
             raise _unreadable(path, f"it is larger than {most} bytes")
         return file.read(most)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file; on anything else, such as a pipe, nobody waits."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _unreadable(path, "it is no regular file")
+            yield file
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "it cannot be read") from None
 
 
 def _unreadable(path: Path, why: str) -> Problem:

@@ -47,7 +47,7 @@ from comity_common.secagg.kinds import RoundKind
 from tests.audit.federation import Federation
 
 TESTS = ("clipping", "noise-scale", "sampling")
-WITNESSES = 4  # other institutions: so many ask for a cosignature each time
+WITNESSES = 2  # of the others, that ask for a cosignature at about the same time
 
 
 class Written(Protocol):

@@ -78,6 +78,7 @@ class FactCheck:
             owner=party,
             agreements={agreement.digest: agreement},
             signed=frozenset(),
+            in_force=frozenset(),
             vouched=frozenset({agreement.digest} if vouched else ()),
         )
         return Outcome.HOLDS, f"{agreement.federation}: {agreement_words(agreement.digest)}"

@@ -79,12 +79,14 @@ def read(raw: bytes, public: bytes) -> Entry:
     if not kinds or kinds[-1].decode() not in BODIES:
         raise PeerError("expected an entry of a kind that this release knows")
     kind = EntryKind(kinds[-1].decode())
-    predicate = decode(_statement_type(kind), payload).predicate
+    statement = decode(_statement_type(kind), payload)
+    predicate = statement.predicate
     try:
         entry = Entry(**{name.name: getattr(predicate, name.name) for name in fields(Entry)})
     except LocalError as error:
         raise PeerError(str(error)) from None
-    if encode(_statement(entry)) != payload:
+    about = (STATEMENT, (subject(entry.body),), PREDICATE + kind)
+    if (statement._type, statement.subject, statement.predicateType) != about:
         raise PeerError("expected a statement about what its entry is about")
     return entry
 
