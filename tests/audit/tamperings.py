@@ -7,6 +7,7 @@ out of the zip again is changed here, and put into a zip that is whole.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from comity_common.agreement import Agreement
@@ -27,6 +28,8 @@ from tests.audit.federation import WITNESSED, Federation
 from tests.audit.meaning import Tampered
 from tests.audit.subject import OWNERS, Subject, subject
 from tests.fuzz.mutations import altered
+
+STRANGERS = range(1, 5)  # seeds of other federations, whose parties have the same names
 
 Chance = random.Random
 Way = Callable[[Subject, Chance], AuditPackage]
@@ -97,7 +100,8 @@ def other_keys(of: Subject, chance: Chance) -> Tampered:
 
 def own_federation(of: Subject, chance: Chance) -> Tampered:
     """Make everything up, with parties of the same names; the auditor may know an agreement."""
-    another = subject(Federation(seed=chance.randrange(1, 50)), of.owner, chance.randrange(2**32))
+    federation = _strangers(chance.choice(STRANGERS))
+    another = subject(federation, of.owner, seed=chance.randrange(2**32))
     anchored = chance.random() < 0.7
     return Tampered(raw=another.raw, anchored=anchored, how="anchored" if anchored else "alone")
 
@@ -283,7 +287,7 @@ def _insert_agreement(of: Subject, chance: Chance) -> AuditPackage:
         agreement = replace(of.federation.first, nonce=chance.randbytes(16))
         given = chance.choice((Signatures(given=()), of.federation.signed_by_all(agreement)))
     else:
-        other = Federation(seed=1)
+        other = _strangers(STRANGERS[0])
         agreement, given = other.first, other.signatures[other.first.digest]
     return replace(
         of.package,
@@ -327,18 +331,18 @@ def _checkpoint(of: Subject) -> Checkpoint:
 
 def _another(of: Subject, chance: Chance) -> Subject:
     """Return another institution's ledger, of the same federation or of another."""
-    owner = chance.choice([id for id in OWNERS if id != of.owner])
-    return _foreign_subject(of.federation.seed if chance.random() < 0.7 else 1, owner)
+    federation = of.federation if chance.random() < 0.7 else _strangers(STRANGERS[0])
+    return _lived(federation, chance.choice([id for id in OWNERS if id != of.owner]))
 
 
-_FOREIGN: dict[tuple[int, InstitutionId], Subject] = {}
+@cache
+def _lived(federation: Federation, owner: InstitutionId) -> Subject:
+    return subject(federation, owner, seed=1)
 
 
-def _foreign_subject(seed: int, owner: InstitutionId) -> Subject:
-    key = (seed, owner)
-    if key not in _FOREIGN:
-        _FOREIGN[key] = subject(Federation(seed=seed), owner, seed=1)
-    return _FOREIGN[key]
+@cache
+def _strangers(seed: int) -> Federation:
+    return Federation(seed=seed)
 
 
 def _foreign_entry(of: Subject, chance: Chance) -> AuditPackage:
