@@ -86,7 +86,7 @@ def test_a_report_with_findings_is_written_and_ends_with_three(tmp_path: Path, p
     anchor = ("--agreement", ledger.agreement.digest)
     found = comity("audit", "report", file, "-o", page, *anchor)
     assert found.exit_code == 3
-    assert "COM-AUDIT-008 step 12, traffic, does not hold" in found.error
+    assert "COM-AUDIT-008 step 13, traffic, does not hold" in found.error
     assert "1 finding" in page.read_text("utf-8")
     page.unlink()
     told = comity("audit", "report", file, "-o", page, *anchor, "--json")
