@@ -1,7 +1,7 @@
 """Tamperings by the thousand, family by family, on all cores.
 
-Every tampering has a seed of its own, made from the campaign's, its family and its number, so any of
-them can be made again. Those that change nothing are counted and made up for.
+Every tampering has a seed of its own, made from the campaign's, its family and its number, so each
+can be made again. Those that change nothing are counted and made up for.
 """
 
 import random

@@ -136,12 +136,18 @@ class Federation:
 
     @cached_property
     def signatures(self) -> dict[Digest, Signatures]:
-        """All signed two of them, and nobody the third."""
+        """All signed two of them; whoever refused the third was told of no signature."""
         return {
             self.first.digest: self.signed_by_all(self.first),
             self.second.digest: self.signed_by_all(self.second),
             self.refused.digest: Signatures(given=()),
         }
+
+    @cached_property
+    def proposal(self) -> Signatures:
+        """The operator's own signature under what nobody else signed."""
+        raw = encode(self.refused)
+        return Signatures.of({OPERATOR: self.operator.sign(Purpose.AGREEMENT, raw).signature})
 
     def signed_by_all(self, agreement: Agreement) -> Signatures:
         """Let everybody sign an agreement."""
@@ -179,11 +185,14 @@ class Federation:
     def package(self, entries: Sequence[Entry], raw: Sequence[bytes], head: bytes) -> AuditPackage:
         """Put together what an auditor is given: a head and every agreement that is named."""
         named = {agreement_of(entry.body) for entry in entries} & self.agreements.keys()
+        signatures = {digest: self.signatures[digest] for digest in named}
+        if entries[0].institution == OPERATOR and self.refused.digest in named:
+            signatures[self.refused.digest] = self.proposal
         return AuditPackage(
             entries=tuple(raw),
             head=head,
             agreements={digest: encode(self.agreements[digest]) for digest in named},
-            signatures={digest: self.signatures[digest] for digest in named},
+            signatures=signatures,
         )
 
 

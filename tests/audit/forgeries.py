@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
+from comity_common.dp.terms import SAMPLED_GAUSSIAN, Gate, Unit
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     AgreementSign,
@@ -32,12 +33,11 @@ from comity_common.ledger.bodies import (
     Verdict,
 )
 from comity_common.ledger.controls import CONTROLS
-from comity_common.dp.terms import SAMPLED_GAUSSIAN, Gate, Unit
 from tests.audit.book import BEGINNING
+from tests.audit.federation import OPERATOR
 from tests.audit.meaning import Tampered
 from tests.audit.subject import Subject
 
-T = TypeVar("T")
 Bodies = list[Any]
 
 
@@ -48,12 +48,14 @@ class Forgery:
     Attributes:
         rule: the step that must find it; others may too.
         bodies: changes the honest ones.
+        of: the operator, or empty for any institution.
         beginning: when the ledger begins.
     """
 
     name: str
     rule: str
     bodies: Callable[[Bodies, random.Random, Subject], Bodies]
+    of: str = ""
     beginning: datetime = BEGINNING
 
     def package(self, of: Subject, chance: random.Random) -> Tampered:
@@ -78,11 +80,14 @@ def forgery(rule: str, **terms: Any) -> Callable[[Callable[..., Bodies]], Callab
 
 
 def forge(of: Subject, chance: random.Random) -> Tampered:
-    """Break one rule."""
-    return chance.choice(list(FORGERIES.values())).package(of, chance)
+    """Break one rule of those that its owner's ledger is under."""
+    whose = of.owner if of.owner == OPERATOR else ""
+    ways = [one for one in FORGERIES.values() if one.of == whose]
+    return chance.choice(ways).package(of, chance)
 
 
-def _places(bodies: Sequence[Body], kind: type, **fields: Any) -> list[int]:
+def places(bodies: Sequence[Body], kind: type, **fields: Any) -> list[int]:
+    """Return where bodies of a kind are whose fields have these values."""
     return [
         place
         for place, body in enumerate(bodies)
@@ -94,12 +99,12 @@ def _places(bodies: Sequence[Body], kind: type, **fields: Any) -> list[int]:
 def _released(bodies: Sequence[Body]) -> list[int]:
     """Return where reserves are whose upload left."""
     left = {body.nonce for body in bodies if isinstance(body, Egress)} - {b""}
-    return [at for at in _places(bodies, BudgetReserve) if bodies[at].nonce in left]  # type: ignore[union-attr]
+    return [at for at in places(bodies, BudgetReserve) if bodies[at].nonce in left]  # type: ignore[union-attr]
 
 
 def _of(bodies: Sequence[Body], kind: type, nonce: bytes) -> int:
     """Return where the charge or the upload of a reserve is."""
-    return _places(bodies, kind, nonce=nonce)[0]
+    return places(bodies, kind, nonce=nonce)[0]
 
 
 def _reserve(bodies: Bodies, chance: random.Random, **changes: Any) -> Bodies:
@@ -119,7 +124,7 @@ def _a_reserve_under_no_grant(bodies: Bodies, chance: random.Random, of: Subject
 @forgery("budget")
 def _a_reserve_under_another_grant(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
     at = chance.choice(_released(bodies))
-    grants = {bodies[one].grant for one in _places(bodies, BudgetGrant)} - {bodies[at].grant}
+    grants = {bodies[one].grant for one in places(bodies, BudgetGrant)} - {bodies[at].grant}
     bodies[at] = replace(bodies[at], grant=chance.choice(sorted(grants)))
     return bodies
 
@@ -132,14 +137,14 @@ def _a_grant_that_was_never_made(bodies: Bodies, chance: random.Random, of: Subj
 
 @forgery("budget")
 def _a_grant_after_its_first_use(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = _places(bodies, BudgetGrant, gate=Gate.FIXED_SCHEDULE)[0]
+    at = places(bodies, BudgetGrant, gate=Gate.FIXED_SCHEDULE)[0]
     return [*bodies[:at], *bodies[at + 1 :], bodies[at]]
 
 
 @forgery("budget")
 def _more_than_was_granted(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
     share = Decimal(chance.choice(("0.1", "0.5")))
-    for at in _places(bodies, BudgetGrant):
+    for at in places(bodies, BudgetGrant):
         grant = bodies[at]
         less = grant.guarantee.epsilon * share
         bodies[at] = replace(grant, guarantee=replace(grant.guarantee, epsilon=less))
@@ -148,7 +153,7 @@ def _more_than_was_granted(bodies: Bodies, chance: random.Random, of: Subject) -
 
 @forgery("budget")
 def _a_grant_beyond_the_ceiling(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = _places(bodies, BudgetGrant)[-1]
+    at = places(bodies, BudgetGrant)[-1]
     more = replace(bodies[at].guarantee, epsilon=bodies[at].guarantee.epsilon + 20)
     bodies[at] = replace(bodies[at], guarantee=more)
     return bodies
@@ -156,14 +161,14 @@ def _a_grant_beyond_the_ceiling(bodies: Bodies, chance: random.Random, of: Subje
 
 @forgery("budget")
 def _a_top_up_downwards(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    first, second = _places(bodies, BudgetGrant, gate=Gate.RENYI)
+    first, second = places(bodies, BudgetGrant, gate=Gate.RENYI)
     bodies[first], bodies[second] = bodies[second], bodies[first]
     return bodies
 
 
 @forgery("budget")
 def _a_ceiling_that_grows(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = _places(bodies, DatasetRegister)[1]
+    at = places(bodies, DatasetRegister)[1]
     more = replace(bodies[at].ceiling, epsilon=bodies[at].ceiling.epsilon + 1)
     bodies[at] = replace(bodies[at], ceiling=more)
     return bodies
@@ -171,7 +176,7 @@ def _a_ceiling_that_grows(bodies: Bodies, chance: random.Random, of: Subject) ->
 
 @forgery("budget")
 def _rows_registered_twice(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = chance.choice(_places(bodies, DatasetRegister))
+    at = chance.choice(places(bodies, DatasetRegister))
     namespace = NamespaceId(chance.randbytes(16).hex())
     bodies.insert(at + 2, replace(bodies[at], namespace=namespace))
     return bodies
@@ -259,14 +264,14 @@ def _one_nonce_for_two_reserves(bodies: Bodies, chance: random.Random, of: Subje
 
 @forgery("budget")
 def _a_charge_without_a_reserve(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = chance.choice(_places(bodies, BudgetCharge))
+    at = chance.choice(places(bodies, BudgetCharge))
     bodies.insert(at, replace(bodies[at], nonce=chance.randbytes(16)))
     return bodies
 
 
 @forgery("budget")
 def _a_second_charge(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = chance.choice(_places(bodies, BudgetCharge))
+    at = chance.choice(places(bodies, BudgetCharge))
     bodies.insert(chance.randrange(at, len(bodies)) + 1, bodies[at])
     return bodies
 
@@ -287,7 +292,7 @@ def _a_refund_of_what_left(bodies: Bodies, chance: random.Random, of: Subject) -
 def _a_reserve_before_the_agreement_was_signed(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
-    at = _places(bodies, AgreementSign, agreement=of.federation.second.digest)[0]
+    at = places(bodies, AgreementSign, agreement=of.federation.second.digest)[0]
     return [*bodies[:at], *bodies[at + 1 :], bodies[at]]
 
 
@@ -321,7 +326,7 @@ def _a_backup_that_goes_on_where_it_was(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
     second = of.federation.second.digest
-    at = _places(bodies, RoundJoin, agreement=second)[-1]
+    at = places(bodies, RoundJoin, agreement=second)[-1]
     restore = Restore(agreement=second, epoch=1, round=1, generation=chance.randbytes(16))
     return [*bodies[:at], restore, *bodies[at:]]
 
@@ -332,7 +337,7 @@ def _a_backup_that_goes_on_where_it_was(
 def _join_of(bodies: Bodies, at: int) -> int:
     """Return where the round of a reserve was joined."""
     reserve = bodies[at]
-    return _places(bodies, RoundJoin, agreement=reserve.agreement, round=reserve.round)[0]
+    return places(bodies, RoundJoin, agreement=reserve.agreement, round=reserve.round)[0]
 
 
 @forgery("rounds")
@@ -352,14 +357,14 @@ def _a_reserve_before_its_round(bodies: Bodies, chance: random.Random, of: Subje
 
 @forgery("rounds")
 def _a_round_after_a_later_one(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = chance.choice(_places(bodies, RoundJoin)[2:])
+    at = chance.choice(places(bodies, RoundJoin)[2:])
     bodies.insert(at + 2, replace(bodies[at], round=bodies[at].round - 1))
     return bodies
 
 
 @forgery("rounds")
 def _a_round_joined_twice(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = chance.choice(_places(bodies, RoundJoin))
+    at = chance.choice(places(bodies, RoundJoin))
     bodies.insert(chance.randrange(at, at + 2) + 1, bodies[at])
     return bodies
 
@@ -386,11 +391,11 @@ def _two_reserves_for_one_round(bodies: Bodies, chance: random.Random, of: Subje
 def _an_upload_after_a_later_round_was_joined(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
-    joins = _places(bodies, RoundJoin, agreement=of.federation.first.digest)
+    joins = places(bodies, RoundJoin, agreement=of.federation.first.digest)
     early = [at for at in _released(bodies) if at < joins[-1]]
     nonce = bodies[chance.choice(early)].nonce
     moved = [bodies.pop(_of(bodies, kind, nonce)) for kind in (Egress, BudgetCharge)]
-    last = _places(bodies, RoundJoin, agreement=of.federation.first.digest)[-1]
+    last = places(bodies, RoundJoin, agreement=of.federation.first.digest)[-1]
     return [*bodies[: last + 2], *moved[::-1], *bodies[last + 2 :]]
 
 
@@ -406,7 +411,7 @@ def _no_self_test(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
 @forgery("self-tests")
 def _a_self_test_that_failed(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
     agreement = _an_agreement(of, chance)
-    at = _places(bodies, SelfTest, agreement=agreement)[-1]
+    at = places(bodies, SelfTest, agreement=agreement)[-1]
     bodies[at] = replace(bodies[at], verdict=Verdict.FAIL, failed=bodies[at].tests[:1])
     return bodies
 
@@ -427,7 +432,7 @@ def _the_self_test_of_another_agreement(
 def _a_self_test_after_the_first_round(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
-    at = _places(bodies, SelfTest, agreement=_an_agreement(of, chance))[-1]
+    at = places(bodies, SelfTest, agreement=_an_agreement(of, chance))[-1]
     return [*bodies[:at], *bodies[at + 1 :], bodies[at]]
 
 
@@ -439,13 +444,13 @@ def _an_agreement(of: Subject, chance: random.Random) -> Digest:
 
 
 def _upload(bodies: Bodies, chance: random.Random, **changes: Any) -> Bodies:
-    at = chance.choice(_places(bodies, Egress, traffic=Traffic.MECHANISM))
+    at = chance.choice(places(bodies, Egress, traffic=Traffic.MECHANISM))
     bodies[at] = replace(bodies[at], **changes)
     return bodies
 
 
 def _control(bodies: Bodies, chance: random.Random, **changes: Any) -> Bodies:
-    at = chance.choice(_places(bodies, Egress, traffic=Traffic.CONTROL))
+    at = chance.choice(places(bodies, Egress, traffic=Traffic.CONTROL))
     bodies[at] = replace(bodies[at], **changes)
     return bodies
 
@@ -454,14 +459,14 @@ def _control(bodies: Bodies, chance: random.Random, **changes: Any) -> Bodies:
 def _a_second_upload_under_one_reserve(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
-    at = chance.choice(_places(bodies, Egress, traffic=Traffic.MECHANISM))
+    at = chance.choice(places(bodies, Egress, traffic=Traffic.MECHANISM))
     bodies.insert(at + 1, replace(bodies[at], digest=Digest(chance.randbytes(32).hex())))
     return bodies
 
 
 @forgery("traffic")
 def _an_upload_without_a_reserve(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    at = chance.choice(_places(bodies, Egress, traffic=Traffic.MECHANISM))
+    at = chance.choice(places(bodies, Egress, traffic=Traffic.MECHANISM))
     bodies.insert(at, replace(bodies[at], nonce=chance.randbytes(16)))
     return bodies
 
@@ -502,7 +507,7 @@ def _an_upload_under_what_was_given_back(
 
 @forgery("traffic")
 def _a_charge_for_which_nothing_left(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
-    del bodies[chance.choice(_places(bodies, Egress, traffic=Traffic.MECHANISM))]
+    del bodies[chance.choice(places(bodies, Egress, traffic=Traffic.MECHANISM))]
     return bodies
 
 
@@ -551,7 +556,7 @@ def _a_control_message_of_no_known_name(
 def _a_control_message_that_is_too_large(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
-    at = chance.choice(_places(bodies, Egress, traffic=Traffic.CONTROL))
+    at = chance.choice(places(bodies, Egress, traffic=Traffic.CONTROL))
     most = CONTROLS[bodies[at].message].limit(len(of.federation.keys))
     more = most + chance.choice((1, 1000, 1 << 30))
     bodies[at] = replace(bodies[at], size_bytes=more)

@@ -136,9 +136,7 @@ class History:
         )
         self._write(rows)
         newer = DatasetId(self._nonce().hex())
-        self._write(
-            replace(rows, dataset=newer, commitment=self._digest(), parent=rows.dataset)
-        )
+        self._write(replace(rows, dataset=newer, commitment=self._digest(), parent=rows.dataset))
         grant = BudgetGrant(
             grant=self._nonce(),
             namespace=self._namespace,
@@ -147,9 +145,7 @@ class History:
             order=first.order,
         )
         self._write(grant)
-        self._write(
-            replace(grant, guarantee=Guarantee(epsilon=first.epsilon, delta=first.delta))
-        )
+        self._write(replace(grant, guarantee=Guarantee(epsilon=first.epsilon, delta=first.delta)))
         self._write(
             replace(
                 grant,
@@ -220,9 +216,7 @@ class History:
         reserve = self._join(agreement)
         self._forfeit(reserve.nonce)
         self._write(
-            Refused(
-                code=RefusalCode.INTERRUPTED, agreement=agreement.digest, round=reserve.round
-            )
+            Refused(code=RefusalCode.INTERRUPTED, agreement=agreement.digest, round=reserve.round)
         )
         self.control("parcel_kind_decline")
 
@@ -252,9 +246,7 @@ class History:
             )
             self._write(reserve)
             self._forfeit(reserve.nonce)
-        self._write(
-            Restore(agreement=NO_AGREEMENT, epoch=0, round=0, generation=self._nonce())
-        )
+        self._write(Restore(agreement=NO_AGREEMENT, epoch=0, round=0, generation=self._nonce()))
 
     def control(self, message: str) -> None:
         """Let a control message leave."""
@@ -279,9 +271,7 @@ class History:
         round = self._rounds[agreement.digest] = self._rounds.get(agreement.digest, 0) + 1
         self._plan = self._digest()
         self.control("fetch-plan")
-        self._write(
-            RoundJoin(agreement=agreement.digest, epoch=1, round=round, plan=self._plan)
-        )
+        self._write(RoundJoin(agreement=agreement.digest, epoch=1, round=round, plan=self._plan))
         reserve = self._book.budget.reserve(
             self._dataset,
             spending_of(agreement),
@@ -300,9 +290,7 @@ class History:
     def _leave(self, agreement: Agreement, reserve: BudgetReserve) -> None:
         """Charge a reserve, and let a masked vector leave."""
         self._write(
-            BudgetCharge(
-                nonce=reserve.nonce, outcome=Outcome.RELEASED, released=self._digest()
-            )
+            BudgetCharge(nonce=reserve.nonce, outcome=Outcome.RELEASED, released=self._digest())
         )
         self._write(
             Egress(

@@ -60,9 +60,7 @@ def measure(entries: int, say: Say) -> list[Figure]:
         _figure(f"{sizes}: export", export_s),
         _figure(f"{sizes}: verify", verify_s),
         _figure(f"{sizes}: ε again, by {twice}", epsilon_s),
-        replace(
-            _figure(f"{sizes}: all of it", export_s + verify_s + epsilon_s), at_most=BAR_S
-        ),
+        replace(_figure(f"{sizes}: all of it", export_s + verify_s + epsilon_s), at_most=BAR_S),
     ]
 
 

@@ -32,7 +32,8 @@ def rewrite(of: Subject, chance: Chance) -> Tampered:
         raw[at] = edited(raw[at], of.keys, chance)
         last, how = of.book.entries[-1], "a field"
     else:
-        book = of.written(_otherwise(of.book.bodies, chance.randrange(1, len(of.book.raw) - 1), chance))
+        at = chance.randrange(1, len(of.book.raw) - 1)
+        book = of.written(_otherwise(of.book.bodies, at, chance))
         raw, last, how = book.raw, book.entries[-1], "the history"
     return Tampered(raw=_signed_again(of, raw, last, chance).to_bytes(), how=how)
 
@@ -47,9 +48,7 @@ def fork(of: Subject, chance: Chance) -> Tampered:
     """Go on otherwise from some entry, with a head that all others cosign, as they forgot."""
     at = chance.randrange(1, of.kept_size - 1)
     book = of.written(_otherwise(of.book.bodies, at, chance))
-    return Tampered(
-        raw=of.packed(book.entries, book.raw).to_bytes(), kept=of.kept, how="forked"
-    )
+    return Tampered(raw=of.packed(book.entries, book.raw).to_bytes(), kept=of.kept, how="forked")
 
 
 def replay(of: Subject, chance: Chance) -> Tampered:
@@ -60,9 +59,7 @@ def replay(of: Subject, chance: Chance) -> Tampered:
     else:
         begun = of.book.bodies[: chance.randrange(_least(of), of.kept_size)]
         book = of.written([*begun, *begun[1:]])
-    return Tampered(
-        raw=of.packed(book.entries, book.raw).to_bytes(), kept=of.kept, how="replayed"
-    )
+    return Tampered(raw=of.packed(book.entries, book.raw).to_bytes(), kept=of.kept, how="replayed")
 
 
 def _least(of: Subject) -> int:
@@ -100,9 +97,7 @@ def _changed(body: Body, chance: Chance) -> Body:
             return Note(text=f"something else {chance.random()}", about=None)
 
 
-def _signed_again(
-    of: Subject, raw: Sequence[bytes], last: Entry, chance: Chance
-) -> AuditPackage:
+def _signed_again(of: Subject, raw: Sequence[bytes], last: Entry, chance: Chance) -> AuditPackage:
     """Sign a head over other entries, with what an owner can get in the way of cosignatures."""
     generation = last.generation
     head = TreeHead(

@@ -246,7 +246,7 @@ def _swap_agreements(of: Subject, chance: Chance) -> AuditPackage:
 
 
 def _swap_signatures(of: Subject, chance: Chance) -> AuditPackage:
-    name = chance.choice([name for name, one in of.package.signatures.items() if one.given])
+    name = chance.choice([name for name, one in of.package.signatures.items() if one.given[1:]])
     given = of.package.signatures[name].given
     moved = _swapped([one.signature for one in given], chance)
     changed = [replace(one, signature=raw) for one, raw in zip(given, moved, strict=True)]
