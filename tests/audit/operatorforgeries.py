@@ -14,14 +14,16 @@ from comity_common.ledger.operatorbodies import (
     RoundCertificate,
     RoundPlan,
 )
-from tests.audit.federation import OPERATOR
-from tests.audit.forgeries import Bodies, forgery, places
+from tests.audit.forging import Bodies, Forgery, places, registry
 from tests.audit.subject import Subject
 
 Chance = random.Random
 
+FORGERIES: dict[str, Forgery] = {}
+forgery = registry(FORGERIES)
 
-@forgery("runs", of=OPERATOR)
+
+@forgery("runs")
 def _a_round_of_an_agreement_that_did_not_run(
     bodies: Bodies, chance: Chance, of: Subject
 ) -> Bodies:
@@ -29,7 +31,7 @@ def _a_round_of_an_agreement_that_did_not_run(
     return bodies
 
 
-@forgery("runs", of=OPERATOR)
+@forgery("runs")
 def _a_round_after_the_end(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     first = of.federation.first.digest
     at = places(bodies, AgreementEnd, agreement=first)[-1]
@@ -38,7 +40,7 @@ def _a_round_after_the_end(bodies: Bodies, chance: Chance, of: Subject) -> Bodie
     return [*bodies[: at + 1], late, *bodies[at + 1 :]]
 
 
-@forgery("runs", of=OPERATOR)
+@forgery("runs")
 def _rounds_out_of_order(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = chance.choice(places(bodies, RoundPlan))
     step = chance.choice((-1, 1, 7) if bodies[at].round else (1,))
@@ -46,14 +48,14 @@ def _rounds_out_of_order(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     return bodies
 
 
-@forgery("runs", of=OPERATOR)
+@forgery("runs")
 def _a_round_that_nobody_ended(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     first = of.federation.first.digest
     del bodies[chance.choice(places(bodies, RoundCertificate, agreement=first)[:-1])]
     return bodies
 
 
-@forgery("runs", of=OPERATOR)
+@forgery("runs")
 def _a_round_that_ended_twice(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = chance.choice(places(bodies, RoundCertificate))
     other = replace(bodies[at], certificate=Digest(chance.randbytes(32).hex()))
@@ -61,14 +63,14 @@ def _a_round_that_ended_twice(bodies: Bodies, chance: Chance, of: Subject) -> Bo
     return bodies
 
 
-@forgery("runs", of=OPERATOR)
+@forgery("runs")
 def _the_end_of_another_plan(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = chance.choice(places(bodies, RoundCertificate))
     bodies[at] = replace(bodies[at], plan=Digest(chance.randbytes(32).hex()))
     return bodies
 
 
-@forgery("runs", of=OPERATOR)
+@forgery("runs")
 def _a_model_that_no_certificate_names(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = chance.choice(places(bodies, ModelRelease))
     changes = {"model": Digest(chance.randbytes(32).hex()), "round": bodies[at].round + 9}
@@ -77,39 +79,39 @@ def _a_model_that_no_certificate_names(bodies: Bodies, chance: Chance, of: Subje
     return bodies
 
 
-@forgery("heads", of=OPERATOR)
+@forgery("heads")
 def _a_head_that_is_smaller(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = _a_later_head(bodies, chance)
     bodies[at] = replace(bodies[at], size=0)
     return bodies
 
 
-@forgery("heads", of=OPERATOR)
+@forgery("heads")
 def _two_heads_of_one_size(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = chance.choice(places(bodies, Head))
     bodies.insert(at + 1, replace(bodies[at], root=Digest(chance.randbytes(32).hex())))
     return bodies
 
 
-@forgery("heads", of=OPERATOR)
+@forgery("heads")
 def _a_generation_that_was_over(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = _a_later_head(bodies, chance)
     bodies.insert(at, replace(bodies[at], generation=chance.randbytes(16)))
     return bodies
 
 
-@forgery("arrivals", of=OPERATOR)
+@forgery("arrivals")
 def _something_else_as_an_upload(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     return _arrived(bodies, chance, Traffic.MECHANISM, message="rows")
 
 
-@forgery("arrivals", of=OPERATOR)
+@forgery("arrivals")
 def _an_arrival_of_no_known_name(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     name = chance.choice(("upload", "rows", "parcel_kind_rows"))
     return _arrived(bodies, chance, Traffic.CONTROL, message=name)
 
 
-@forgery("arrivals", of=OPERATOR)
+@forgery("arrivals")
 def _an_arrival_that_is_too_large(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
     at = chance.choice(places(bodies, Ingress, traffic=Traffic.CONTROL))
     most = CONTROLS[bodies[at].message].limit(len(of.federation.keys))

@@ -302,9 +302,9 @@ def _insert_signature(of: Subject, chance: Chance) -> AuditPackage:
     by_party = of.package.signatures[name].by_party
     absent = [id for id in of.federation.keys if id not in by_party]
     who = chance.choice([*absent, InstitutionId("stranger")])
-    signature = chance.choice((SigningKeys.generate(), *of.federation.keys.values())).sign(
-        Purpose.AGREEMENT, of.package.agreements[name]
-    )
+    others = [keys for id, keys in of.federation.keys.items() if id != who]
+    key = chance.choice((SigningKeys.generate(), *others))
+    signature = key.sign(Purpose.AGREEMENT, of.package.agreements[name])
     changed = Signatures.of(by_party | {who: signature.signature})
     return _with_signatures(of.package, name, changed.given)
 
@@ -451,7 +451,10 @@ def _cosign_again(of: Subject, chance: Chance) -> AuditPackage:
     """Put one line of a witness in the place of another: other keys, another time, another name."""
     lines, checkpoint = _lines(of), _checkpoint(of)
     at = chance.randrange(1, len(lines))
-    old, keys = lines[at], _a_key(of, chance)
+    old = lines[at]
+    strangers = [LedgerKeys.derive(chance.randbytes(64))]
+    strangers += [of.federation.ledger_keys(id) for id in of.others if id != old.name]
+    keys = chance.choice(strangers)  # never the witness's own: that would be its true word
     key = chance.choice((keys.witness, keys.lasting))
     made = cosign(checkpoint, old.name, key, WITNESSED)
     lines[at] = chance.choice(
