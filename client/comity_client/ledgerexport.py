@@ -18,6 +18,7 @@ from comity_common.ledger.bodies import agreement_of
 from comity_common.ledger.newesthead import newest_head
 from comity_common.ledger.package import AuditPackage, Signatures
 from comity_common.ledger.signed import read
+from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import Cosignature
 
 
@@ -40,13 +41,12 @@ def package(path: Path, name: str = "") -> AuditPackage:
     inst = Institution(path)
     known = [inst.agreements.find(name)] if name else inst.agreements.known()
     given = [(one.agreement, _cosignatures(inst, one.agreement.digest)) for one in known]
-    found = newest_head(given, inst.ledger.tree())
+    rows = inst.store.reading().execute("select raw from entries order by sequence")
+    written = [row["raw"] for row in rows]  # verified a moment ago, when the ledger was opened
+    found = newest_head(given, Tree(written))
     if found is None:
         raise Problem("COM-AUDIT-010", agreement=name or "any agreement")
-    rows = inst.store.reading().execute(
-        "select raw from entries where sequence < ? order by sequence", (found.head.size,)
-    )
-    entries = tuple(row["raw"] for row in rows)
+    entries = tuple(written[: found.head.size])
     raw, signatures = _agreements(inst, entries)
     return AuditPackage(
         entries=entries,
@@ -75,7 +75,7 @@ def _agreements(
     for digest in sorted(named & known.keys()):
         one = known[digest]
         by_party = inst.agreements.signatures(digest)
-        if one.dataset is not None:
+        if one.dataset is not None and inst.me not in by_party:
             by_party[inst.me] = inst.keys.signing.sign(Purpose.AGREEMENT, one.raw).signature
         raw[digest], signatures[digest] = one.raw, Signatures.of(by_party)
     return raw, signatures

@@ -1,19 +1,31 @@
-"""Tampers with ledgers, and asks the verifier each time.
+"""Tampers with packages, measures an auditor's work on a long ledger, and the size of its install.
 
 python -m tests.audit
-python -m tests.audit --tamperings 1000 --seed 7
-python -m tests.audit --only "owner breaks a rule"
+python -m tests.audit --only tamperings --tamperings 1000 --family forge --family flip
+python -m tests.audit --family flip --number 42    # make this one again, and tell what is said
+python -m tests.audit --write                      # tables of docs/tampering.md, benchmarks.md
 
-Exit code 1 if anything that changes what a package says went unnoticed.
+Exit code 1 if any tampering is not noticed, or 10,000 entries take longer than they may.
 """
 
 import argparse
 import json
+import os
+import random
 import sys
+from dataclasses import asdict
 from time import monotonic
 
-from tests.audit.campaign import FAMILIES, Tally, campaign, subjects
-from tests.audit.meaning import Said
+from tests.audit import install, longledger
+from tests.audit.campaign import FAMILIES, Campaign, one
+from tests.audit.meaning import judge
+from tests.audit.table import as_text, figures, rows, rule_rows, write
+from tests.bench.figures import Figure
+from tests.bench.figures import as_text as figures_as_text
+from tests.bench.page import write_table
+from tests.fuzz.one import quiet
+
+PARTS = ("tamperings", "auditor", "install")
 
 
 def main() -> int:
@@ -23,46 +35,75 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
     parser.add_argument("--tamperings", type=int, default=10_000, help="in all (%(default)s)")
-    parser.add_argument("--from", dest="first", type=int, default=0, help="go on at this number")
     parser.add_argument("--seconds", type=float, default=3600, help="at most (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is tampered (%(default)s)")
+    parser.add_argument("--entries", type=int, default=10_000, help="of the long ledger")
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="may be repeated")
+    parser.add_argument("--seed", type=int, default=None, help="of chance; printed")
+    parser.add_argument("--number", type=int, help="one tampering of one family, by its number")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--write", action="store_true", help="write the tables of the documents")
     args = parser.parse_args()
-    of, tallies, began = subjects(), {}, monotonic()
-    tallies = dict[str, Tally]()
-    last = args.first
-    for last in campaign(of, args.seed, range(args.first, args.tamperings), tallies):
-        if sys.stderr.isatty() and not last % 100:
-            print(f"\r{last:,} of {args.tamperings:,}", end="", file=sys.stderr)
-        if monotonic() - began > args.seconds:
-            print(f"stopped; go on with --from {last + 1}", file=sys.stderr)
-            break
-    unnoticed = [each for tally in tallies.values() for each in tally.unnoticed]
-    if args.json:
-        print(json.dumps({name: dict(tally.said) for name, tally in tallies.items()}))
-    else:
-        print(as_text(tallies))
-        print(f"seed {args.seed}, up to number {last}, {monotonic() - began:.0f} s")
-        print("\n".join(unnoticed[:20]))
-    return 1 if unnoticed else 0
+    quiet()
+    seed = random.randrange(1, 2**31) if args.seed is None else args.seed
+    say(f"seed {seed}")
+    families = args.family or list(FAMILIES)
+    if args.number is not None:
+        return _again(seed, families[0], args.number)
+    parts, measured = args.only or PARTS, []
+    campaign = Campaign(seed, args.workers)
+    if "tamperings" in parts:
+        began = monotonic()
+        campaign.run(families, args.tamperings, args.seconds, say)
+        measured += figures(campaign.counts, monotonic() - began)
+    if "auditor" in parts:
+        measured += longledger.measure(args.entries, say)
+    if "install" in parts:
+        measured += install.measure(say)
+    if args.write:
+        _write(campaign, measured)
+    _tell(campaign, measured, seed, as_json=args.json)
+    return 1 if any(figure.met is False for figure in measured) else 0
 
 
-def as_text(tallies: dict[str, Tally]) -> str:
-    """Write a Markdown table."""
-    columns = (Said.UNREADABLE, Said.FAILS, Said.UNANCHORED, Said.LESS, Said.NOTHING)
-    lines = [
-        "| tampering | changes the meaning | no package | a step fails | unanchored | says less "
-        "| unnoticed |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in FAMILIES:
-        tally = tallies.get(name, Tally())
-        counts = " | ".join(f"{tally.said[column]:,}" for column in columns)
-        lines.append(f"| {name} | {tally.counted:,} | {counts} |")
-    all_ = " | ".join(f"{sum(one.said[c] for one in tallies.values()):,}" for c in columns)
-    lines.append(f"| all | {sum(one.counted for one in tallies.values()):,} | {all_} |")
-    return "\n".join(lines)
+def say(words: str) -> None:
+    """Tell progress."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def _again(seed: int, family: str, number: int) -> int:
+    """Make one tampering again, and tell what is said of it."""
+    of, tampered = one(seed, family, number)
+    judgement = judge(of, tampered)
+    print(f"{of.owner}, {tampered.how}: {judgement.said.value} {', '.join(judgement.steps)}")
+    return 0
+
+
+def _write(campaign: Campaign, measured: list[Figure]) -> None:
+    if campaign.counts:
+        write(campaign.counts)
+    write_table(measured)
+
+
+def _tell(campaign: Campaign, measured: list[Figure], seed: int, *, as_json: bool) -> None:
+    if as_json:
+        told = [asdict(figure) | {"met": figure.met} for figure in measured]
+        counts = {
+            name: {"changed": count.changed, "by": count.by, "missed": count.missed}
+            for name, count in campaign.counts.items()
+        }
+        print(json.dumps({"seed": seed, "figures": told, "families": counts}, indent=1))
+        return
+    if campaign.counts:
+        print(as_text(rows(campaign.counts)), end="\n\n")
+    if "forge" in campaign.counts:
+        print(as_text(rule_rows(campaign.counts["forge"])), end="\n\n")
+    for name, count in campaign.counts.items():
+        for number, how in count.missed:
+            print(f"not noticed: --seed {seed} --family {name} --number {number} ({how})")
+    print(figures_as_text(measured))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from hashlib import sha512
+from typing import NamedTuple
 
-from comity_common.agreement import Agreement, Continuation, Privacy
+from comity_common.agreement import Agreement, Continuation, Privacy, PublicIdentity
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, SigningKeys
 from comity_common.dp.accountant import calibrate
@@ -34,21 +35,32 @@ ROUNDS, SPARE = 4, 4
 WITNESSED = 1_790_000_000  # POSIX seconds
 
 
+class Drawn(NamedTuple):
+    """An institution whose keys were drawn somewhere else."""
+
+    id: InstitutionId
+    keys: SigningKeys
+    identity: PublicIdentity
+
+
 @dataclass(frozen=True)
 class Federation:
     """Parties and agreements, made from a seed.
 
     Attributes:
         rounds: of the first agreement; as many spare ones, up to 300.
+        drawn: institutions with other keys than those that follow from the seed.
     """
 
     seed: int = 0
     rounds: int = ROUNDS
+    drawn: tuple[Drawn, ...] = ()
 
     @cached_property
     def keys(self) -> dict[InstitutionId, SigningKeys]:
         """The institutions' keys."""
-        return {InstitutionId(id): self._keys(id) for id in COUNTRIES}
+        made = {InstitutionId(id): self._keys(id) for id in COUNTRIES}
+        return made | {one.id: one.keys for one in self.drawn}
 
     @cached_property
     def operator(self) -> SigningKeys:
@@ -103,11 +115,17 @@ class Federation:
         return replace(self.first, purpose="something else", nonce=b"refused".ljust(16))
 
     def _at_home(self, draft: Agreement) -> Agreement:
+        identities = {one.id: one.identity for one in self.drawn}
         return replace(
             draft,
             operator=replace(draft.operator, jurisdiction="CH"),
             institutions=tuple(
-                replace(one, jurisdiction=COUNTRIES[one.id]) for one in draft.institutions
+                replace(
+                    one,
+                    jurisdiction=COUNTRIES[one.id],
+                    identity=identities.get(one.id, one.identity),
+                )
+                for one in draft.institutions
             ),
         )
 
@@ -118,12 +136,18 @@ class Federation:
 
     @cached_property
     def signatures(self) -> dict[Digest, Signatures]:
-        """All signed two of them, and nobody the third."""
+        """All signed two of them; whoever refused the third was told of no signature."""
         return {
             self.first.digest: self.signed_by_all(self.first),
             self.second.digest: self.signed_by_all(self.second),
             self.refused.digest: Signatures(given=()),
         }
+
+    @cached_property
+    def proposal(self) -> Signatures:
+        """The operator's own signature under what nobody else signed."""
+        raw = encode(self.refused)
+        return Signatures.of({OPERATOR: self.operator.sign(Purpose.AGREEMENT, raw).signature})
 
     def signed_by_all(self, agreement: Agreement) -> Signatures:
         """Let everybody sign an agreement."""
@@ -161,11 +185,14 @@ class Federation:
     def package(self, entries: Sequence[Entry], raw: Sequence[bytes], head: bytes) -> AuditPackage:
         """Put together what an auditor is given: a head and every agreement that is named."""
         named = {agreement_of(entry.body) for entry in entries} & self.agreements.keys()
+        signatures = {digest: self.signatures[digest] for digest in named}
+        if entries[0].institution == OPERATOR and self.refused.digest in named:
+            signatures[self.refused.digest] = self.proposal
         return AuditPackage(
             entries=tuple(raw),
             head=head,
             agreements={digest: encode(self.agreements[digest]) for digest in named},
-            signatures={digest: self.signatures[digest] for digest in named},
+            signatures=signatures,
         )
 
 

@@ -119,17 +119,16 @@ def judge(subject: "Subject", tampered: Tampered) -> Judgement:
         return Judgement(Said.FAILS, fails)
     if verdict(steps) is Verdict.UNANCHORED:
         return Judgement(Said.UNANCHORED)
-    if meaning.is_but_for_cosignatures(subject.meaning) and _says_less(
-        subject, verification, steps
-    ):
+    only_lines = meaning.is_but_for_cosignatures(subject.meaning) and not tampered.kept
+    if only_lines and _says_less(subject, verification, steps):
         return Judgement(Said.LESS)
     return Judgement(Said.NOTHING)
 
 
 def _says_less(subject: "Subject", verification: Verification, steps: list[Step]) -> bool:
-    """Tell whether less is claimed than of the honest package, and so in the verifier's words."""
-    before, known = subject.verified
-    mine, old = verification.witnessed, before.witnessed
-    claimed = {*mine.institutions, *mine.others} <= {*old.institutions, *old.others}
-    as_early = (mine.complete or 0) <= (old.complete or 0)
+    """Tell whether less is claimed than of the honest package, and the verifier's words say so."""
+    honest, known = subject.verified
+    now, before = verification.witnessed, honest.witnessed
+    claimed = {*now.institutions, *now.others} <= {*before.institutions, *before.others}
+    as_early = (now.complete or 0) <= (before.complete or 0)
     return claimed and as_early and [one.detail for one in steps] != [one.detail for one in known]

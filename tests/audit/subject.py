@@ -1,6 +1,6 @@
 """What is tampered with: honest packages, a head that somebody kept, and all keys.
 
-A federation has one for each institution that is looked at; the last of them was once restored.
+A federation has four: of three institutions, one of which was once restored, and of its operator.
 """
 
 import random
@@ -17,11 +17,13 @@ from comity_common.ledger.keys import LedgerKeys
 from comity_common.ledger.notes import read_note
 from comity_common.ledger.package import AuditPackage, read_package
 from tests.audit.book import BEGINNING, Book
-from tests.audit.federation import Federation
+from tests.audit.federation import OPERATOR, Federation
 from tests.audit.history import History
 from tests.audit.meaning import Meaning
+from tests.audit.operatorhistory import OperatorHistory
 
-OWNERS = (InstitutionId("bank"), InstitutionId("clinic"), InstitutionId("insurer"))
+RESTORED = InstitutionId("insurer")
+OWNERS = (InstitutionId("bank"), InstitutionId("clinic"), RESTORED, OPERATOR)
 KEPT = 0.6  # of the entries: what the head that somebody kept is over
 
 
@@ -30,7 +32,7 @@ class Subject:
     """One institution's package, and everything that a tamperer could wish for.
 
     Attributes:
-        owner: whose ledger it is.
+        owner: whose ledger it is, an institution's or the operator's.
         book: the ledger, as it was written.
         raw: the package that its owner hands out.
         kept: a head of it that an auditor was given before, as bytes of a note.
@@ -92,10 +94,13 @@ class Subject:
 
 
 def subject(federation: Federation, owner: InstitutionId, seed: int = 0) -> Subject:
-    """Let an institution live, and export its ledger."""
+    """Let an institution or the operator live, and export its ledger."""
     book = Book(owner, federation.ledger_keys(owner))
-    history = History(book, federation, random.Random(f"{seed} {owner}"))
-    history.live(restored=owner == OWNERS[-1])
+    chance = random.Random(f"{seed} {owner}")
+    if owner == OPERATOR:
+        OperatorHistory(book, federation, chance).live()
+    else:
+        History(book, federation, chance).live(restored=owner == RESTORED)
     kept = int(KEPT * len(book.raw))
     head = federation.head(book.entries, book.raw)
     return Subject(

@@ -7,6 +7,7 @@ out of the zip again is changed here, and put into a zip that is whole.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from comity_common.agreement import Agreement
@@ -27,6 +28,8 @@ from tests.audit.federation import WITNESSED, Federation
 from tests.audit.meaning import Tampered
 from tests.audit.subject import OWNERS, Subject, subject
 from tests.fuzz.mutations import altered
+
+STRANGERS = range(1, 5)  # seeds of other federations, whose parties have the same names
 
 Chance = random.Random
 Way = Callable[[Subject, Chance], AuditPackage]
@@ -97,7 +100,8 @@ def other_keys(of: Subject, chance: Chance) -> Tampered:
 
 def own_federation(of: Subject, chance: Chance) -> Tampered:
     """Make everything up, with parties of the same names; the auditor may know an agreement."""
-    another = subject(Federation(seed=chance.randrange(1, 50)), of.owner, chance.randrange(2**32))
+    federation = _strangers(chance.choice(STRANGERS))
+    another = subject(federation, of.owner, seed=chance.randrange(2**32))
     anchored = chance.random() < 0.7
     return Tampered(raw=another.raw, anchored=anchored, how="anchored" if anchored else "alone")
 
@@ -242,7 +246,7 @@ def _swap_agreements(of: Subject, chance: Chance) -> AuditPackage:
 
 
 def _swap_signatures(of: Subject, chance: Chance) -> AuditPackage:
-    name = chance.choice([name for name, one in of.package.signatures.items() if one.given])
+    name = chance.choice([name for name, one in of.package.signatures.items() if one.given[1:]])
     given = of.package.signatures[name].given
     moved = _swapped([one.signature for one in given], chance)
     changed = [replace(one, signature=raw) for one, raw in zip(given, moved, strict=True)]
@@ -283,7 +287,7 @@ def _insert_agreement(of: Subject, chance: Chance) -> AuditPackage:
         agreement = replace(of.federation.first, nonce=chance.randbytes(16))
         given = chance.choice((Signatures(given=()), of.federation.signed_by_all(agreement)))
     else:
-        other = Federation(seed=1)
+        other = _strangers(STRANGERS[0])
         agreement, given = other.first, other.signatures[other.first.digest]
     return replace(
         of.package,
@@ -298,9 +302,9 @@ def _insert_signature(of: Subject, chance: Chance) -> AuditPackage:
     by_party = of.package.signatures[name].by_party
     absent = [id for id in of.federation.keys if id not in by_party]
     who = chance.choice([*absent, InstitutionId("stranger")])
-    signature = chance.choice((SigningKeys.generate(), *of.federation.keys.values())).sign(
-        Purpose.AGREEMENT, of.package.agreements[name]
-    )
+    others = [keys for id, keys in of.federation.keys.items() if id != who]
+    key = chance.choice((SigningKeys.generate(), *others))
+    signature = key.sign(Purpose.AGREEMENT, of.package.agreements[name])
     changed = Signatures.of(by_party | {who: signature.signature})
     return _with_signatures(of.package, name, changed.given)
 
@@ -327,18 +331,18 @@ def _checkpoint(of: Subject) -> Checkpoint:
 
 def _another(of: Subject, chance: Chance) -> Subject:
     """Return another institution's ledger, of the same federation or of another."""
-    owner = chance.choice([id for id in OWNERS if id != of.owner])
-    return _foreign_subject(of.federation.seed if chance.random() < 0.7 else 1, owner)
+    federation = of.federation if chance.random() < 0.7 else _strangers(STRANGERS[0])
+    return _lived(federation, chance.choice([id for id in OWNERS if id != of.owner]))
 
 
-_FOREIGN: dict[tuple[int, InstitutionId], Subject] = {}
+@cache
+def _lived(federation: Federation, owner: InstitutionId) -> Subject:
+    return subject(federation, owner, seed=1)
 
 
-def _foreign_subject(seed: int, owner: InstitutionId) -> Subject:
-    key = (seed, owner)
-    if key not in _FOREIGN:
-        _FOREIGN[key] = subject(Federation(seed=seed), owner, seed=1)
-    return _FOREIGN[key]
+@cache
+def _strangers(seed: int) -> Federation:
+    return Federation(seed=seed)
 
 
 def _foreign_entry(of: Subject, chance: Chance) -> AuditPackage:
@@ -447,7 +451,10 @@ def _cosign_again(of: Subject, chance: Chance) -> AuditPackage:
     """Put one line of a witness in the place of another: other keys, another time, another name."""
     lines, checkpoint = _lines(of), _checkpoint(of)
     at = chance.randrange(1, len(lines))
-    old, keys = lines[at], _a_key(of, chance)
+    old = lines[at]
+    strangers = [LedgerKeys.derive(chance.randbytes(64))]
+    strangers += [of.federation.ledger_keys(id) for id in of.others if id != old.name]
+    keys = chance.choice(strangers)  # never the witness's own: that would be its true word
     key = chance.choice((keys.witness, keys.lasting))
     made = cosign(checkpoint, old.name, key, WITNESSED)
     lines[at] = chance.choice(

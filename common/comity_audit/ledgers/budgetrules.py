@@ -24,6 +24,7 @@ from comity_common.ledger.bodies import (
     agreement_of,
 )
 from comity_common.ledger.entries import Entry
+from comity_common.ledger.operatorbodies import RoundPlan
 from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.kinds import RoundKind
 
@@ -41,7 +42,7 @@ def signing(ledger: AuditedLedger) -> Iterator[str]:
             continue
         if isinstance(entry.body, AgreementSign) and digest not in parties.signed:
             yield f"{where}: no signature of its owner under {digest[:16]}…"
-        if isinstance(entry.body, RoundJoin) and digest not in parties.in_force:
+        if isinstance(entry.body, RoundJoin | RoundPlan) and digest not in parties.in_force:
             yield f"{where}: a round under {digest[:16]}…, which not all have signed"
     for digest in sorted(parties.agreements.keys() - named):
         yield f"the agreement {digest[:16]}… is in the package, and no entry names it"
@@ -55,6 +56,7 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
     budget = Budget()
     forfeited = ledger.forfeited
     grants: dict[bytes, BudgetGrant] = {}
+    terms = {digest: _Terms(one) for digest, one in ledger.parties.agreements.items()}
     signed: set[Digest] = set()
     for entry in ledger.entries:
         body = entry.body
@@ -64,13 +66,11 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
         if isinstance(body, Restore) and body.generation:
             signed.clear()
         if isinstance(body, BudgetReserve) and body.nonce not in forfeited:
-            agreement = ledger.parties.agreements.get(body.agreement)
-            if agreement is None or body.agreement not in signed:
+            if body.agreement not in terms or body.agreement not in signed:
                 yield f"{where}: a reserve under an agreement that was not signed before"
             else:
-                yield from (
-                    f"{where}: {why}" for why in _not_agreed(budget, agreement, entry, body)
-                )
+                not_agreed = _not_agreed(budget, terms[body.agreement], entry, body)
+                yield from (f"{where}: {why}" for why in not_agreed)
         try:
             budget.apply(entry)
         except LocalError as error:
@@ -79,7 +79,7 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
         if isinstance(body, BudgetGrant):
             grants[body.grant] = body
         if isinstance(body, BudgetReserve) and not is_within(
-            grants[body.grant], budget.held(body.grant)
+            grants[body.grant], budget.summed(body.grant)
         ):
             yield f"{where}: more is reserved than was granted"
 
@@ -111,17 +111,27 @@ def rounds(ledger: AuditedLedger) -> Iterator[str]:
                 yield f"entry {entry.sequence}: round {of.round} left after {last.round} was joined"
 
 
-def _not_agreed(
-    budget: Budget, agreement: Agreement, entry: Entry, body: BudgetReserve
-) -> Iterator[str]:
-    terms = spending_of(agreement)
+class _Terms:
+    """What an agreement may reserve."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        kinds = [RoundKind.TRAIN]
+        if agreement.private_evaluation is not None:
+            kinds.append(RoundKind.EVALUATE)
+        self.expires = agreement.schedule.expires
+        self.spending = spending_of(agreement)
+        self.of_a_round = [schedule_event(agreement, 1, kind) for kind in kinds]
+
+
+def _not_agreed(budget: Budget, agreed: _Terms, entry: Entry, body: BudgetReserve) -> Iterator[str]:
+    terms = agreed.spending
     if (body.unit, body.schedule, body.guarantee) != (terms.unit, terms.schedule, terms.guarantee):
         yield "unit, schedule and guarantee are not those of the agreement"
         return
-    if body.event not in _events(agreement):
+    if body.event not in agreed.of_a_round:
         yield "the mechanism is not that of one round of the agreement"
-    if entry.time[:10] > agreement.schedule.expires:
-        yield f"the agreement was over on {agreement.schedule.expires}"
+    if entry.time[:10] > agreed.expires:
+        yield f"the agreement was over on {agreed.expires}"
     try:
         grant = budget.check(body.dataset, terms, body.event)
     except Refusal as refusal:
@@ -129,10 +139,3 @@ def _not_agreed(
         return
     if grant.grant != body.grant:
         yield "it counts against another grant than the budget's rules say"
-
-
-def _events(agreement: Agreement) -> list[object]:
-    kinds = [RoundKind.TRAIN]
-    if agreement.private_evaluation is not None:
-        kinds.append(RoundKind.EVALUATE)
-    return [schedule_event(agreement, 1, kind) for kind in kinds]

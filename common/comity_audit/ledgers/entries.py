@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from comity_audit.ledgers.bounds import check_bounds
 from comity_audit.ledgers.parties import Parties
 from comity_audit.steps import about
 from comity_common.errors import PeerError
@@ -42,7 +43,8 @@ def read_entries(raw: Sequence[bytes], parties: Parties) -> tuple[Entry, ...]:
     """Verify entries and their order.
 
     Raises:
-        PeerError: one is not signed by the owner, not canonical, of no known kind, or out of order.
+        PeerError: one is not signed by the owner, not canonical, of no known kind, or out of order,
+            or they name more than can be checked.
     """
     public = parties.owner.identity.ledger.entries
     entries = []
@@ -52,6 +54,7 @@ def read_entries(raw: Sequence[bytes], parties: Parties) -> tuple[Entry, ...]:
     check_order(entries)
     if entries[0].institution != parties.owner.id:
         raise PeerError(f"expected entries of {parties.owner.id}, got {entries[0].institution}")
+    check_bounds(entries)
     return tuple(entries)
 
 

@@ -10,6 +10,7 @@ from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Ingress, Traffic
 from comity_common.ledger.controls import CONTROLS, UPLOAD
 from comity_common.ledger.operatorbodies import (
+    AgreementEnd,
     AgreementStart,
     Head,
     ModelRelease,
@@ -19,19 +20,22 @@ from comity_common.ledger.operatorbodies import (
 
 
 def running(ledger: AuditedLedger) -> Iterator[str]:
-    """Rounds run under agreements that were started, one after the other, each ended once."""
+    """Rounds run under agreements that are running, one after the other, each ended once."""
     started: set[Digest] = set()
     plans: dict[Digest, RoundPlan] = {}
     ended: dict[Digest, RoundCertificate] = {}
+    certified: set[tuple[Digest, int, Digest]] = set()
     for entry in ledger.entries:
         body, where = entry.body, f"entry {entry.sequence}"
         match body:
             case AgreementStart(agreement=agreement):
                 started.add(agreement)
+            case AgreementEnd(agreement=agreement):
+                started.discard(agreement)
             case RoundPlan(agreement=agreement, round=round):
                 last = plans.get(agreement)
                 if agreement not in started:
-                    yield f"{where}: round {round} of an agreement that was not started"
+                    yield f"{where}: round {round} of an agreement that was not running"
                 if round != (1 if last is None else last.round + 1):
                     yield f"{where}: round {round} was begun out of order"
                 if last is not None and last.plan not in ended:
@@ -42,9 +46,9 @@ def running(ledger: AuditedLedger) -> Iterator[str]:
                 if begun is None or begun.plan != plan or plan in ended:
                     yield f"{where}: the end of a round that was not going on"
                 ended[plan] = body
+                certified.add((agreement, body.round, body.model))
             case ModelRelease(agreement=agreement, round=round, model=model):
-                of = [one for one in ended.values() if one.agreement == agreement]
-                if not any(one.round == round and one.model == model for one in of):
+                if (agreement, round, model) not in certified:
                     yield f"{where}: a model went out that no certificate names"
 
 
@@ -66,13 +70,24 @@ def arriving(ledger: AuditedLedger) -> Iterator[str]:
 
 
 def witnessing(ledger: AuditedLedger) -> Iterator[str]:
-    """A head that was witnessed after another one of the same ledger is not smaller."""
-    seen: dict[InstitutionId, Head] = {}
+    """A head that was witnessed after another one of the same ledger goes on from it.
+
+    A new generation may begin once; nobody goes back to an old one.
+    """
+    newest: dict[InstitutionId, Head] = {}
+    generations: set[tuple[InstitutionId, bytes]] = set()
     for entry in ledger.entries:
         body = entry.body
         if not isinstance(body, Head):
             continue
-        last = seen.get(body.institution)
-        if last is not None and last.generation == body.generation and body.size < last.size:
+        last, which = newest.get(body.institution), (body.institution, body.generation)
+        if last is not None and last.generation == body.generation:
+            is_older = body.size < last.size
+            is_other = body.size == last.size and body.root != last.root
+            goes_back = is_older or is_other
+        else:
+            goes_back = which in generations
+        if goes_back:
             yield f"entry {entry.sequence}: a head of {body.institution} that was put back"
-        seen[body.institution] = body
+        newest[body.institution] = body
+        generations.add(which)

@@ -108,7 +108,7 @@ class Verification:
         self.is_founded = True
         for name, rule, kept in RULES:
             number += 1
-            found = [_line(one) for one in rule(self.ledger)]
+            found = list(map(_line, rule(self.ledger)))
             self.findings += found
             yield Step(
                 number=number,

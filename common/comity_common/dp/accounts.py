@@ -2,6 +2,9 @@
 
 An entry that does not fit raises and changes nothing. Whether a reserve should have been made is
 not asked here (`gate`): what was written is history and counts.
+
+A ledger grows with every round, and its mechanisms are few. So reserves on equal terms are also
+kept as sums, and a rule that only asks how much was reserved looks at these.
 """
 
 from collections.abc import Iterable
@@ -9,13 +12,46 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, Context, Decimal
 
 from comity_common.dp.accountant import allowance
-from comity_common.dp.terms import LEAST, Gate, Guarantee, Unit
+from comity_common.dp.spending import mechanism_of
+from comity_common.dp.terms import LEAST, Gate, Guarantee, SampledGaussian, Unit
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import BudgetGrant, BudgetReserve, DatasetId, DatasetRegister
 
 EXACT = Context(prec=200)  # sums of decimals of 40 digits, 40 of them behind the point
 WRITTEN = Context(prec=40, rounding=ROUND_DOWN)  # what has a canonical form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """All reserves of an agreement under one grant, on equal terms and for one mechanism.
+
+    Attributes:
+        event: the mechanism, with the steps of all that count, charged or open.
+    """
+
+    grant: bytes
+    agreement: Digest
+    unit: Unit
+    event: SampledGaussian
+    schedule: tuple[SampledGaussian, ...]
+    guarantee: Guarantee | None
+
+
+Terms = tuple[Unit, tuple[SampledGaussian, ...], Guarantee | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An agreement that has reserved something, be it refunded.
+
+    Attributes:
+        grant: of its first reserve.
+        terms: unit, schedule and guarantee; more than one only where rules were broken.
+    """
+
+    grant: bytes
+    terms: frozenset[Terms]
 
 
 @dataclass(slots=True)
@@ -28,6 +64,8 @@ class Account:
         grants: by id, each at its last top-up.
         reserves: by nonce, in the order in which they were made.
         open, refunded: nonces of reserves; all others are charged.
+        sums: what counts of them, added up.
+        begun: which agreements have reserved anything.
     """
 
     ceiling: Guarantee
@@ -37,6 +75,8 @@ class Account:
     reserves: dict[bytes, BudgetReserve] = field(default_factory=dict)
     open: set[bytes] = field(default_factory=set)
     refunded: set[bytes] = field(default_factory=set)
+    sums: dict[tuple[object, ...], Sum] = field(default_factory=dict)
+    begun: dict[Digest, Begun] = field(default_factory=dict)
 
     def copy(self) -> "Account":
         """Return the same account, which no entry that is taken into this one changes."""
@@ -47,6 +87,8 @@ class Account:
             reserves=dict(self.reserves),
             open=set(self.open),
             refunded=set(self.refunded),
+            sums=dict(self.sums),
+            begun=dict(self.begun),
         )
 
     def held(self, grant: bytes | None = None) -> list[BudgetReserve]:
@@ -61,9 +103,18 @@ class Account:
         """List what is charged: of one grant, or of all."""
         return [one for one in self.held(grant) if one.nonce not in self.open]
 
-    def of_agreement(self, agreement: Digest) -> list[BudgetReserve]:
-        """List what an agreement has reserved, refunded or not."""
-        return [one for one in self.reserves.values() if one.agreement == agreement]
+    def summed(self, grant: bytes) -> list[Sum]:
+        """List what counts under a grant, charged or open, added up."""
+        return [one for one in self.sums.values() if one.grant == grant]
+
+    def steps(self, agreement: Digest, event: SampledGaussian) -> int:
+        """Count the steps of a mechanism that an agreement has reserved; refunds do not count."""
+        which = mechanism_of(event)
+        return sum(
+            one.event.steps
+            for one in self.sums.values()
+            if one.agreement == agreement and mechanism_of(one.event) == which
+        )
 
     def rest(self) -> Guarantee | None:
         """Return what of the ceiling is not granted; None where ε or δ is used up."""
@@ -90,8 +141,12 @@ class Account:
         """Take a reserve in; its nonce is fresh."""
         if new.grant not in self.grants:
             raise LocalError("expected a reserve under a grant of its data set's namespace")
+        self._add(new, new.event.steps)
         self.reserves[new.nonce] = new
         self.open.add(new.nonce)
+        terms: Terms = (new.unit, new.schedule, new.guarantee)
+        begun = self.begun.get(new.agreement, Begun(new.grant, frozenset()))
+        self.begun[new.agreement] = replace(begun, terms=begun.terms | {terms})
 
     def charge(self, nonce: bytes) -> None:
         """Close a reserve as spent."""
@@ -101,11 +156,29 @@ class Account:
         """Close a reserve as not spent."""
         self._close(nonce)
         self.refunded.add(nonce)
+        self._add(self.reserves[nonce], -self.reserves[nonce].event.steps)
 
     def _close(self, nonce: bytes) -> None:
         if nonce not in self.open:
             raise LocalError("expected the nonce of an open reserve")
         self.open.remove(nonce)
+
+    def _add(self, reserve: BudgetReserve, steps: int) -> None:
+        terms = (reserve.unit, reserve.schedule, reserve.guarantee)
+        key = (reserve.grant, reserve.agreement, *terms, *mechanism_of(reserve.event))
+        old = self.sums.get(key)
+        total = steps + (old.event.steps if old else 0)
+        if total == 0:
+            del self.sums[key]
+            return
+        self.sums[key] = Sum(
+            grant=reserve.grant,
+            agreement=reserve.agreement,
+            unit=reserve.unit,
+            event=replace(reserve.event, steps=total),
+            schedule=reserve.schedule,
+            guarantee=reserve.guarantee,
+        )
 
     def why_not_registered(self, new: DatasetRegister) -> str | None:
         """Say why a data set does not belong here; None if it does."""

@@ -21,9 +21,9 @@ history: they are counted even if they should not have been written, and then ev
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from comity_common.dp.accounts import Account
+from comity_common.dp.accounts import Account, Sum
 from comity_common.dp.gate import check_spending, runs_left
-from comity_common.dp.spending import Spending, mechanism_of
+from comity_common.dp.spending import Spending
 from comity_common.dp.tally import epsilon_under, share_under
 from comity_common.dp.terms import Gate, Guarantee, SampledGaussian, Unit
 from comity_common.errors import LocalError, Refusal, RefusalCode
@@ -221,14 +221,9 @@ class Budget:
     def unreserved(self, dataset: DatasetId, spending: Spending) -> tuple[SampledGaussian, ...]:
         """List what an agreement may still run: its schedule, less what it has reserved."""
         account = self._known(dataset)
-        done = [
-            one.event
-            for one in account.of_agreement(spending.agreement)
-            if one.nonce not in account.refunded
-        ]
         rest = []
         for event in spending.schedule:
-            taken = sum(one.steps for one in done if mechanism_of(one) == mechanism_of(event))
+            taken = account.steps(spending.agreement, event)
             if taken < event.steps:
                 rest.append(replace(event, steps=event.steps - taken))
         return tuple(rest)
@@ -315,6 +310,10 @@ class Budget:
     def held(self, grant: bytes) -> tuple[BudgetReserve, ...]:
         """List what counts under a grant, charged or open."""
         return tuple(one for account in self._accounts.values() for one in account.held(grant))
+
+    def summed(self, grant: bytes) -> tuple[Sum, ...]:
+        """List what counts under a grant, charged or open, as sums of reserves on equal terms."""
+        return tuple(one for account in self._accounts.values() for one in account.summed(grant))
 
     def epsilon_charged(self, dataset: DatasetId) -> float:
         """Compute ε of what is charged, over all grants; 0.0 for nothing."""

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from comity_common.dp.accountant import allowance, cost, fits, total_cost
 from comity_common.dp.accounts import EXACT, Account
-from comity_common.dp.spending import Spending, mechanism_of
+from comity_common.dp.spending import Spending
 from comity_common.dp.tally import claimed, epsilon_under, is_within, keeps
 from comity_common.dp.terms import MIN_ORDER, Gate, Guarantee, SampledGaussian, Unit
 from comity_common.errors import Refusal, RefusalCode
@@ -77,7 +77,7 @@ def finds_privacy(
     """Nothing can be promised any more for what a mechanism without privacy has touched."""
     if spending.guarantee is None:
         return None
-    if any(math.isinf(cost(one.event, MIN_ORDER)) for one in account.held()):
+    if any(math.isinf(cost(one.event, MIN_ORDER)) for one in account.sums.values()):
         return (
             "expected rows that were only ever trained on with privacy; a mechanism without it "
             "has touched them, so their ε is infinite for good"
@@ -103,16 +103,11 @@ def stays_within_its_schedule(
     account: Account, dataset: DatasetId, spending: Spending, events: tuple[SampledGaussian, ...]
 ) -> str | None:
     """No agreement takes more steps than were scheduled, spare rounds included (T_max)."""
-    done = [
-        one.event
-        for one in account.of_agreement(spending.agreement)
-        if one.nonce not in account.refunded
-    ]
     for event in events:
         scheduled = spending.steps_of(event)
         if not scheduled:
             return "expected a mechanism of the agreement's schedule"
-        taken = sum(one.steps for one in done if mechanism_of(one) == mechanism_of(event))
+        taken = account.steps(spending.agreement, event)
         if taken + event.steps > scheduled:
             return (
                 f"expected at most {scheduled} steps under this agreement, of which {taken} are "
@@ -126,9 +121,9 @@ def repeats_its_terms(
 ) -> str | None:
     """One agreement has one unit, schedule and guarantee from its first reserve to its last."""
     terms = (spending.unit, spending.schedule, spending.guarantee)
-    for one in account.of_agreement(spending.agreement):
-        if (one.unit, one.schedule, one.guarantee) != terms:
-            return "expected the terms with which this agreement has reserved before"
+    begun = account.begun.get(spending.agreement)
+    if begun is not None and begun.terms != {terms}:
+        return "expected the terms with which this agreement has reserved before"
     return None
 
 
@@ -140,8 +135,8 @@ def _grant_for(
     account: Account, spending: Spending, events: tuple[SampledGaussian, ...]
 ) -> BudgetGrant:
     """Find the grant: of the agreement's earlier reserves, or one with room for its schedule."""
-    earlier = account.of_agreement(spending.agreement)
-    known = [account.grants[earlier[0].grant]] if earlier else list(account.grants.values())
+    begun = account.begun.get(spending.agreement)
+    known = [account.grants[begun.grant]] if begun else list(account.grants.values())
     grants = [one for one in known if one.gate is spending.gate]
     if not grants:
         raise Refusal(
@@ -149,9 +144,9 @@ def _grant_for(
             f"expected a data set with a granted budget that is counted by {spending.gate.value}",
         )
     grants.sort(key=lambda one: one.order != spending.order)
-    for wanted in (spending.schedule, events) if not earlier else (events,):
+    for wanted in (spending.schedule, events) if begun is None else (events,):
         for grant in grants:
-            if is_within(grant, [*account.held(grant.grant), *_asked(spending, wanted)]):
+            if is_within(grant, [*account.summed(grant.grant), *_asked(spending, wanted)]):
                 return grant
     raise Refusal(RefusalCode.BUDGET, _too_much(account, grants[0]))
 
@@ -171,7 +166,7 @@ def _asked(spending: Spending, events: tuple[SampledGaussian, ...]) -> list[Aske
 def _too_much(account: Account, grant: BudgetGrant) -> str:
     if grant.guarantee is None:
         raise AssertionError("a grant without privacy has no limit")
-    held = epsilon_under(grant, account.held(grant.grant))
+    held = epsilon_under(grant, account.summed(grant.grant))
     why = (
         f"expected a mechanism within what is left of ε = {grant.guarantee.epsilon:f}, "
         f"of which {held:.2f} is spent or reserved"
@@ -203,7 +198,7 @@ def _runs_within(account: Account, grant: BudgetGrant, spending: Spending) -> in
     """Count how many more times a whole schedule fits below a grant."""
     if grant.guarantee is None or spending.guarantee is None:
         return 0
-    held = account.held(grant.grant)
+    held = account.summed(grant.grant)
     if grant.gate is Gate.RENYI:
         spent = total_cost([one.event for one in held], grant.order)
         each = max(total_cost(spending.schedule, grant.order), LEAST_COST)
