@@ -259,6 +259,56 @@ def _certificate_in(home: Home) -> bytes:
     return certificate
 
 
+class Watch:
+    """A second connection to a store, which tells whether a call has changed what it says.
+
+    That a message arrived is on the ledger whatever is made of it: one more entry, and nothing
+    else. Triggers tell cheaply which other tables were written at all.
+    """
+
+    def __init__(self, database: Path, keys: LedgerKeys) -> None:
+        self._keys = keys.public().entries
+        self._database = sqlite3.connect(database, isolation_level=None)
+        self._database.execute("create table written (name text)")
+        names = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'"
+        for (name,) in self._database.execute(names).fetchall():
+            for deed in ("insert", "update", "delete"):
+                if (name, deed) != ("entries", "insert") and name != "written":
+                    self._database.execute(
+                        f"create trigger watch_{name}_{deed} after {deed} on {name} "
+                        f"begin insert into written values ('{name}'); end"
+                    )
+        self._content = self._rest()
+        self._entries, self._version = self._count(), self._seen()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def changed(self) -> bool:
+        if self._seen() == self._version:
+            return False
+        self._version = self._seen()
+        before, self._entries = self._entries, self._count()
+        new = "select raw from entries where sequence >= ?"
+        bodies = [read(raw, self._keys).body for (raw,) in self._database.execute(new, (before,))]
+        if bodies and not (len(bodies) == 1 and isinstance(bodies[0], Ingress)):
+            return True
+        if not self._database.execute("select 1 from written limit 1").fetchone():
+            return False
+        self._database.execute("delete from written")
+        return self._rest() != self._content
+
+    def _seen(self) -> int:
+        return int(self._database.execute("pragma data_version").fetchone()[0])
+
+    def _count(self) -> int:
+        return int(self._database.execute("select count(*) from entries").fetchone()[0])
+
+    def _rest(self) -> list[str]:
+        """Write down all tables but the ledger, whose rows are only ever added."""
+        return [line for line in self._database.iterdump() if not line.startswith(LEDGER)]
+
+
 class Desk:
     """The operator's services at a moment, put back after each call that was accepted."""
 
@@ -306,36 +356,11 @@ class Desk:
         )  # fmt: skip
         extending = Extending(operator.desk, operator.mailbox, operator.keys, lambda: NOW)
         self.coordination = CoordinationService(operator.desk, 1.0, report.read, extending)
-        self._watch = sqlite3.connect(operator.home.database, isolation_level=None)
-        self._content, self._entries = self._rest(), self._ledger()
-        self._version = self._seen()
-
-    def _seen(self) -> int:
-        return int(self._watch.execute("pragma data_version").fetchone()[0])
-
-    def _rest(self) -> list[str]:
-        """Write down all tables but the ledger."""
-        return [line for line in self._watch.iterdump() if not line.startswith(LEDGER)]
-
-    def _ledger(self) -> list[bytes]:
-        rows = self._watch.execute("select raw from entries order by sequence")
-        return [raw for (raw,) in rows.fetchall()]
+        self._watch = Watch(operator.home.database, LedgerKeys.derive(operator.keys.to_bytes()))
 
     def changed(self) -> bool:
-        """Tell whether the store says anything else than at its moment.
-
-        That a message arrived is on the ledger whatever is made of it; there is no more there.
-        """
-        if self._seen() == self._version:
-            return False
-        self._version = self._seen()
-        entries, keys = self._ledger(), LedgerKeys.derive(self._operator.keys.to_bytes())
-        before, self._entries = self._entries, entries
-        bodies = [read(raw, keys.public().entries).body for raw in entries[len(before) :]]
-        is_arrival = len(bodies) == 1 and isinstance(bodies[0], Ingress)
-        if entries[: len(before)] != before or (bodies and not is_arrival):
-            return True
-        return self._rest() != self._content
+        """Tell whether the store says more than at its moment, and that a message arrived."""
+        return self._watch.changed()
 
     def call(self, method: Callable[[Any, Any], Any], request: object) -> None:
         """Let a service answer, and read the whole answer."""
