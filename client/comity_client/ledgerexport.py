@@ -18,6 +18,7 @@ from comity_common.ledger.bodies import agreement_of
 from comity_common.ledger.newesthead import newest_head
 from comity_common.ledger.package import AuditPackage, Signatures
 from comity_common.ledger.signed import read
+from comity_common.ledger.signers import signers
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import Cosignature
 
@@ -68,14 +69,15 @@ def _agreements(
 ) -> tuple[dict[str, bytes], dict[str, Signatures]]:
     """Return the agreements that entries name, as they were signed, and who signed."""
     public = inst.keys.ledger.public().entries
-    named = {agreement_of(read(raw, public).body) for raw in entries}
+    bodies = [read(raw, public).body for raw in entries]
+    named = {agreement_of(body) for body in bodies}
     known = {one.agreement.digest: one for one in inst.agreements.known()}
-    raw: dict[str, bytes] = {}
+    raw = {digest: known[digest].raw for digest in sorted(named & known.keys())}
+    due = signers(inst.me, bodies, {digest: known[digest].agreement for digest in raw})
     signatures: dict[str, Signatures] = {}
-    for digest in sorted(named & known.keys()):
-        one = known[digest]
+    for digest in raw:
         by_party = inst.agreements.signatures(digest)
-        if one.dataset is not None and inst.me not in by_party:
-            by_party[inst.me] = inst.keys.signing.sign(Purpose.AGREEMENT, one.raw).signature
-        raw[digest], signatures[digest] = one.raw, Signatures.of(by_party)
+        if inst.me in due[digest] and inst.me not in by_party:
+            by_party[inst.me] = inst.keys.signing.sign(Purpose.AGREEMENT, raw[digest]).signature
+        signatures[digest] = Signatures.of(by_party, due[digest])
     return raw, signatures

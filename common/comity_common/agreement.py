@@ -490,6 +490,11 @@ class Agreement:
         """The institutions' ids in order."""
         return tuple(party.id for party in self.institutions)
 
+    @property
+    def everybody(self) -> frozenset[InstitutionId]:
+        """The ids of operator and institutions: who must sign."""
+        return frozenset({self.operator.id, *self.roster})
+
     def party(self, id: InstitutionId) -> Party:
         """Look up an institution.
 

@@ -15,6 +15,7 @@ from comity_common.ledger.bodies import agreement_of
 from comity_common.ledger.newesthead import newest_head
 from comity_common.ledger.package import AuditPackage, Signatures
 from comity_common.ledger.signed import read
+from comity_common.ledger.signers import signers
 from comity_common.ledger.witness import Cosignature
 from comity_server.home import Home
 from comity_server.operator import opened
@@ -50,13 +51,18 @@ def package(path: Path, name: str = "") -> AuditPackage:
             query = select(entries.c.raw).where(entries.c.sequence < found.head.size)
             raw = tuple(tx.execute(query.order_by(entries.c.sequence)).scalars())
     public = ledger.keys.public().entries
-    named = {agreement_of(read(one, public).body) for one in raw}
-    records = [one for one in every if one.agreement.digest in named]
+    bodies = [read(one, public).body for one in raw]
+    named = {agreement_of(body) for body in bodies}
+    records = {one.agreement.digest: one for one in every if one.agreement.digest in named}
+    agreements = {digest: one.agreement for digest, one in records.items()}
+    due = signers(ledger.operator, bodies, agreements)
     return AuditPackage(
         entries=raw,
         head=found.note(ledger.keys.head),
-        agreements={one.agreement.digest: encode(one.agreement) for one in records},
-        signatures={one.agreement.digest: Signatures.of(dict(one.signatures)) for one in records},
+        agreements={digest: encode(agreement) for digest, agreement in agreements.items()},
+        signatures={
+            digest: Signatures.of(one.signatures, due[digest]) for digest, one in records.items()
+        },
     )
 
 

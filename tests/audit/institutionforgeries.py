@@ -22,6 +22,7 @@ from comity_common.ledger.bodies import (
     NamespaceId,
     Outcome,
     RefundReason,
+    Refused,
     Restore,
     RoundJoin,
     SelfTest,
@@ -50,6 +51,35 @@ def _of(bodies: Sequence[Body], kind: type, nonce: bytes) -> int:
 def _reserve(bodies: Bodies, chance: random.Random, **changes: Any) -> Bodies:
     at = chance.choice(_released(bodies))
     bodies[at] = replace(bodies[at], **changes)
+    return bodies
+
+
+# Agreements.
+
+
+@forgery("signatures")
+def _an_agreement_that_it_keeps_back(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
+    other = Digest(chance.randbytes(32).hex())
+    at = chance.choice(places(bodies, Refused))
+    bodies.insert(at, replace(bodies[at], agreement=other))
+    return bodies
+
+
+@forgery("signatures")
+def _a_signature_that_it_never_gave(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
+    bodies.insert(
+        chance.choice(places(bodies, AgreementSign)),
+        AgreementSign(agreement=of.federation.refused.digest),
+    )
+    return bodies
+
+
+@forgery("signatures")
+def _a_round_under_what_not_all_have_signed(
+    bodies: Bodies, chance: random.Random, of: Subject
+) -> Bodies:
+    at = chance.choice(places(bodies, RoundJoin))
+    bodies.insert(at, replace(bodies[at], agreement=of.federation.refused.digest))
     return bodies
 
 

@@ -23,6 +23,15 @@ FORGERIES: dict[str, Forgery] = {}
 forgery = registry(FORGERIES)
 
 
+@forgery("signatures")
+def _an_agreement_that_runs_before_all_have_signed(
+    bodies: Bodies, chance: Chance, of: Subject
+) -> Bodies:
+    end = places(bodies, AgreementEnd, agreement=of.federation.refused.digest)[0]
+    bodies.insert(end, AgreementStart(agreement=of.federation.refused.digest))
+    return bodies
+
+
 @forgery("runs")
 def _a_round_of_an_agreement_that_did_not_run(
     bodies: Bodies, chance: Chance, of: Subject

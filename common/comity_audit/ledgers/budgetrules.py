@@ -12,7 +12,7 @@ from comity_common.agreement import Agreement
 from comity_common.dp.budget import Budget
 from comity_common.dp.tally import is_within
 from comity_common.errors import LocalError, Refusal
-from comity_common.ids import Digest
+from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     NO_AGREEMENT,
     AgreementSign,
@@ -24,28 +24,33 @@ from comity_common.ledger.bodies import (
     agreement_of,
 )
 from comity_common.ledger.entries import Entry
-from comity_common.ledger.operatorbodies import RoundPlan
+from comity_common.ledger.signers import signers
 from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.kinds import RoundKind
 
 
 def signing(ledger: AuditedLedger) -> Iterator[str]:
-    """Every agreement that an entry names is here and no other, with the signatures it needs."""
+    """Every agreement that an entry names is here and no other, with its signatures and no more."""
     parties = ledger.parties
     named: set[Digest] = {NO_AGREEMENT, Digest("")}
     for entry in ledger.entries:
-        where, digest = f"entry {entry.sequence}", agreement_of(entry.body)
+        digest = agreement_of(entry.body)
         if digest not in parties.agreements and digest not in named:
-            yield f"{where}: the agreement {digest[:16]}… is not in the package"
+            yield f"entry {entry.sequence}: the agreement {digest[:16]}… is not in the package"
         named.add(digest)
-        if digest not in parties.agreements:
-            continue
-        if isinstance(entry.body, AgreementSign) and digest not in parties.signed:
-            yield f"{where}: no signature of its owner under {digest[:16]}…"
-        if isinstance(entry.body, RoundJoin | RoundPlan) and digest not in parties.in_force:
-            yield f"{where}: a round under {digest[:16]}…, which not all have signed"
     for digest in sorted(parties.agreements.keys() - named):
         yield f"the agreement {digest[:16]}… is in the package, and no entry names it"
+    bodies = (entry.body for entry in ledger.entries)
+    due = signers(parties.owner.id, bodies, parties.agreements)
+    for digest, given in sorted(parties.signers.items()):
+        if missing := due[digest] - given:
+            yield f"under the agreement {digest[:16]}… {_all(missing)} must have signed"
+        if more := given - due[digest]:
+            yield f"no entry tells why {_all(more)} signed the agreement {digest[:16]}…"
+
+
+def _all(parties: frozenset[InstitutionId]) -> str:
+    return ", ".join(sorted(parties))
 
 
 def spending(ledger: AuditedLedger) -> Iterator[str]:

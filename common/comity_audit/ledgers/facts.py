@@ -77,8 +77,7 @@ class FactCheck:
         self._parties = Parties(
             owner=party,
             agreements={agreement.digest: agreement},
-            signed=frozenset(),
-            in_force=frozenset(),
+            signers={},
             vouched=frozenset({agreement.digest} if vouched else ()),
         )
         return Outcome.HOLDS, f"{agreement.federation}: {agreement_words(agreement.digest)}"

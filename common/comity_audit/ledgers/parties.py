@@ -28,16 +28,19 @@ class Parties:
     Attributes:
         owner: whose ledger it is, with its keys.
         agreements: all, by digest; each names the owner with these keys.
-        signed: which of them the owner has signed.
-        in_force: which of them all their parties have signed.
+        signers: who has signed each.
         vouched: which of them somebody outside vouches for.
     """
 
     owner: Party
     agreements: Mapping[Digest, Agreement]
-    signed: frozenset[Digest]
-    in_force: frozenset[Digest]
+    signers: Mapping[Digest, frozenset[InstitutionId]]
     vouched: frozenset[Digest]
+
+    @property
+    def signed(self) -> frozenset[Digest]:
+        """The agreements that the owner has signed."""
+        return frozenset(one for one, who in self.signers.items() if self.owner.id in who)
 
     @property
     def witnessing(self) -> list[Agreement]:
@@ -71,8 +74,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
             name it with different keys, or it is left open who signed one.
     """
     agreements: dict[Digest, Agreement] = {}
-    signed: set[Digest] = set()
-    in_force: set[Digest] = set()
+    signers: dict[Digest, frozenset[InstitutionId]] = {}
     for name, raw in sorted(package.agreements.items()):
         with about(f"agreements/{name}.json"):
             agreement = decode(Agreement, raw)
@@ -86,10 +88,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
         agreement, by_party = agreements[Digest(name)], given.by_party
         with about(f"signatures/{name}.json"):
             _check_signatures(agreement, package.agreements[name], by_party)
-        if owner in by_party:
-            signed.add(agreement.digest)
-        if by_party.keys() == {agreement.operator.id, *agreement.roster}:
-            in_force.add(agreement.digest)
+        signers[agreement.digest] = frozenset(by_party)
     if not agreements:
         raise PeerError("expected an agreement; without one nobody knows whose keys these are")
     parties = {party_of(one, owner) for one in agreements.values()}
@@ -101,8 +100,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
     return Parties(
         owner=parties.pop(),
         agreements=agreements,
-        signed=frozenset(signed),
-        in_force=frozenset(in_force),
+        signers=signers,
         vouched=frozenset(vouched),
     )
 

@@ -3,7 +3,7 @@
     entries.jsonl             one signed entry a line, in order (`signed`)
     head.note                 the head with the log's and the witnesses' signatures (`checkpoints`)
     agreements/DIGEST.json    every agreement that an entry names, as it was signed
-    signatures/DIGEST.json    beside each: who signed it, as far as the ledger's owner was told
+    signatures/DIGEST.json    beside each: whose signatures the entries tell of (`signers`)
 
 A zip with these names and no others. Nothing in it is believed because it is in it, and nothing is
 ever unpacked to disk. The same content is the same bytes.
@@ -14,6 +14,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from comity_common.canonical import decode, encode
@@ -68,9 +69,15 @@ class Signatures:
             raise LocalError("expected signatures in order of the parties, each once")
 
     @classmethod
-    def of(cls, by_party: dict[InstitutionId, bytes]) -> "Signatures":
-        """Put signatures in order."""
-        given = (PartySignature(party=id, signature=raw) for id, raw in sorted(by_party.items()))
+    def of(
+        cls, by_party: Mapping[InstitutionId, bytes], whose: Collection[InstitutionId] | None = None
+    ) -> "Signatures":
+        """Put signatures in order: all, or those of some parties alone."""
+        given = (
+            PartySignature(party=id, signature=raw)
+            for id, raw in sorted(by_party.items())
+            if whose is None or id in whose
+        )
         return cls(given=tuple(given))
 
     @property

@@ -55,6 +55,7 @@ from comity_common.ledger.operatorbodies import (
 )
 from comity_common.ledger.package import AuditPackage, Signatures
 from comity_common.ledger.signed import write
+from comity_common.ledger.signers import signers
 from comity_common.ledger.tree import Tree
 from comity_common.ledger.witness import (
     TreeHead,
@@ -312,11 +313,14 @@ class Ledger:
         """Put the package together."""
         raw = encode(self.agreement)
         digest = self.agreement.digest
+        bodies = [entry.body for entry in self.entries]
+        due = signers(InstitutionId(self.owner), bodies, {digest: self.agreement})
         signatures = Signatures.of(
             {
-                id: keys.sign(Purpose.AGREEMENT, raw).signature
-                for id, keys in sorted(self.keys.items())
-            }
+                InstitutionId(id): keys.sign(Purpose.AGREEMENT, raw).signature
+                for id, keys in self.keys.items()
+            },
+            due[digest],
         )
         return AuditPackage(
             entries=tuple(self.raw),
