@@ -11,7 +11,7 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow bench bench-utility bench-kill bench-audit fuzz verifier lint stubs clean help
+.PHONY: demo test test-slow bench bench-utility bench-kill bench-audit fuzz verifier sample-report lint stubs clean help
 
 help:
 	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-audit  tamper with ledgers 10,000 times and ask the verifier each time (ARGS=\"--tamperings 1000\")"
 	@echo "make fuzz       look for inputs that break a reader, for 10 s each (ARGS=\"--seconds 60 --only NAME\")"
 	@echo "make verifier   write the auditor's tool into one file, dist/comity-verify.pyz, with its digest"
+	@echo "make sample-report  run a demo, audit it, and write docs/sample-report (ARGS=--pages only draws it anew)"
 	@echo "make lint       style, types, import contracts, generated stubs"
 	@echo "make clean      remove what demo and test made"
 
@@ -54,6 +55,9 @@ fuzz: $(VENV)/.fuzz
 # Needs no PyTorch and nothing of .venv. The same sources give the same bytes on every machine.
 verifier: build/verifier/.parts
 	@build/verifier/bin/python -I deployments/verifier/make_verifier.py build/verifier/parts dist
+
+sample-report: $(VENV)/.dev
+	@$(BIN)/python docs/make_sample_report.py $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
