@@ -11,7 +11,7 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow bench bench-utility bench-kill bench-audit fuzz lint stubs clean help
+.PHONY: demo test test-slow bench bench-utility bench-kill bench-audit fuzz verifier sample-report lint stubs clean help
 
 help:
 	@echo "make demo       run a federation of five countries on this machine (ARGS=… are its options)"
@@ -22,6 +22,8 @@ help:
 	@echo "make bench-kill kill a vault that trains 1000 times and compare its ledger with its noise (ARGS=\"--kills 100\")"
 	@echo "make bench-audit  tamper with ledgers 10,000 times and ask the verifier each time (ARGS=\"--tamperings 1000\")"
 	@echo "make fuzz       look for inputs that break a reader, for 10 s each (ARGS=\"--seconds 60 --only NAME\")"
+	@echo "make verifier   write the auditor's tool into one file, dist/comity-verify.pyz, with its digest"
+	@echo "make sample-report  run a demo, audit it, and write docs/sample-report (ARGS=--pages only draws it anew)"
 	@echo "make lint       style, types, import contracts, generated stubs"
 	@echo "make clean      remove what demo and test made"
 
@@ -50,6 +52,13 @@ bench-audit: $(VENV)/.dev
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+# Needs no PyTorch and nothing of .venv. The same sources give the same bytes on every machine.
+verifier: build/verifier/.parts
+	@build/verifier/bin/python -I deployments/verifier/make_verifier.py build/verifier/parts dist
+
+sample-report: $(VENV)/.dev
+	@$(BIN)/python docs/make_sample_report.py $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,7 +71,7 @@ stubs: $(VENV)/.dev
 
 clean:
 	@if [ -x $(BIN)/comity ]; then $(BIN)/comity demo --clean; fi
-	rm -rf $(VENV) .comity .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .comity .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python: 
@@ -80,6 +89,13 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+build/verifier/.parts: deployments/verifier/inside.txt
+	@rm -rf build/verifier
+	@$(PYTHON) -m venv build/verifier
+	@build/verifier/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	  --only-binary :all: --require-hashes --target build/verifier/parts -r $<
+	@touch $@
 
 # Without atheris, for which there may be no wheel, the targets are tried blindly.
 $(VENV)/.fuzz: $(VENV)/.dev

@@ -647,6 +647,10 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="comity audit report printed the key when it signed",
         exit_code=USAGE,
     ),
+    "COM-AUDIT-018": Explanation(
+        cause="this file needs packages beside it that are native code: {missing}",
+        fix="{install}",
+    ),
     # Witnesses that stand alone
     "COM-WITNESS-001": Explanation(
         cause="there is a witness in {home} already",

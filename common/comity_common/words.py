@@ -5,8 +5,7 @@ words. Which list stands behind each word is BIP-39's; the words keep nothing se
 """
 
 from functools import lru_cache
-
-from mnemonic import Mnemonic
+from importlib.resources import files
 
 from comity_common.agreement import Agreement, Party
 from comity_common.canonical import encode
@@ -59,4 +58,5 @@ def printable(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _list() -> tuple[str, ...]:
-    return tuple(Mnemonic("english").wordlist)
+    wordlist = files("mnemonic") / "wordlist" / "english.txt"  # may be inside a zip
+    return tuple(wordlist.read_text("utf-8").split())

@@ -19,12 +19,11 @@ from typing import Annotated
 import click
 import typer
 
-from comity_common.catalogue import CATALOGUES
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_host.files import is_disk_full
+from comity_host.telling import tell
 
 GROUP = "comity.commands"
-LANGUAGE_VARIABLE = "COMITY_LANGUAGE"
 DEBUG_VARIABLE = "COMITY_DEBUG"
 
 typer.core.HAS_RICH = False  # help in plain text: Rich alone takes 0.2 s of the 0.3 it may take
@@ -78,24 +77,6 @@ def run(arguments: list[str]) -> int:
 def succeed(data: object, *, as_json: bool, text: str) -> None:
     """Print a result for people, or its envelope for scripts."""
     typer.echo(json.dumps({"ok": True, "data": data}) if as_json else text)
-
-
-def tell(problem: Problem, *, as_json: bool) -> int:
-    """Print a problem for people on stderr, or its envelope for scripts.
-
-    Returns:
-        The exit code that belongs to it.
-    """
-    language = os.environ.get(LANGUAGE_VARIABLE, "en")
-    explanation = CATALOGUES.get(language, CATALOGUES["en"])[problem.code]
-    cause = explanation.cause.format(**problem.facts)
-    fix = explanation.fix.format(**problem.facts)
-    if as_json:
-        error = {"code": problem.code, "message": cause, "fix": fix}
-        typer.echo(json.dumps({"ok": False, "error": error}))
-    else:
-        typer.echo(f"{problem.code} {cause}. Fix: {fix}", err=True)
-    return explanation.exit_code
 
 
 def _show_version(asked: bool) -> None:

@@ -10,7 +10,7 @@ from comity_common.catalogue import CATALOGUES, ENGLISH
 from comity_common.errors import LocalError, Problem
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("common", "client", "server", "deployments/local")
+PACKAGES = ("common", "client", "server", "deployments/local", "deployments/verifier")
 
 
 def facts(sentence: str) -> set[str]:
