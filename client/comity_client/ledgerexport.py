@@ -71,13 +71,14 @@ def _agreements(
     public = inst.keys.ledger.public().entries
     bodies = [read(raw, public).body for raw in entries]
     named = {agreement_of(body) for body in bodies}
-    known = {one.agreement.digest: one for one in inst.agreements.known()}
-    raw = {digest: known[digest].raw for digest in sorted(named & known.keys())}
-    due = signers(inst.me, bodies, {digest: known[digest].agreement for digest in raw})
+    known = [one for one in inst.agreements.known() if one.agreement.digest in named]
+    due = signers(inst.me, bodies, {one.agreement.digest: one.agreement for one in known})
+    raw: dict[str, bytes] = {}
     signatures: dict[str, Signatures] = {}
-    for digest in raw:
+    for one in known:
+        digest = one.agreement.digest
         by_party = inst.agreements.signatures(digest)
         if inst.me in due[digest] and inst.me not in by_party:
-            by_party[inst.me] = inst.keys.signing.sign(Purpose.AGREEMENT, raw[digest]).signature
-        signatures[digest] = Signatures.of(by_party, due[digest])
+            by_party[inst.me] = inst.keys.signing.sign(Purpose.AGREEMENT, one.raw).signature
+        raw[digest], signatures[digest] = one.raw, Signatures.of(by_party, due[digest])
     return raw, signatures
