@@ -26,6 +26,12 @@ def spending_of(agreement: Agreement) -> Spending:
     )
 
 
+def kinds_of(agreement: Agreement) -> tuple[RoundKind, ...]:
+    """List the kinds of rounds that use a budget under an agreement."""
+    scores = () if agreement.private_evaluation is None else (RoundKind.EVALUATE,)
+    return (RoundKind.TRAIN, *scores)
+
+
 def schedule_events(agreement: Agreement) -> tuple[SampledGaussian, ...]:
     """List every mechanism that an agreement may run, over all rounds and spare rounds (T_max)."""
     events = [schedule_event(agreement, agreement.schedule.attempts)]

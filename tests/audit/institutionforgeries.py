@@ -487,6 +487,18 @@ def _something_else_under_a_reserve(bodies: Bodies, chance: random.Random, of: S
 
 
 @forgery("traffic")
+def _an_upload_with_something_behind_its_vector(
+    bodies: Bodies, chance: random.Random, of: Subject
+) -> Bodies:
+    return _upload(bodies, chance, size_bytes=chance.choice((64 << 10, 1 << 30)))
+
+
+@forgery("traffic")
+def _an_upload_too_small_for_a_vector(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
+    return _upload(bodies, chance, size_bytes=chance.randrange(1, 20))
+
+
+@forgery("traffic")
 def _an_upload_of_another_round(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
     return _upload(bodies, chance, round=chance.choice((None, 0, 99)))
 

@@ -25,8 +25,7 @@ from comity_common.ledger.bodies import (
 )
 from comity_common.ledger.entries import Entry
 from comity_common.ledger.signers import signers
-from comity_common.mechanisms import schedule_event, spending_of
-from comity_common.secagg.kinds import RoundKind
+from comity_common.mechanisms import kinds_of, schedule_event, spending_of
 
 
 def signing(ledger: AuditedLedger) -> Iterator[str]:
@@ -120,12 +119,9 @@ class _Terms:
     """What an agreement may reserve."""
 
     def __init__(self, agreement: Agreement) -> None:
-        kinds = [RoundKind.TRAIN]
-        if agreement.private_evaluation is not None:
-            kinds.append(RoundKind.EVALUATE)
         self.expires = agreement.schedule.expires
         self.spending = spending_of(agreement)
-        self.of_a_round = [schedule_event(agreement, 1, kind) for kind in kinds]
+        self.of_a_round = [schedule_event(agreement, 1, kind) for kind in kinds_of(agreement)]
 
 
 def _not_agreed(budget: Budget, agreed: _Terms, entry: Entry, body: BudgetReserve) -> Iterator[str]:

@@ -15,9 +15,9 @@ from comity_common.ledger.bodies import (
     Traffic,
     Verdict,
 )
-from comity_common.ledger.controls import CONTROLS
-
-UPLOAD = "upload"
+from comity_common.ledger.controls import CONTROLS, UPLOAD
+from comity_common.ledger.crossings import upload_sizes
+from comity_common.mechanisms import kinds_of, schedule_event
 
 
 class _Reserved(NamedTuple):
@@ -80,7 +80,17 @@ def _uncovered(ledger: AuditedLedger, body: Egress, reserved: _Reserved | None) 
     agreement = ledger.parties.agreements.get(reserved.body.agreement)
     if agreement is None:
         return "it left under an agreement that is not in the package"
-    return _astray(body, [agreement])
+    return _misfit(body, reserved.body, agreement) or _astray(body, [agreement])
+
+
+def _misfit(body: Egress, reserve: BudgetReserve, agreement: Agreement) -> str | None:
+    """Tell whether more or less left than the vector of the mechanism that was reserved."""
+    kinds = [
+        kind for kind in kinds_of(agreement) if schedule_event(agreement, 1, kind) == reserve.event
+    ]
+    if not any(body.size_bytes in upload_sizes(agreement, kind) for kind in kinds):
+        return f"an upload of {body.size_bytes} bytes, which is not the size of a masked vector"
+    return None
 
 
 def _no_control(ledger: AuditedLedger, body: Egress) -> str | None:

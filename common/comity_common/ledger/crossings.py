@@ -3,10 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from comity_common.agreement import Agreement
 from comity_common.canonical import decode
+from comity_common.chunks import CHUNK_BYTES
 from comity_common.crypto.derive import digest
 from comity_common.ids import Digest
+from comity_common.secagg.kinds import RoundKind
+from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.messages import Header
+from comity_common.secagg.plan import lanes_of
+
+HASH_BYTES = 32  # of a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +47,15 @@ def of_upload(
     parts = (header, upload, *boxes, *leaves)
     size = decode(Header, header).size + sum(map(len, parts))
     return Crossing(size, Digest(digest("egress-upload", *parts).hex()))
+
+
+def upload_sizes(agreement: Agreement, kind: RoundKind) -> range:
+    """Return how many bytes an upload may have: its masked vector, and what must go with it.
+
+    That is a header and a promise with a digest for each participant, one box for each, which
+    holds a share for each, and a hash for each chunk.
+    """
+    vector = vector_bytes(lanes_of(agreement, kind), agreement.aggregation.ring_width)
+    n, chunks = len(agreement.institutions), -(-vector // CHUNK_BYTES)
+    beside = (4 << 10) + 512 * n + 36 * n**2 + HASH_BYTES * chunks
+    return range(vector, vector + beside + 1)

@@ -71,11 +71,16 @@ class _Summed(TypedDict):
     steps: int
 
 
+def lanes_of(agreement: Agreement, kind: RoundKind) -> int:
+    """Return how many coordinates are summed in a round of a kind, without canaries."""
+    return agreement.model.parameters if kind is RoundKind.TRAIN else LANES
+
+
 def _summed(agreement: Agreement, kind: RoundKind, bound: int) -> _Summed:
     if kind is RoundKind.TRAIN:
         training = agreement.training
         return _Summed(
-            lanes=agreement.model.parameters,
+            lanes=lanes_of(agreement, kind),
             range=agreement.aggregation.range,
             sampling_probability=training.sampling_probability,
             noise_multiplier=training.noise_multiplier,
@@ -86,7 +91,7 @@ def _summed(agreement: Agreement, kind: RoundKind, bound: int) -> _Summed:
     if kind is not RoundKind.EVALUATE or scores is None:
         raise LocalError("expected a kind of round that the agreement has")
     return _Summed(
-        lanes=LANES,
+        lanes=lanes_of(agreement, kind),
         range=Decimal(bound - 1),  # scores are whole numbers
         sampling_probability=Decimal(1),
         noise_multiplier=scores.noise_multiplier,
