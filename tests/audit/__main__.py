@@ -1,11 +1,11 @@
-"""Tampers with packages, measures an auditor's work on a long ledger, and the size of its install.
+"""Tampers with packages, puts vaults back, and measures an auditor's work and install.
 
 python -m tests.audit
 python -m tests.audit --only tamperings --tamperings 1000 --family forge --family flip
 python -m tests.audit --family flip --number 42    # make this one again, and tell what is said
 python -m tests.audit --write                      # tables of docs/tampering.md, benchmarks.md
 
-Exit code 1 if any tampering is not noticed, or 10,000 entries take longer than they may.
+Exit code 1 if a tampering or a rollback is not noticed, or a bar is missed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict
 from time import monotonic
 
-from tests.audit import install, longledger
+from tests.audit import install, longledger, rollbacks
 from tests.audit.campaign import FAMILIES, Campaign, one
 from tests.audit.meaning import judge
 from tests.audit.table import as_text, figures, rows, rule_rows, write
@@ -25,7 +25,7 @@ from tests.bench.figures import as_text as figures_as_text
 from tests.bench.page import write_table
 from tests.fuzz.one import quiet
 
-PARTS = ("tamperings", "auditor", "install")
+PARTS = ("tamperings", "rollbacks", "auditor", "install")
 
 
 def main() -> int:
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
     parser.add_argument("--tamperings", type=int, default=10_000, help="in all (%(default)s)")
     parser.add_argument("--seconds", type=float, default=3600, help="at most (%(default)s)")
+    parser.add_argument("--rollbacks", type=int, default=100, help="of each case (%(default)s)")
     parser.add_argument("--entries", type=int, default=10_000, help="of the long ledger")
     parser.add_argument("--family", action="append", choices=FAMILIES, help="may be repeated")
     parser.add_argument("--seed", type=int, default=None, help="of chance; printed")
@@ -58,6 +59,8 @@ def main() -> int:
         began = monotonic()
         campaign.run(families, args.tamperings, args.seconds, say)
         measured += figures(campaign.counts, monotonic() - began)
+    if "rollbacks" in parts:
+        measured += rollbacks.measure(args.rollbacks, say)
     if "auditor" in parts:
         measured += longledger.measure(args.entries, say)
     if "install" in parts:
