@@ -474,11 +474,11 @@ class Vault:
             messages[2:],
         )
         assert plan.previous == self._certificate, "expected the chain of rounds"
-        self.bodies.append(body)
         self._certificate = certificate_digest(body)
         self._newest = max(self._newest, body.round)
         if not body.void:
             self._take_total(plan, body)
+        self.bodies.append(body)  # others wait for it, and look at the state then
         message = Endorsement(
             agreement=self.agreement.digest,
             epoch=body.epoch,
