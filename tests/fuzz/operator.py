@@ -293,10 +293,11 @@ class Watch:
         bodies = [read(raw, self._keys).body for (raw,) in self._database.execute(new, (before,))]
         if bodies and not (len(bodies) == 1 and isinstance(bodies[0], Ingress)):
             return True
-        if not self._database.execute("select 1 from written limit 1").fetchone():
+        written = {name for (name,) in self._database.execute("select name from written")}
+        if not written:
             return False
         self._database.execute("delete from written")
-        return self._rest() != self._content
+        return "entries" in written or self._rest() != self._content
 
     def _seen(self) -> int:
         return int(self._database.execute("pragma data_version").fetchone()[0])
@@ -305,7 +306,7 @@ class Watch:
         return int(self._database.execute("select count(*) from entries").fetchone()[0])
 
     def _rest(self) -> list[str]:
-        """Write down all tables but the ledger, whose rows are only ever added."""
+        """Write down all tables but the ledger, of which triggers and new entries tell."""
         return [line for line in self._database.iterdump() if not line.startswith(LEDGER)]
 
 
