@@ -79,7 +79,7 @@ class Cosigner:
     def _check(self, agreement: Digest, request: HeadRequest, signed: Signed) -> None:
         terms = self._agreement(agreement)
         owner = request.head.institution
-        parties = {*terms.roster, terms.operator.id} - {self._inst.me}
+        parties = terms.everybody - {self._inst.me}
         if request.agreement != agreement or owner not in parties:
             raise PeerError("expected the head of another party of this agreement")
         identity = terms.any_party(owner).identity

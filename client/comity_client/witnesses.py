@@ -149,7 +149,7 @@ class Witnesses:
             self._asked_size = 0  # ask again, with a proof from there
 
     def _check(self, witness: InstitutionId, purpose: Purpose, signed: Signed) -> None:
-        if witness not in {*self._agreement.roster, self._agreement.operator.id} - {self._inst.me}:
+        if witness not in self._agreement.everybody - {self._inst.me}:
             raise PeerError("expected another party of this agreement")
         identity = self._agreement.any_party(witness).identity
         verify(identity.ed25519, identity.mldsa44, purpose, signed)

@@ -492,7 +492,7 @@ class Agreement:
 
     @property
     def everybody(self) -> frozenset[InstitutionId]:
-        """The ids of operator and institutions: who must sign."""
+        """The ids of operator and institutions: who must sign, and may witness."""
         return frozenset({self.operator.id, *self.roster})
 
     def party(self, id: InstitutionId) -> Party:

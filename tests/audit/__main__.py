@@ -19,9 +19,8 @@ from time import monotonic
 from tests.audit import install, longledger, rollbacks
 from tests.audit.campaign import FAMILIES, Campaign, one
 from tests.audit.meaning import judge
-from tests.audit.table import as_text, figures, rows, rule_rows, write
-from tests.bench.figures import Figure
-from tests.bench.figures import as_text as figures_as_text
+from tests.audit.table import figures, rows, rule_rows, write
+from tests.bench.figures import Figure, aligned, as_text
 from tests.bench.page import write_table
 from tests.fuzz.one import quiet
 
@@ -100,13 +99,13 @@ def _tell(campaign: Campaign, measured: list[Figure], seed: int, *, as_json: boo
         print(json.dumps({"seed": seed, "figures": told, "families": counts}, indent=1))
         return
     if campaign.counts:
-        print(as_text(rows(campaign.counts)), end="\n\n")
+        print(aligned(rows(campaign.counts)), end="\n\n")
     if "forge" in campaign.counts:
-        print(as_text(rule_rows(campaign.counts["forge"])), end="\n\n")
+        print(aligned(rule_rows(campaign.counts["forge"])), end="\n\n")
     for name, count in campaign.counts.items():
         for number, how in count.missed:
             print(f"not noticed: --seed {seed} --family {name} --number {number} ({how})")
-    print(figures_as_text(measured))
+    print(as_text(measured))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """What a campaign found: tables by family and by rule, and figures with their bars."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.audit.campaign import FAMILIES, Count
 from tests.audit.forgeries import FORGERIES
 from tests.audit.meaning import Said
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, markdown
 
 HEAD = ("tampering", "changed", "unreadable", "a step fails", "unanchored", "says less", "missed")
 RULE_HEAD = ("rule", "ways to break it", "ledgers", "missed")
@@ -39,21 +39,6 @@ def rule_rows(count: Count) -> list[Row]:
     return found
 
 
-def as_text(table: Sequence[Row]) -> str:
-    """Draw an aligned table."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
-
-
-def as_markdown(table: Sequence[Row]) -> str:
-    """Draw a table for a document."""
-    head, *rest = table
-    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---",) * len(head), *rest))
-
-
 def write(counts: Mapping[str, Count]) -> None:
     """Replace the tables of docs/tampering.md."""
     PAGE.write_text(rewritten(PAGE.read_text("utf-8"), counts), "utf-8")
@@ -64,7 +49,7 @@ def rewritten(text: str, counts: Mapping[str, Count]) -> str:
 
     def table(mark: re.Match[str]) -> str:
         drawn = rows(counts) if mark[2] == "tamperings" else rule_rows(counts["forge"])
-        return mark[1] + as_markdown(drawn) + mark[3]
+        return mark[1] + markdown(drawn) + mark[3]
 
     return MARKED.sub(table, text)
 

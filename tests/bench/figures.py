@@ -48,7 +48,16 @@ class Figure:
 
 def as_text(figures: Sequence[Figure]) -> str:
     """Draw an aligned table."""
-    rows = [HEAD, *(figure.cells() for figure in figures)]
+    return aligned([HEAD, *(figure.cells() for figure in figures)])
+
+
+def as_markdown(figures: Sequence[Figure]) -> str:
+    """Draw a table for a document."""
+    return markdown([HEAD, *(figure.cells() for figure in figures)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Draw rows of equal length, the first of which is the head, as an aligned table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -57,10 +66,10 @@ def as_text(figures: Sequence[Figure]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def as_markdown(figures: Sequence[Figure]) -> str:
-    """Draw a table for a document."""
-    rows = [HEAD, ("---",) * len(HEAD), *(figure.cells() for figure in figures)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Draw them as a table for a document."""
+    head, *rest = rows
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---",) * len(head), *rest))
 
 
 def as_json(figures: Sequence[Figure]) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 from tests.integration.loopback import LABELS, WORDS, Federation, Listener, Request, until, untried
 from tests.masked import Mask, masked
+from tests.simulation.guessing import SIGNED
 
 import comity_client.daemon
 import comity_client.witnesses
@@ -41,15 +42,9 @@ from comity_common.ids import InstitutionId
 from comity_common.ledger.bodies import DatasetId, DatasetRegister, Egress, Refused
 from comity_common.ledger.entries import Entry, check_order
 from comity_common.ledger.tree import Tree
-from comity_common.ledger.witness import Cosignature, HeadRequest
+from comity_common.ledger.witness import HeadRequest
 from comity_common.secagg.messages import (
-    Decline,
-    Endorsement,
-    EpochHalves,
-    EpochKey,
-    EpochView,
     Header,
-    Reveal,
     Upload,
 )
 from comity_common.secagg.plan import plan_digest
@@ -59,17 +54,6 @@ from comity_common.wire import parcel
 A, *OTHERS = (InstitutionId(f"inst-0{k}") for k in range(3))
 HEARING = ("follow", "parcel_kind_cosignature")
 """What the thread that hears the mailbox sends."""
-
-SENT = {
-    pb.PARCEL_KIND_EPOCH_KEYS: EpochKey,
-    pb.PARCEL_KIND_EPOCH_HALVES: EpochHalves,
-    pb.PARCEL_KIND_EPOCH_VIEWS: EpochView,
-    pb.PARCEL_KIND_REVEAL: Reveal,
-    pb.PARCEL_KIND_ENDORSEMENT: Endorsement,
-    pb.PARCEL_KIND_DECLINE: Decline,
-    pb.PARCEL_KIND_HEAD: HeadRequest,
-    pb.PARCEL_KIND_COSIGNATURE: Cosignature,
-}
 
 Rows = list[tuple[str, str]]
 
@@ -267,7 +251,7 @@ def crossed(told: Told) -> list[Any]:
             sent.append(HeadRequest)
         elif name:
             (item,) = message.envelopes
-            sent.append((len(request.raw), mask(decode(SENT[name], item.body))))
+            sent.append((len(request.raw), mask(decode(SIGNED[name], item.body))))
         elif request.method == "BeginUpload":
             header = mask(decode(Header, message.header.body))
             upload = mask(decode(Upload, message.upload.body))
@@ -310,7 +294,7 @@ def test_the_runs_had_all_that_a_vault_says_in_a_round(usual: Told) -> None:
     bodies = [entry.body for entry in usual.entries]
     refused = [body.code for body in bodies if isinstance(body, Refused)]
     assert refused == ["plan", "plan"]
-    assert {kind(request) for request in usual.requests} == {0, *SENT}
+    assert {kind(request) for request in usual.requests} == {0, *SIGNED}
     assert len(usual.batches) == 2
 
 
@@ -321,7 +305,7 @@ def check_sizes(told: Told) -> None:
         if kind(request) not in (pb.PARCEL_KIND_HEAD, pb.PARCEL_KIND_COSIGNATURE):
             continue
         (item,) = request.message.envelopes
-        message = decode(SENT[kind(request)], item.body)
+        message = decode(SIGNED[kind(request)], item.body)
         if isinstance(message, HeadRequest):
             own = message.head.size
             assert {growth.size for growth in message.growths} <= set(asked)

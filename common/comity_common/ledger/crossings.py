@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.chunks import CHUNK_BYTES
-from comity_common.crypto.derive import digest
+from comity_common.crypto.derive import DIGEST_BYTES, digest
 from comity_common.ids import Digest
 from comity_common.secagg.kinds import RoundKind
 from comity_common.secagg.masking import vector_bytes
 from comity_common.secagg.messages import Header
 from comity_common.secagg.plan import lanes_of
-
-HASH_BYTES = 32  # of a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +55,5 @@ def upload_sizes(agreement: Agreement, kind: RoundKind) -> range:
     """
     vector = vector_bytes(lanes_of(agreement, kind), agreement.aggregation.ring_width)
     n, chunks = len(agreement.institutions), -(-vector // CHUNK_BYTES)
-    beside = (4 << 10) + 512 * n + 36 * n**2 + HASH_BYTES * chunks
+    beside = (4 << 10) + 512 * n + 36 * n**2 + DIGEST_BYTES * chunks
     return range(vector, vector + beside + 1)

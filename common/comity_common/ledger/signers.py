@@ -30,8 +30,10 @@ def signers(
         match body:
             case AgreementSign(agreement=digest) if digest in agreements:
                 found[digest] |= {owner}
-            case RoundJoin(agreement=digest) | RoundPlan(agreement=digest) if digest in agreements:
-                found[digest] = agreements[digest].everybody
-            case AgreementStart(agreement=digest) if digest in agreements:
+            case (
+                RoundJoin(agreement=digest)
+                | RoundPlan(agreement=digest)
+                | AgreementStart(agreement=digest)
+            ) if digest in agreements:
                 found[digest] = agreements[digest].everybody
     return found
