@@ -422,17 +422,22 @@ def test_one_institution_cannot_take_all_threads(shared: Running) -> None:
     stop = threading.Event()
 
     def endless() -> Iterator[pb.Chunk]:
-        stop.wait(30)
+        stop.wait(60)
         yield pb.Chunk()
 
-    calls = [stub.PutChunks.future(endless()) for _ in range(CALLS_PER_INSTITUTION + 1)]
+    calls: list[grpc.Future] = []
     request = pb.FetchPlanRequest(agreement=shared.agreement, plan=shared.agreement)
 
     def is_busy() -> bool:
         return status_of(lambda: stub.FetchPlan(request))[0] is Status.RESOURCE_EXHAUSTED
 
-    until(is_busy)
+    def is_busy_after_one_more() -> bool:
+        calls.append(stub.PutChunks.future(endless()))
+        return is_busy()
+
+    until(is_busy_after_one_more)
     assert status_of(lambda: shared.manual.stub.FetchPlan(request))[0] is Status.INVALID_ARGUMENT
+    until(lambda: sum(not call.done() for call in calls) <= CALLS_PER_INSTITUTION)
     for call in calls:
         call.cancel()
     stop.set()
