@@ -68,6 +68,7 @@ from comity_common.mechanisms import schedule_event, spending_of
 from comity_common.secagg.kinds import RoundKind
 
 OWNER, OPERATOR = InstitutionId("bank"), InstitutionId("operator")
+REGULATOR = InstitutionId("regulator")  # a witness that is in no agreement
 PLACES = {
     "bank": ("DE", "Spree Bank"),
     "clinic": ("CN", "协和医院"),
@@ -103,6 +104,7 @@ class Ledger:
         places: country and name of each institution.
         operator: country and name.
         pace: between two entries.
+        beside: who cosigns too, and does not count: the operator, `REGULATOR`.
     """
 
     owner: InstitutionId = OWNER
@@ -112,6 +114,7 @@ class Ledger:
     operator: tuple[str, str] = ("DE", "Verbund")
     pace: timedelta = timedelta(hours=6)
     epsilon: Decimal = Decimal(8)
+    beside: tuple[InstitutionId, ...] = ()
     entries: list[Entry] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     budget: Budget = field(default_factory=Budget)
@@ -119,7 +122,7 @@ class Ledger:
     @cached_property
     def keys(self) -> dict[InstitutionId, SigningKeys]:
         """The same in every test, so that reports can be held against each other."""
-        ids = [*self.places, OPERATOR]
+        ids = [*self.places, OPERATOR, REGULATOR]
         return {
             InstitutionId(id): SigningKeys.from_bytes(sha256(id.encode()).digest() * 2)
             for id in ids
@@ -128,7 +131,7 @@ class Ledger:
     @cached_property
     def agreement(self) -> Agreement:
         """The one agreement."""
-        institutions = {id: keys for id, keys in self.keys.items() if id != OPERATOR}
+        institutions = {id: keys for id, keys in self.keys.items() if id in self.places}
         agreement = make_agreement(
             institutions, self.keys[OPERATOR], **{"lanes": LANES, **self.terms}
         )
@@ -298,8 +301,8 @@ class Ledger:
         )
 
     def head(self) -> bytes:
-        """Sign the head, and have it cosigned by all other institutions."""
-        witnesses = [id for id in self.places if id != self.owner]
+        """Sign the head, and have it cosigned by all other institutions, and those beside."""
+        witnesses = [*(id for id in self.places if id != self.owner), *self.beside]
         owner, tree = self.ledger_keys(self.owner), Tree(self.raw)
         generation = self.entries[-1].generation
         asked = request_head(self.agreement.digest, self.owner, generation, tree, (), owner.head)
@@ -324,6 +327,7 @@ class Ledger:
             {
                 InstitutionId(id): keys.sign(Purpose.AGREEMENT, raw).signature
                 for id, keys in self.keys.items()
+                if id != REGULATOR
             },
             due[digest],
         )
@@ -345,6 +349,9 @@ class Ledger:
             anchors=anchors,
             operator=other,
             older=read_note(older) if older else None,
+            outside=self.ledger_keys(REGULATOR).public().witnesses(REGULATOR)
+            if REGULATOR in self.beside
+            else (),
         )
         steps = list(verification.steps())
         assert verification.is_founded, steps[-1]

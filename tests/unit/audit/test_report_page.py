@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.simulation.federation import promising_nothing
-from tests.unit.audit.reported import PLACES, Ledger, digest_of, full
+from tests.unit.audit.reported import OPERATOR, PLACES, REGULATOR, Ledger, digest_of, full
 
 from comity_audit.ledgers.verification import RULES
 from comity_audit.report.facts import (
@@ -274,6 +274,37 @@ def test_a_ledger_in_which_nothing_happened_yet_has_a_page() -> None:
     text = words(render(Ledger().begin(selftest=False).written().original))
     for part in ("There is no self-test on this ledger", "No round was joined", "ceiling 8"):
         assert part in text
+
+
+def tile(root: ElementTree.Element, name: str) -> str:
+    (found,) = [
+        one
+        for one in root.iter("div")
+        if one.attrib.get("class") == "tile" and name in words(one[0])
+    ]
+    return words(found).strip()
+
+
+def test_the_count_of_witnesses_is_of_the_other_institutions_that_the_quorum_counts() -> None:
+    ledger = Ledger(beside=(OPERATOR, REGULATOR)).begin()
+    original = ledger.written().original
+    assert len(original.report.integrity.witnesses) == 4
+    root = parse(render(original))
+    assert tile(root, "cosigned") == (
+        "other institutions that cosigned 2 2 needed; complete as of 2026-02-28 12:00:00 UTC "
+        "Not counted: operator (operator), regulator (outside witness)."
+    )
+    (rows,) = [one for one in root.iter("table") if words(one[0]) == "Who cosigned it"]
+    assert [[words(cell).strip() for cell in row] for row in rows.iter("tr")][1:] == [
+        ["lab", "other institution", "2026-02-28 12:00:01", "yes"],
+        ["clinic", "other institution", "2026-02-28 12:00:00", "yes"],
+        ["operator", "operator", "2026-02-28 12:00:02", "no"],
+        ["regulator", "outside witness", "2026-02-28 12:00:03", "no"],
+    ]
+
+
+def test_without_others_beside_the_quorum_none_is_named(page: str) -> None:
+    assert "Not counted" not in words(page)
 
 
 def test_what_was_not_compared_is_called_so() -> None:

@@ -136,13 +136,21 @@ TILE_OPERATED_WORDS = Phrase(
     "ended with a sum: {certified}; void: {void}",
     "得出总和：{certified}；无效：{void}",
 )
-TILE_WITNESSES = Phrase("witnesses", "见证人")
+TILE_WITNESSES = Phrase("other institutions that cosigned", "联署的其他机构")
 TILE_WITNESSES_WORDS = Phrase(
-    "{needed} needed; complete as of {complete} UTC", "需要 {needed} 名；截至 {complete} UTC 完整"
+    "{needed} needed; complete as of {complete} UTC", "需要 {needed} 家；截至 {complete} UTC 完整"
 )
 TILE_WITNESSES_UNKNOWN = Phrase(
-    "{needed} needed; complete as of an unknown time", "需要 {needed} 名；完整截止时间未知"
+    "{needed} needed; complete as of an unknown time", "需要 {needed} 家；完整截止时间未知"
 )
+TILE_WITNESSES_BESIDE = Phrase("Not counted: {names}.", "不计入：{names}。")
+TILE_WITNESSES_MANY = Phrase("Not counted: {count} others.", "不计入：另有 {count} 名。")
+COSIGNER = Phrase("{name} ({role})", "{name}（{role}）")
+COSIGNERS: Phrases = {
+    "institution": Phrase("other institution", "其他机构"),
+    "operator": Phrase("operator", "运营方"),
+    "outside": Phrase("outside witness", "外部见证人"),
+}
 CLAIMS_CAPTION = Phrase("What was checked, and what became of it", "检查内容及其结果")
 CLAIM = Phrase("statement", "陈述")
 CONCLUSIONS: Phrases = {

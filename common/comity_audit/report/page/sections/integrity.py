@@ -13,6 +13,7 @@ from comity_audit.report.page.elements import (
     paragraph,
     table,
 )
+from comity_audit.report.page.sections.cosigners import cosigner
 from comity_audit.report.page.voice import Voice, code, outside, verifiers
 from comity_audit.steps import Outcome
 from comity_host.markup import Markup, text
@@ -31,8 +32,13 @@ def integrity(report: Report, say: Voice) -> Markup:
         definitions(say(phrases.HEAD_CAPTION), _head(told, say)),
         table(
             say(phrases.WITNESSES_CAPTION),
-            [Column(say(phrases.WITNESS)), Column(say(phrases.TIME), "t"), Column(counts)],
-            [_witness(one, say) for one in shown],
+            [
+                Column(say(phrases.WITNESS)),
+                Column(say(phrases.ROLE)),
+                Column(say(phrases.TIME), "t"),
+                Column(counts),
+            ],
+            [_witness(one, report, say) for one in shown],
         )
         if shown
         else "",
@@ -64,8 +70,9 @@ def _head(told: Integrity, say: Voice) -> Iterator[tuple[Markup, Markup]]:
     yield say(phrases.PACKAGE_BYTES), numbers.whole(told.package.bytes)
 
 
-def _witness(one: WitnessFacts, say: Voice) -> tuple[Markup, ...]:
-    return outside(one.name), numbers.moment(one.time), say.yes(one.counts)
+def _witness(one: WitnessFacts, report: Report, say: Voice) -> tuple[Markup, ...]:
+    role = say(phrases.COSIGNERS[cosigner(one, report)])
+    return outside(one.name), role, numbers.moment(one.time), say.yes(one.counts)
 
 
 def _step(one: StepFacts, say: Voice) -> tuple[Markup, ...]:

@@ -19,11 +19,13 @@ from comity_audit.report.page.elements import (
     paragraph,
     table,
 )
+from comity_audit.report.page.sections.cosigners import cosigner
 from comity_audit.report.page.voice import Voice, outside, verifiers
 from comity_host.markup import Markup
 
 SHOWN_FINDINGS = 20
 NAMED_COUNTRIES = 3
+NAMED_WITNESSES, SHOWN_WITNESS = 3, 40
 MARKS = {
     Conclusion.HOLDS: "✓",
     Conclusion.FAILS: "✗",
@@ -70,7 +72,7 @@ def banners(summary: Summary, say: Voice) -> Markup:
 
 
 def tiles(report: Report, say: Voice) -> Markup:
-    """Show four numbers: spent, left, rounds, witnesses."""
+    """Show four numbers: spent, left, rounds, other institutions that cosigned."""
     cells = "".join(
         f'<div class="tile"><h3>{name}</h3><p class="number">{number}</p><p>{words}</p></div>'
         for name, number, words in (
@@ -199,7 +201,29 @@ def _witnesses(report: Report, say: Voice) -> Tile:
     words = say(phrases.TILE_WITNESSES_UNKNOWN, needed=needed)
     if complete:
         words = say(phrases.TILE_WITNESSES_WORDS, needed=needed, complete=numbers.moment(complete))
-    return say(phrases.TILE_WITNESSES), numbers.whole(len(report.integrity.witnesses)), words
+    count = sum(one.counts for one in report.integrity.witnesses)
+    told = Markup(f"{words}{_uncounted(report, say)}")
+    return say(phrases.TILE_WITNESSES), numbers.whole(count), told
+
+
+def _uncounted(report: Report, say: Voice) -> Markup:
+    """Name those who cosigned and do not count for the quorum, each with what it is."""
+    beside = [one for one in report.integrity.witnesses if not one.counts]
+    if not beside:
+        return Markup("")
+    if len(beside) > NAMED_WITNESSES:
+        said = say(phrases.TILE_WITNESSES_MANY, count=numbers.whole(len(beside)))
+    else:
+        names = (
+            say(
+                phrases.COSIGNER,
+                name=outside(one.name, SHOWN_WITNESS),
+                role=say(phrases.COSIGNERS[cosigner(one, report)]),
+            )
+            for one in beside
+        )
+        said = say(phrases.TILE_WITNESSES_BESIDE, names=say.listed(names))
+    return Markup(f"<br/>{said}")
 
 
 def titles(say: Voice) -> Iterator[Markup]:
