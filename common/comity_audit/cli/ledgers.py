@@ -325,11 +325,14 @@ def _computed_data(one: "Computed") -> dict[str, Any]:
 
 
 def _space_lines(found: "tuple[NamespaceEpsilon, ...]") -> "list[str]":
+    from comity_audit.epsilontext import epsilon_shown
+
     lines = []
     for space in found:
         lines.append(
             f"Budget {space.namespace[:8]}, counts {space.unit}s, ceiling ε = "
-            f"{space.ceiling.epsilon:f} at δ = {space.ceiling.delta:f}, spent {space.epsilon:.4f}"
+            f"{space.ceiling.epsilon:f} at δ = {space.ceiling.delta:f}, spent "
+            f"{epsilon_shown(space.epsilon)}"
         )
         for grant in space.grants:
             if grant.of_spent is not None:
@@ -352,10 +355,12 @@ def _space_lines(found: "tuple[NamespaceEpsilon, ...]") -> "list[str]":
 
 
 def _twice(one: "Computed") -> str:
+    from comity_audit.epsilontext import epsilon_shown
+
     if one.theirs is None:
-        return f"ε = {one.ours:.4f}"
+        return f"ε = {epsilon_shown(one.ours)}"
     mark = "✓" if one.agree else "✗"
-    return f"{mark} ε = {one.ours:.4f} and {one.theirs:.4f}"
+    return f"{mark} ε = {epsilon_shown(one.ours)} and {epsilon_shown(one.theirs)}"
 
 
 def _entry_line(entry: "Entry") -> str:

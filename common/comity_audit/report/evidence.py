@@ -14,8 +14,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from comity_audit.epsilontext import INFINITE
 from comity_audit.report.facts import (
-    INFINITE,
     Bilingual,
     BudgetHistory,
     ClaimCard,

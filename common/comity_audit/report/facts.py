@@ -13,31 +13,20 @@ Rules it keeps:
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from enum import StrEnum
 
+from comity_audit.epsilontext import INFINITE
 from comity_audit.steps import Outcome
 from comity_common.errors import LocalError
 from comity_common.ids import Digest
 from comity_common.words import printable
 
 VERSION = "comity-audit-report/1"
-INFINITE = "infinite"
-EPSILON_PLACES = Decimal("1e-9")
 MAX_TEXT = 500  # characters
 MAX_LISTED = 1_000  # findings, rounds of an agreement and the like; all of them are counted
-MOST = Decimal("1e15")  # nobody promises as little as that
 _EPSILON = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?|infinite")
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
-
-
-def epsilon_text(value: float | Decimal) -> str:
-    """Write an ε with nine decimals, rounded up; or `infinite`, from 10¹⁵ on."""
-    exact = value if isinstance(value, Decimal) else Decimal(value)
-    if not exact.is_finite() or abs(exact) >= MOST:
-        return INFINITE
-    text = f"{exact.quantize(EPSILON_PLACES, ROUND_CEILING):f}".rstrip("0").rstrip(".")
-    return "0" if text in ("", "-0") else text
 
 
 def epsilon_value(text: str) -> Decimal | None:

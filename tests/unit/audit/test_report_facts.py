@@ -17,9 +17,9 @@ from tests.unit.audit.reported import (
     operators,
 )
 
+from comity_audit.epsilontext import INFINITE, epsilon_text
 from comity_audit.ledgers.verification import Verification
 from comity_audit.report.facts import (
-    INFINITE,
     MAX_TEXT,
     Amount,
     ClaimId,
@@ -27,7 +27,6 @@ from comity_audit.report.facts import (
     PackageFacts,
     Report,
     RoundOutcome,
-    epsilon_text,
 )
 from comity_audit.report.gathering import gather
 from comity_audit.report.gathering.budgets import MAX_POINTS
@@ -440,21 +439,3 @@ def test_a_long_ledger_is_told_in_a_page_that_people_can_open() -> None:
     assert len(written.html) < 200_000
     assert DATASET not in written.html
     assert digest_of("rows") not in written.html
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (1e-12, "0.000000001"),
-        (6.39845203486048, "6.398452035"),
-        (Decimal(8), "8"),
-        (Decimal("0.1"), "0.1"),
-        (float("inf"), INFINITE),
-        (float("nan"), INFINITE),
-        (1e16, INFINITE),
-        (-1e-12, "0"),
-    ],
-)
-def test_an_epsilon_is_rounded_up_and_never_down(value: float | Decimal, text: str) -> None:
-    assert epsilon_text(value) == text

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from comity_audit.epsilontext import epsilon_text
 from comity_audit.ledgers.epsilons import (
     ABSOLUTE,
     RELATIVE,
@@ -12,7 +13,7 @@ from comity_audit.ledgers.epsilons import (
     has_second,
     merged,
 )
-from comity_audit.report.facts import Amount, EpsilonFacts, Recomputation, epsilon_text
+from comity_audit.report.facts import Amount, EpsilonFacts, Recomputation
 from comity_audit.report.gathering.claims import mechanism_facts
 from comity_common.dp.terms import SampledGaussian
 

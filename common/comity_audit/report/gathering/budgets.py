@@ -7,14 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from comity_audit.epsilontext import INFINITE, epsilon_text
 from comity_audit.ledgers.entries import AuditedLedger
-from comity_audit.report.facts import (
-    INFINITE,
-    BudgetHistory,
-    BudgetPoint,
-    GrantFacts,
-    epsilon_text,
-)
+from comity_audit.report.facts import BudgetHistory, BudgetPoint, GrantFacts
 from comity_common.dp.budget import Budget, GrantStatement
 from comity_common.errors import LocalError
 from comity_common.ledger.bodies import (

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from comity_audit.epsilontext import INFINITE, epsilon_text
 from comity_audit.ledgers.entries import AuditedLedger
-from comity_audit.report.facts import INFINITE, ClaimCard, MechanismFacts, epsilon_text
+from comity_audit.report.facts import ClaimCard, MechanismFacts
 from comity_common.agreement import Agreement
 from comity_common.dp.terms import SampledGaussian
 from comity_common.ledger.bodies import AgreementSign, BudgetReserve

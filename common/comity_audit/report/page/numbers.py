@@ -1,11 +1,10 @@
 """How numbers and times are written, alike in both languages."""
 
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
+from comity_audit.epsilontext import SHOWN_PLACES, epsilon_shown
 from comity_audit.report.facts import epsilon_value
 from comity_host.markup import Markup, text
-
-PLACES = Decimal("0.0001")
 
 
 def whole(number: int) -> Markup:
@@ -18,9 +17,7 @@ def epsilon(value: str) -> Markup:
     if not value:
         return Markup("")
     exact = epsilon_value(value)
-    if exact is None:
-        return Markup("∞")
-    return Markup(f"{exact.quantize(PLACES, ROUND_CEILING):f}")
+    return Markup("∞" if exact is None else epsilon_shown(exact))
 
 
 def bound(value: str) -> Markup:
@@ -36,7 +33,7 @@ def difference(value: str) -> Markup:
     exact = epsilon_value(value)
     if exact is None:
         return Markup("∞")
-    rounded = exact.quantize(PLACES, ROUND_HALF_EVEN)
+    rounded = exact.quantize(SHOWN_PLACES, ROUND_HALF_EVEN)
     sign = "+" if rounded > 0 else "−" if rounded < 0 else ""
     return Markup(f"{sign}{abs(rounded):f}")
 

@@ -1,12 +1,7 @@
 """Section 4: each budget over time, with its grants."""
 
-from comity_audit.report.facts import (
-    INFINITE,
-    BudgetHistory,
-    GrantFacts,
-    Report,
-    epsilon_value,
-)
+from comity_audit.epsilontext import INFINITE
+from comity_audit.report.facts import BudgetHistory, GrantFacts, Report, epsilon_value
 from comity_audit.report.page import drawing, numbers, phrases
 from comity_audit.report.page.drawing import Labels, Mark, Step
 from comity_audit.report.page.elements import Column, heading, joined, paragraph, table

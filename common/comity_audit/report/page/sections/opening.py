@@ -2,14 +2,8 @@
 
 from collections.abc import Iterator
 
-from comity_audit.report.facts import (
-    INFINITE,
-    BudgetHistory,
-    Conclusion,
-    Report,
-    Summary,
-    epsilon_value,
-)
+from comity_audit.epsilontext import INFINITE
+from comity_audit.report.facts import BudgetHistory, Conclusion, Report, Summary, epsilon_value
 from comity_audit.report.page import numbers, phrases
 from comity_audit.report.page.elements import (
     Column,
