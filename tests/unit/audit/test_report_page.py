@@ -161,6 +161,36 @@ def test_every_step_of_a_verification_has_a_name_in_both_languages(written: Writ
     assert [one.name for one in steps if one.name not in phrases.STEP_NAMES] == []
 
 
+def test_why_a_grant_and_an_agreement_have_two_epsilons_is_said_where_both_stand(
+    written: Written,
+) -> None:
+    for language, part in (("en", "at its one order, while"), ("zh-Hans", "单一阶数上累加")):
+        article = articles(written.original)[language]
+        section = article.find(f".//section[@id='{language}-6']")
+        assert section is not None
+        assert words(section).count(part) == 1
+
+
+def test_the_chinese_page_says_that_the_verifier_is_quoted_in_english(written: Written) -> None:
+    section = articles(written.original)["zh-Hans"].find(".//section[@id='zh-Hans-10']")
+    assert section is not None
+    assert "引用验证程序的英文原文" in words(section)
+    steps = [row for row in section.iter("tr") if row.find(".//span[@lang='en']") is not None]
+    assert len(steps) == len(written.original.report.integrity.steps)
+    for row in steps:
+        _, name, outcome, said = row
+        assert CHINESE.search(words(name))
+        assert CHINESE.search(words(outcome))
+        assert [one.attrib.get("lang") for one in said] == ["en"]
+
+
+def test_the_chinese_page_speaks_of_generations_and_points_to_where_things_stand() -> None:
+    everything = "".join(one.zh for _, one in every_phrase())
+    assert "代数" not in everything
+    assert phrases.GENERATIONS.zh == "账本世代"
+    assert "以下命令" not in everything  # the commands stand above these words
+
+
 def test_numbers_dates_and_digests_are_the_same_in_both_languages(written: Written) -> None:
     found = articles(written.original)
     for n in range(1, 13):

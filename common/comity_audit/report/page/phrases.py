@@ -90,7 +90,7 @@ FINDINGS_NONE_WORDS = Phrase(
 FINDINGS_ONE = Phrase("1 finding", "发现 1 个问题")
 FINDINGS_MANY = Phrase("{count} findings", "发现 {count} 个问题")
 FINDINGS_WORDS = Phrase(
-    "In the words of the program that verified the package:", "以下为验证程序的原文："
+    "In the words of the program that verified the package:", "以下为验证程序的英文原文："
 )
 UNANCHORED = Phrase("UNANCHORED", "未经外部确认")
 UNANCHORED_WORDS = Phrase(
@@ -457,6 +457,13 @@ RECOMPUTATION_BOUND = Phrase(
     "For scores ours is an upper bound, which dp-accounting must not exceed.",
     "对于评分，本项目给出的是上界，dp-accounting 的结果不得超过它。",
 )
+RECOMPUTATION_KINDS = Phrase(
+    "The ε of a grant and of what an agreement has spent differ because the grant's filter adds up "
+    "Rényi divergences at its one order, while an agreement's ε comes from its whole privacy loss "
+    "distribution, which is tighter; both are upper bounds.",
+    "额度的 ε 与协议已消耗的 ε 之所以不同，是因为额度的过滤器在其单一阶数上累加 Rényi 散度，而协议"
+    "的 ε 由完整的隐私损失分布得出，更为紧致；两者都是上界。",
+)
 RECOMPUTATION_ONE = Phrase(
     "The second program was not installed, so there is nothing to compare with.",
     "未安装第二个程序，因此无从比较。",
@@ -700,7 +707,7 @@ HEAD_CAPTION = Phrase("The head", "账本头")
 ORIGIN = Phrase("log", "日志")
 SIZE = Phrase("entries", "条目数")
 ROOT = Phrase("root", "根哈希")
-GENERATIONS = Phrase("generations", "代数")
+GENERATIONS = Phrase("generations", "账本世代")
 PACKAGE = Phrase("package", "审计包")
 PACKAGE_SHA256 = Phrase("SHA-256 of the package", "审计包的 SHA-256")
 PACKAGE_BYTES = Phrase("bytes of the package", "审计包字节数")
@@ -708,6 +715,10 @@ WITNESSES_CAPTION = Phrase("Who cosigned it", "联署人")
 WITNESS = Phrase("witness", "见证人")
 COUNTS = Phrase("counts for the quorum of {needed}", "计入法定人数（{needed}）")
 STEPS_CAPTION = Phrase("What was verified, step by step", "逐步验证的内容")
+STEPS_WORDS = Phrase(
+    "What the verifier says is quoted in its own words.",
+    "“验证程序的说明”一栏引用验证程序的英文原文。",
+)
 STEP = Phrase("step", "步骤")
 CHECKED = Phrase("what is checked", "检查内容")
 DETAIL = Phrase("what the verifier says", "验证程序的说明")
@@ -742,7 +753,7 @@ COMMAND_WORDS = Phrase(
     "This works without a network. Take the words from an institution that you trust, not from "
     "this page; take the program from the project's release, not from whoever gave you the "
     "package.",
-    "以下命令无需联网。请从您信任的机构获取单词，而不要使用本页中的单词；请从项目发布渠道获取程序，"
+    "上述命令无需联网。请从您信任的机构获取单词，而不要使用本页中的单词；请从项目发布渠道获取程序，"
     "而不要使用提供审计包的一方所给的程序。",
 )
 COMMAND_WORD = Phrase("word word …", "单词 单词 …")

@@ -1,6 +1,6 @@
 """Section 6: every ε computed again by two programs, and their difference."""
 
-from comity_audit.report.facts import EpsilonFacts, Recomputation, Report
+from comity_audit.report.facts import Amount, EpsilonFacts, Recomputation, Report
 from comity_audit.report.page import numbers, phrases
 from comity_audit.report.page.elements import Column, joined, paragraph, table
 from comity_audit.report.page.sections.budgets import SHOWN_ID
@@ -24,6 +24,7 @@ def amounts(report: Report, say: Voice) -> Markup:
     return joined(
         paragraph(words),
         paragraph(say(phrases.RECOMPUTATION_BOUND), "quiet"),
+        paragraph(say(phrases.RECOMPUTATION_KINDS), "quiet") if _has_grant(told) else "",
         "" if told.has_second else paragraph(say(phrases.RECOMPUTATION_ONE)),
         table(
             say(phrases.AMOUNTS_CAPTION),
@@ -40,6 +41,10 @@ def amounts(report: Report, say: Voice) -> Markup:
         ),
         say.more(len(shown), len(told.amounts)),
     )
+
+
+def _has_grant(told: Recomputation) -> bool:
+    return any(one.amount is Amount.GRANT for one in told.amounts)
 
 
 def _percent(told: Recomputation) -> Markup:

@@ -43,6 +43,7 @@ def integrity(report: Report, say: Voice) -> Markup:
         if shown
         else "",
         say.more(len(shown), len(told.witnesses)),
+        paragraph(say(phrases.STEPS_WORDS), "quiet"),
         table(
             say(phrases.STEPS_CAPTION),
             [
