@@ -59,6 +59,7 @@ def report(
     from importlib.metadata import version
 
     from comity_audit.auditfile import read_bounded
+    from comity_audit.ledgers.epsilons import has_second
     from comity_audit.report.facts import PackageFacts, cut
     from comity_audit.report.writing import recompute, write_report
     from comity_common.ledger.package import MAX_PACKAGE_BYTES
@@ -66,12 +67,14 @@ def report(
 
     languages = _languages(language)
     key = None if sign_with is None else _signing_key(sign_with)
+    _check_apart(output, json_out)
     for file in (output, json_out):
         _check_free(file)
     verification = verification_of(package, agreement, head, witness, operator)
     steps = verified(verification)
     if not json_:
-        typer.echo("computing every ε again, by two implementations", err=True)
+        by = "two implementations" if has_second() else "one implementation"
+        typer.echo(f"computing every ε again, by {by}", err=True)
     raw = read_bounded(package, MAX_PACKAGE_BYTES)
     written = write_report(
         verification,
@@ -135,6 +138,16 @@ def _languages(given: str) -> "tuple[Language, ...]":
     if given not in LANGUAGES:
         raise Problem("COM-AUDIT-016", given=given)
     return tuple(Language(tag) for tag in LANGUAGES[given])
+
+
+def _check_apart(page: Path, original: Path | None) -> None:
+    """Check that page and JSON do not overwrite each other, however their paths are spelled."""
+    from os.path import realpath
+
+    from comity_common.errors import Problem
+
+    if original is not None and realpath(original) == realpath(page):
+        raise Problem("COM-AUDIT-019", file=original)
 
 
 def _check_free(file: Path | None) -> None:
@@ -216,4 +229,8 @@ def _conclude(
         raise Problem("COM-AUDIT-008", number=after, name="epsilon", why=why)
     if not summary.is_anchored:
         raise Problem("COM-AUDIT-009")
+    if not original.report.recomputation.has_second:
+        typer.echo(
+            "Only one implementation computed every ε; pip install comity[exact] adds the other."
+        )
     typer.echo("Nothing was found. What cannot be concluded is the report's section 12.")

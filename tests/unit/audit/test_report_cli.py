@@ -176,6 +176,41 @@ def test_no_file_is_written_over(package: Path, page: Path) -> None:
     assert page.read_text() == "mine"
 
 
+@pytest.mark.parametrize("spelled", ["both", "sub/../both", "elsewhere/both", "link"])
+def test_a_page_and_a_json_in_the_same_file_are_a_mistake_of_the_caller(
+    package: Path, tmp_path: Path, spelled: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "both")
+    before = sorted(tmp_path.iterdir())
+    files = ("-o", tmp_path / "both", "--json-out", tmp_path / spelled)
+    found = comity("audit", "report", package, *files)
+    assert (found.exit_code, "COM-AUDIT-019" in found.error) == (2, True), found.error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_page_and_a_json_of_one_name_in_here_are_the_same_file(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = comity("audit", "report", package, "-o", "both", "--json-out", tmp_path / "both")
+    assert (found.exit_code, "COM-AUDIT-019" in found.error) == (2, True), found.error
+    assert not (tmp_path / "both").exists()
+
+
+def test_what_is_read_is_never_written_over(package: Path, tmp_path: Path) -> None:
+    key = tmp_path / "report.key"
+    key.write_bytes(KEY.private_bytes(*PEM))
+    before = {file: file.read_bytes() for file in (package, key)}
+    for output in before:
+        for files in (("-o", output), ("-o", tmp_path / "page", "--json-out", output)):
+            found = comity("audit", "report", package, *files, "--sign-with", key)
+            assert (found.exit_code, "COM-AUDIT-012" in found.error) == (1, True), found.error
+    assert {file: file.read_bytes() for file in before} == before
+    assert not (tmp_path / "page").exists()
+
+
 def test_a_report_needs_nothing_of_the_others(package: Path, page: Path) -> None:
     script = (
         "import json, sys\nfrom comity_host.cli import run\n"
