@@ -84,6 +84,7 @@ class ClaimId(StrEnum):
     COVERED = "covered"
     BUDGET = "budget"
     EPSILON = "epsilon"
+    EPSILON_ONCE = "epsilon-once"  # instead of it, where only one implementation was there
     TESTED = "tested"
     OPERATED = "operated"
     MATCHED = "matched"
@@ -419,7 +420,8 @@ class EpsilonFacts:
         ours, theirs: theirs is empty where the second implementation was not there.
         difference: ours less theirs; empty without theirs.
         is_bound: whether ours is only an upper bound, as for scores.
-        agree: whether they are within the tolerance; theirs within the bound, where it is one.
+        agree: whether they are within the tolerance; theirs within the bound, where it is one;
+            None without theirs, as only one implementation computed it.
         claim: that it must stay within; empty where nothing is claimed.
         is_kept: whether it does.
     """
@@ -434,7 +436,7 @@ class EpsilonFacts:
     theirs: str
     difference: str
     is_bound: bool
-    agree: bool
+    agree: bool | None
     claim: str
     is_kept: bool
 

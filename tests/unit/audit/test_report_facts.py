@@ -1,5 +1,6 @@
 """Every section of a report says what is in the ledger that it is of."""
 
+import sys
 from dataclasses import replace
 from decimal import Decimal
 
@@ -24,12 +25,14 @@ from comity_audit.report.facts import (
     Amount,
     ClaimId,
     Conclusion,
+    FactId,
     PackageFacts,
     Report,
     RoundOutcome,
 )
 from comity_audit.report.gathering import gather
 from comity_audit.report.gathering.budgets import MAX_POINTS
+from comity_audit.report.original import read_original
 from comity_audit.report.writing import Written, recompute, write_report
 from comity_audit.steps import Outcome
 from comity_common.dp.terms import Unit
@@ -66,7 +69,7 @@ def test_the_summary_says_whose_ledger_it_is_and_what_became_of_every_claim(
     unchecked = {ClaimId.CONTINUES, ClaimId.OVERSEEN}
     assert {found.pop(one) for one in unchecked} == {Conclusion.OPEN}
     assert set(found.values()) == {Conclusion.HOLDS}
-    assert set(found) == set(ClaimId) - unchecked - {ClaimId.OPERATED}
+    assert set(found) == set(ClaimId) - unchecked - {ClaimId.OPERATED, ClaimId.EPSILON_ONCE}
 
 
 def test_the_parties_are_told_with_their_countries_and_no_legal_basis_is_made_up(
@@ -189,6 +192,43 @@ def test_two_epsilons_that_do_not_agree_are_a_finding() -> None:
     assert conclusions(report)[ClaimId.EPSILON] is Conclusion.FAILS
     assert report.summary.findings_count == 1
     assert "two ε do not agree" in report.summary.findings[0]
+
+
+def test_what_one_implementation_alone_computed_is_not_said_to_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)  # as if it were not installed
+    ledger = Ledger().begin()
+    ledger.release(1)
+    written = ledger.written(recomputing=True)
+    report = written.original.report
+    assert [(one.theirs, one.agree) for one in report.recomputation.amounts] == [("", None)] * 3
+    assert ClaimId.EPSILON not in conclusions(report)
+    assert conclusions(report)[ClaimId.EPSILON_ONCE] is Conclusion.HOLDS
+    clauses = [clause for law in report.evidence for clause in law.clauses]
+    assert not any(FactId.RECOMPUTED in one.present for one in clauses)
+    assert any(FactId.RECOMPUTED in one.missing for one in clauses)
+    assert read_original(written.original.raw).report == report
+    for claimed in ("Two programs", "two programs", "both programs", "两个程序", "两个互不"):
+        assert claimed not in written.html
+    assert "One program alone has computed every ε" in written.html
+    assert "只有一个程序算出了每个 ε" in written.html
+
+
+def test_one_implementation_alone_finds_what_is_above_its_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = Ledger().begin()
+    ledger.release(1)
+    verification, steps = ledger.verified()
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    (space,) = recompute(verification) or ()
+    (run,) = space.runs
+    assert run.claim is not None
+    over = replace(run, claim=replace(run.claim, epsilon=Decimal("0.1")))
+    report = gather(verification, steps, [replace(space, runs=(over,))], package=PACKAGE)
+    assert conclusions(report)[ClaimId.EPSILON_ONCE] is Conclusion.FAILS
+    assert "ε is above its claim" in report.summary.findings[0]
 
 
 def test_the_self_tests_are_told_with_what_failed(report: Report) -> None:

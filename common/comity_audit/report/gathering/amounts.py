@@ -58,7 +58,7 @@ def _of_grant(space: NamespaceEpsilon, grant: GrantEpsilon, of_spent: Computed) 
         theirs=_theirs(of_spent),
         difference=_difference(of_spent),
         is_bound=of_spent.is_bound,
-        agree=of_spent.agree,
+        agree=_agree(of_spent),
     )
 
 
@@ -79,7 +79,7 @@ def _of_run(
         theirs=_theirs(of),
         difference=_difference(of),
         is_bound=of.is_bound,
-        agree=of.agree,
+        agree=_agree(of),
     )
 
 
@@ -89,3 +89,7 @@ def _theirs(of: Computed) -> str:
 
 def _difference(of: Computed) -> str:
     return "" if of.difference is None else epsilon_text(of.difference)
+
+
+def _agree(of: Computed) -> bool | None:
+    return None if of.theirs is None else of.agree

@@ -33,7 +33,14 @@ OF_STEPS: dict[ClaimId, tuple[str, ...]] = {
 """Which steps of the verification a claim rests on."""
 
 OF_INSTITUTIONS = frozenset(
-    {ClaimId.COVERED, ClaimId.BUDGET, ClaimId.EPSILON, ClaimId.TESTED, ClaimId.MATCHED}
+    {
+        ClaimId.COVERED,
+        ClaimId.BUDGET,
+        ClaimId.EPSILON,
+        ClaimId.EPSILON_ONCE,
+        ClaimId.TESTED,
+        ClaimId.MATCHED,
+    }
 )
 """Claims that say nothing of an operator's ledger, as `OPERATED` says nothing of others."""
 
@@ -68,7 +75,7 @@ def summary_of(
     conclusions = _conclusions(steps)
     if not self_tests.tests and conclusions[ClaimId.TESTED] is Conclusion.HOLDS:
         conclusions[ClaimId.TESTED] = Conclusion.OPEN
-    conclusions[ClaimId.EPSILON] = _epsilon(recomputation)
+    conclusions[_claimed(recomputation)] = _epsilon(recomputation)
     return Summary(
         made=made,
         software=software,
@@ -86,7 +93,8 @@ def summary_of(
         claims=tuple(
             CheckedClaim(id=id, conclusion=conclusions[id])
             for id in ClaimId
-            if _is_about(id, is_operator) or conclusions[id] is Conclusion.FAILS
+            if id in conclusions
+            and (_is_about(id, is_operator) or conclusions[id] is Conclusion.FAILS)
         ),
     )
 
@@ -108,10 +116,12 @@ def _conclusions(steps: Sequence[Step]) -> dict[ClaimId, Conclusion]:
     return found
 
 
+def _claimed(recomputation: Recomputation) -> ClaimId:
+    return ClaimId.EPSILON if recomputation.has_second else ClaimId.EPSILON_ONCE
+
+
 def _epsilon(recomputation: Recomputation) -> Conclusion:
     amounts = recomputation.amounts
-    if not all(one.agree and one.is_kept for one in amounts):
+    if any(one.agree is False or not one.is_kept for one in amounts):
         return Conclusion.FAILS
-    if not amounts:
-        return Conclusion.OPEN
-    return Conclusion.HOLDS if recomputation.has_second else Conclusion.PARTLY
+    return Conclusion.HOLDS if amounts else Conclusion.OPEN

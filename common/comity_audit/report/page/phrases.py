@@ -196,6 +196,11 @@ CLAIMS: Phrases = {
         "Two programs that share no code compute every ε alike, and each is within its claim.",
         "两个互不共享代码的程序算出的每个 ε 都一致，且均在所声明的范围内。",
     ),
+    "epsilon-once": Phrase(
+        "One program alone has computed every ε, as the second was not installed; each is within "
+        "its claim.",
+        "只有一个程序算出了每个 ε（未安装第二个程序）；均在所声明的范围内。",
+    ),
     "tested": Phrase(
         "The machinery had passed its self-test before anything was reserved.",
         "在任何预留之前，训练机制均已通过自检。",
@@ -465,8 +470,10 @@ RECOMPUTATION_KINDS = Phrase(
     "的 ε 由完整的隐私损失分布得出，更为紧致；两者都是上界。",
 )
 RECOMPUTATION_ONE = Phrase(
-    "The second program was not installed, so there is nothing to compare with.",
-    "未安装第二个程序，因此无从比较。",
+    "From q, σ, T and δ, as the ledger has them, by our program alone: the second, Google's "
+    "dp-accounting, was not installed, so there is nothing to compare with.",
+    "根据账本中的 q、σ、T 和 δ，仅由本项目的程序计算：未安装第二个程序（Google 的 dp-accounting），"
+    "因此无从比较。",
 )
 RECOMPUTATION_IMPOSSIBLE = Phrase(
     "It could not be done: the entries of the ledger do not fit each other.",
@@ -476,6 +483,7 @@ RECOMPUTATION_NONE = Phrase(
     "Nothing was reserved, so there is nothing to compute.", "没有任何预留，因此无需计算。"
 )
 AMOUNTS_CAPTION = Phrase("Each ε, by both programs", "两个程序算出的每个 ε")
+AMOUNTS_CAPTION_ONE = Phrase("Each ε, by one program", "一个程序算出的每个 ε")
 AMOUNT = Phrase("what", "内容")
 AMOUNTS: Phrases = {
     "grant": Phrase(

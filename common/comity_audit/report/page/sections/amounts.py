@@ -1,5 +1,7 @@
 """Section 6: every ε computed again by two programs, and their difference."""
 
+from collections.abc import Iterator
+
 from comity_audit.report.facts import Amount, EpsilonFacts, Recomputation, Report
 from comity_audit.report.page import numbers, phrases
 from comity_audit.report.page.elements import Column, joined, paragraph, table
@@ -20,14 +22,11 @@ def amounts(report: Report, say: Voice) -> Markup:
     if not told.amounts:
         return paragraph(say(phrases.RECOMPUTATION_NONE))
     shown = told.amounts[:SHOWN_AMOUNTS]
-    words = say(phrases.RECOMPUTATION_WORDS, relative=_percent(told), absolute=text(told.absolute))
+    caption = phrases.AMOUNTS_CAPTION if told.has_second else phrases.AMOUNTS_CAPTION_ONE
     return joined(
-        paragraph(words),
-        paragraph(say(phrases.RECOMPUTATION_BOUND), "quiet"),
-        paragraph(say(phrases.RECOMPUTATION_KINDS), "quiet") if _has_grant(told) else "",
-        "" if told.has_second else paragraph(say(phrases.RECOMPUTATION_ONE)),
+        *_words(told, say),
         table(
-            say(phrases.AMOUNTS_CAPTION),
+            say(caption),
             [
                 Column(say(phrases.AMOUNT), "w"),
                 Column(say(phrases.AT_DELTA), "n"),
@@ -43,8 +42,16 @@ def amounts(report: Report, say: Voice) -> Markup:
     )
 
 
-def _has_grant(told: Recomputation) -> bool:
-    return any(one.amount is Amount.GRANT for one in told.amounts)
+def _words(told: Recomputation, say: Voice) -> Iterator[Markup]:
+    """Say who computed, and what the numbers are."""
+    if told.has_second:
+        relative, absolute = _percent(told), text(told.absolute)
+        yield paragraph(say(phrases.RECOMPUTATION_WORDS, relative=relative, absolute=absolute))
+        yield paragraph(say(phrases.RECOMPUTATION_BOUND), "quiet")
+    else:
+        yield paragraph(say(phrases.RECOMPUTATION_ONE))
+    if any(one.amount is Amount.GRANT for one in told.amounts):
+        yield paragraph(say(phrases.RECOMPUTATION_KINDS), "quiet")
 
 
 def _percent(told: Recomputation) -> Markup:
@@ -61,7 +68,7 @@ def _amount(one: EpsilonFacts, say: Voice) -> tuple[Markup, ...]:
         f'<br/><span class="quiet small">{mechanism(each, say)}</span>' for each in one.mechanisms
     )
     verdict = ("bounded" if one.is_bound else "agree") if one.theirs else "alone"
-    if not one.agree:
+    if one.agree is False:
         verdict = "apart"
     elif not one.is_kept:
         verdict = "beyond"
