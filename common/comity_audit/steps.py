@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     WORD = "word"  # it rests on the operator's word; nothing here contradicts it
     ABSENT = "absent"  # what it needs is not there, so it was not checked
     UNANCHORED = "unanchored"  # nobody outside the directory has vouched for the agreement
+    INAPPLICABLE = "inapplicable"  # what it is about is of another kind of ledger
 
 
 class Verdict(StrEnum):

@@ -651,7 +651,7 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="this file needs packages beside it that are native code: {missing}",
         fix="{install}",
     ),
-    "COM-AUDIT-019": Explanation(
+    "COM-AUDIT-027": Explanation(
         cause="--output and --json-out are the same file, {file}",
         fix="name one file for the page and another for the JSON; nothing was written",
         exit_code=USAGE,

@@ -147,7 +147,7 @@ def _check_apart(page: Path, original: Path | None) -> None:
     from comity_common.errors import Problem
 
     if original is not None and realpath(original) == realpath(page):
-        raise Problem("COM-AUDIT-019", file=original)
+        raise Problem("COM-AUDIT-027", file=original)
 
 
 def _check_free(file: Path | None) -> None:
@@ -230,7 +230,5 @@ def _conclude(
     if not summary.is_anchored:
         raise Problem("COM-AUDIT-009")
     if not original.report.recomputation.has_second:
-        typer.echo(
-            "Only one implementation computed every ε; pip install comity[exact] adds the other."
-        )
+        typer.echo("One implementation computed every ε; pip install dp-accounting adds the other.")
     typer.echo("Nothing was found. What cannot be concluded is the report's section 12.")

@@ -113,7 +113,8 @@ class Summary:
         complete: the witnesses' time as of which nothing is missing; empty if there is none.
         findings: in sentences, in the verifier's English; the first of them.
         findings_count: how many there are.
-        claims: those that are about such a ledger, in order.
+        claims: those that are about such a ledger, in order; none that rests on inapplicable
+            steps alone.
     """
 
     made: str
@@ -631,7 +632,12 @@ class WitnessFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFacts:
-    """One step of the verification, in the verifier's English."""
+    """One step of the verification, in the verifier's English.
+
+    Attributes:
+        outcome: `inapplicable` for a step that is not about such a ledger: neither held nor left
+            out.
+    """
 
     number: int
     name: str

@@ -16,6 +16,7 @@ from tests.unit.audit.reported import Ledger, operators
 from tests.unit.audit.test_audit_cli import HEAVY
 
 from comity_audit.report.original import read_original
+from comity_common.catalogue import ENGLISH
 from comity_common.words import agreement_words
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -59,6 +60,18 @@ def test_a_report_of_a_true_ledger_ends_with_zero(
     assert report.integrity.package.name == "bank's.zip"
     assert report.integrity.package.sha256 == sha256(package.read_bytes()).hexdigest()
     assert report.summary.made
+
+
+def test_a_report_by_one_implementation_alone_says_so(
+    ledger: Ledger, package: Path, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)  # as if it were not installed
+    anchor = ("--agreement", ledger.agreement.digest)
+    found = comity("audit", "report", package, "-o", page, *anchor)
+    assert found.exit_code == 0, found.error
+    assert "by one implementation" in found.error
+    assert "One implementation computed every ε" in found.output
+    assert "two implementations" not in found.output + found.error
 
 
 @pytest.mark.parametrize(("language", "tag"), [("en", "en"), ("zh", "zh-Hans")])
@@ -186,7 +199,7 @@ def test_a_page_and_a_json_in_the_same_file_are_a_mistake_of_the_caller(
     before = sorted(tmp_path.iterdir())
     files = ("-o", tmp_path / "both", "--json-out", tmp_path / spelled)
     found = comity("audit", "report", package, *files)
-    assert (found.exit_code, "COM-AUDIT-019" in found.error) == (2, True), found.error
+    assert (found.exit_code, "COM-AUDIT-027" in found.error) == (2, True), found.error
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -195,7 +208,7 @@ def test_a_page_and_a_json_of_one_name_in_here_are_the_same_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = comity("audit", "report", package, "-o", "both", "--json-out", tmp_path / "both")
-    assert (found.exit_code, "COM-AUDIT-019" in found.error) == (2, True), found.error
+    assert (found.exit_code, "COM-AUDIT-027" in found.error) == (2, True), found.error
     assert not (tmp_path / "both").exists()
 
 
@@ -206,7 +219,8 @@ def test_what_is_read_is_never_written_over(package: Path, tmp_path: Path) -> No
     for output in before:
         for files in (("-o", output), ("-o", tmp_path / "page", "--json-out", output)):
             found = comity("audit", "report", package, *files, "--sign-with", key)
-            assert (found.exit_code, "COM-AUDIT-012" in found.error) == (1, True), found.error
+            assert found.exit_code == ENGLISH["COM-AUDIT-012"].exit_code
+            assert "COM-AUDIT-012" in found.error
     assert {file: file.read_bytes() for file in before} == before
     assert not (tmp_path / "page").exists()
 

@@ -1,6 +1,7 @@
 """Every section of a report says what is in the ledger that it is of."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -32,9 +33,9 @@ from comity_audit.report.facts import (
 )
 from comity_audit.report.gathering import gather
 from comity_audit.report.gathering.budgets import MAX_POINTS
-from comity_audit.report.original import read_original
+from comity_audit.report.original import original_of, read_original
 from comity_audit.report.writing import Written, recompute, write_report
-from comity_audit.steps import Outcome
+from comity_audit.steps import Outcome, Step
 from comity_common.dp.terms import Unit
 from comity_common.errors import LocalError, RefusalCode
 from comity_common.ledger.bodies import BudgetReserve, Note, Refused, Restore
@@ -346,6 +347,41 @@ def test_the_integrity_of_the_log_is_told_with_its_head_and_witnesses(report: Re
     ]
     assert [one.name for one in told.steps] == [one.name for one in steps]
     assert told.package == PackageFacts(name="bank.zip", sha256="e" * 64, bytes=12_345)
+
+
+def inapplicable(steps: Sequence[Step], *names: str) -> list[Step]:
+    """Say of these steps that they are about another kind of ledger."""
+    return [
+        replace(one, outcome=Outcome.INAPPLICABLE, detail="of operators' ledgers alone")
+        if one.name in names
+        else one
+        for one in steps
+    ]
+
+
+def test_a_step_about_another_kind_of_ledger_is_neither_held_nor_open() -> None:
+    verification, steps = full().verified()
+    changed = inapplicable(steps, "arrivals", "runs", "heads")
+    original = original_of(gather(verification, changed, (), package=PACKAGE))
+    report = original.report
+    told = {one.name: one.outcome for one in report.integrity.steps}
+    assert {told[name] for name in ("arrivals", "runs", "heads")} == {Outcome.INAPPLICABLE}
+    assert b'"outcome":"inapplicable"' in original.raw
+    assert read_original(original.raw).report == report
+    unchanged = gather(verification, steps, (), package=PACKAGE)
+    assert report.summary == unchanged.summary
+    assert report.evidence == unchanged.evidence
+
+
+def test_a_claim_rests_on_its_other_steps_where_one_does_not_apply() -> None:
+    verification, steps = full().verified()
+    some = gather(verification, inapplicable(steps, "rounds"), (), package=PACKAGE)
+    assert conclusions(some)[ClaimId.BUDGET] is Conclusion.HOLDS
+    all_ = gather(
+        verification, inapplicable(steps, "budget", "rounds", "self-tests"), (), package=PACKAGE
+    )
+    assert {ClaimId.BUDGET, ClaimId.TESTED}.isdisjoint(conclusions(all_))
+    assert all_.summary.findings_count == 0
 
 
 def test_nobody_vouches_for_an_unanchored_package() -> None:

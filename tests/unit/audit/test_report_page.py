@@ -191,6 +191,32 @@ def test_the_chinese_page_speaks_of_generations_and_points_to_where_things_stand
     assert "以下命令" not in everything  # the commands stand above these words
 
 
+def test_a_step_that_does_not_apply_has_neither_the_mark_of_a_held_one_nor_of_a_gap(
+    written: Written,
+) -> None:
+    report = written.original.report
+    steps = tuple(
+        replace(one, outcome=Outcome.INAPPLICABLE) if one.name == "arrivals" else one
+        for one in report.integrity.steps
+    )
+    changed = replace(report, integrity=replace(report.integrity, steps=steps))
+    for language, name, held, said in (
+        (Language.EN, "arrivals", "holds", "does not apply to this ledger"),
+        (Language.ZH, "流入", "成立", "不适用于本账本"),
+    ):
+        before, after = (
+            step_mark(render(original_of(one), [language]), name) for one in (report, changed)
+        )
+        assert before == ("mark holds", held)
+        assert after == ("mark not-applicable", said)
+
+
+def step_mark(page: str, name: str) -> tuple[str, str]:
+    (row,) = [row for row in parse(page).iter("tr") if len(row) == 4 and words(row[1]) == name]
+    (mark,) = row[2]
+    return mark.attrib["class"], words(mark)
+
+
 def test_numbers_dates_and_digests_are_the_same_in_both_languages(written: Written) -> None:
     found = articles(written.original)
     for n in range(1, 13):

@@ -44,7 +44,7 @@ OF_INSTITUTIONS = frozenset(
 )
 """Claims that say nothing of an operator's ledger, as `OPERATED` says nothing of others."""
 
-_MEANING = {
+_MEANING = {  # an inapplicable step means nothing
     Outcome.HOLDS: Conclusion.HOLDS,
     Outcome.FAILS: Conclusion.FAILS,
     Outcome.WORD: Conclusion.PARTLY,
@@ -73,7 +73,7 @@ def summary_of(
     owner = ledger.parties.owner
     is_operator = any(_operates(one, owner.id) for one in ledger.parties.agreements.values())
     conclusions = _conclusions(steps)
-    if not self_tests.tests and conclusions[ClaimId.TESTED] is Conclusion.HOLDS:
+    if not self_tests.tests and conclusions.get(ClaimId.TESTED) is Conclusion.HOLDS:
         conclusions[ClaimId.TESTED] = Conclusion.OPEN
     conclusions[_claimed(recomputation)] = _epsilon(recomputation)
     return Summary(
@@ -108,11 +108,14 @@ def _operates(agreement: Agreement, owner: str) -> bool:
 
 
 def _conclusions(steps: Sequence[Step]) -> dict[ClaimId, Conclusion]:
-    by_name = {step.name: _MEANING[step.outcome] for step in steps}
+    """Take the worst of the steps that a claim rests on; no claim rests on inapplicable ones."""
+    inapplicable = {step.name for step in steps if step.outcome is Outcome.INAPPLICABLE}
+    by_name = {step.name: _MEANING[step.outcome] for step in steps if step.name not in inapplicable}
     found = {}
     for id, names in OF_STEPS.items():
-        outcomes = [by_name.get(name, Conclusion.OPEN) for name in names]
-        found[id] = min(outcomes, key=_WORST.index)
+        if resting := [name for name in names if name not in inapplicable]:
+            outcomes = [by_name.get(name, Conclusion.OPEN) for name in resting]
+            found[id] = min(outcomes, key=_WORST.index)
     return found
 
 

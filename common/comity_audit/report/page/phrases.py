@@ -755,6 +755,7 @@ STEP_OUTCOMES: Phrases = {
     "word": Phrase("taken on somebody's word", "以他人陈述为准"),
     "absent": Phrase("not checked", "未检查"),
     "unanchored": Phrase("unanchored", "未经外部确认"),
+    "inapplicable": Phrase("does not apply to this ledger", "不适用于本账本"),
 }
 COMMAND_TITLE = Phrase("See for yourself", "自行验证")
 COMMAND_WORDS = Phrase(

@@ -19,7 +19,11 @@ from comity_audit.steps import Outcome
 from comity_host.markup import Markup, text
 
 SHOWN_WITNESSES, SHOWN_NAME = 60, 80
-STYLES = {Outcome.HOLDS: "holds", Outcome.FAILS: "fails"}
+STYLES = {
+    Outcome.HOLDS: "holds",
+    Outcome.FAILS: "fails",
+    Outcome.INAPPLICABLE: "not-applicable",
+}
 
 
 def integrity(report: Report, say: Voice) -> Markup:
