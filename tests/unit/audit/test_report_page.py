@@ -347,7 +347,7 @@ def test_the_count_of_witnesses_is_of_the_other_institutions_that_the_quorum_cou
     assert len(original.report.integrity.witnesses) == 4
     root = parse(render(original))
     assert tile(root, "cosigned") == (
-        "other institutions that cosigned 2 2 needed; complete as of 2026-02-28 12:00:00 UTC "
+        "cosigned by 2 other institutions, 2 needed; complete as of 2026-02-28 12:00:00 UTC "
         "Not counted: operator (operator), regulator (outside witness)."
     )
     (rows,) = [one for one in root.iter("table") if words(one[0]) == "Who cosigned it"]

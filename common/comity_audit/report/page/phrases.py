@@ -136,12 +136,14 @@ TILE_OPERATED_WORDS = Phrase(
     "ended with a sum: {certified}; void: {void}",
     "得出总和：{certified}；无效：{void}",
 )
-TILE_WITNESSES = Phrase("other institutions that cosigned", "联署的其他机构")
+TILE_WITNESSES = Phrase("cosigned by", "联署")
 TILE_WITNESSES_WORDS = Phrase(
-    "{needed} needed; complete as of {complete} UTC", "需要 {needed} 家；截至 {complete} UTC 完整"
+    "other institutions, {needed} needed; complete as of {complete} UTC",
+    "家其他机构，需要 {needed} 家；截至 {complete} UTC 完整",
 )
 TILE_WITNESSES_UNKNOWN = Phrase(
-    "{needed} needed; complete as of an unknown time", "需要 {needed} 家；完整截止时间未知"
+    "other institutions, {needed} needed; complete as of an unknown time",
+    "家其他机构，需要 {needed} 家；完整截止时间未知",
 )
 TILE_WITNESSES_BESIDE = Phrase("Not counted: {names}.", "不计入：{names}。")
 TILE_WITNESSES_MANY = Phrase("Not counted: {count} others.", "不计入：另有 {count} 名。")
