@@ -11,9 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from comity_common.agreement import Agreement
+from comity_common.canonical import decode
 from comity_common.errors import PeerError, Problem
 from comity_common.ledger.notes import MAX_NOTE_BYTES, SignedNote, read_note
-from comity_common.ledger.package import MAX_PACKAGE_BYTES, AuditPackage, read_package
+from comity_common.ledger.package import (
+    MAX_AGREEMENT_BYTES,
+    MAX_PACKAGE_BYTES,
+    AuditPackage,
+    read_package,
+)
 from comity_common.ledger.proofs import MAGIC, MAX_PROOF_BYTES, Proof, read_proof
 from comity_common.words import printable
 
@@ -67,6 +74,19 @@ def load_proof(path: Path) -> Proof:
         raise _unreadable(path, str(error)) from None
 
 
+def load_terms(path: Path) -> Agreement:
+    """Read an agreement from a file of its own.
+
+    Raises:
+        Problem: it is none.
+    """
+    raw = read_bounded(path, MAX_AGREEMENT_BYTES)
+    try:
+        return decode(Agreement, raw)
+    except PeerError as error:
+        raise _unreadable(path, f"it is no agreement: {error}") from None
+
+
 def read_bounded(path: Path, most: int) -> bytes:
     """Read a regular file of at most so many bytes.
 
@@ -88,6 +108,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _unreadable(path, "it is no regular file")
             yield file
+    except FileNotFoundError:
+        raise Problem("COM-AUDIT-024", path=path) from None
     except OSError as error:
         raise _unreadable(path, error.strerror or "it cannot be read") from None
 

@@ -613,13 +613,14 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="let the service run until it has taken part in a round, and call again",
     ),
     "COM-AUDIT-011": Explanation(
-        cause="{home} is no home of an institution or an operator",
+        cause="there is no home of an institution or an operator in {home}",
         fix="name it with --home; comity[client] or comity[server] must be installed beside it",
         exit_code=USAGE,
     ),
     "COM-AUDIT-012": Explanation(
         cause="{file} cannot be written: {why}",
         fix="name a file that is not there yet, in a directory that is; nothing was written",
+        exit_code=USAGE,
     ),
     "COM-AUDIT-013": Explanation(
         cause="{file} proves one entry, and by whose keys says an agreement that is not in it",
@@ -651,6 +652,47 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="this file needs packages beside it that are native code: {missing}",
         fix="{install}",
     ),
+    # What an auditor asks for
+    "COM-AUDIT-019": Explanation(
+        cause="{option} was given {count} times, and it means one thing",
+        fix="give it once; nothing was verified",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-020": Explanation(
+        cause="--witness: {given} is no key of a witness",
+        fix="give it as comity witness show prints it, NAME+ID+KEY, in quotation marks",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-021": Explanation(
+        cause="{option} does not go with {file}: {why}",
+        fix="name the right files; nothing was verified",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-022": Explanation(
+        cause="--kind: {given} is no kind of entry",
+        fix="give one of {kinds}",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-023": Explanation(
+        cause="{file} has no entry {number}: its entries are 0 to {last}",
+        fix="comity audit show {file} lists them",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-024": Explanation(
+        cause="{path} is not there",
+        fix="look at how it is spelled, and where you are; nothing was read",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-025": Explanation(
+        cause="nothing that keeps a ledger is installed here",
+        fix="call comity audit export where the institution or the operator runs",
+        exit_code=USAGE,
+    ),
+    "COM-AUDIT-026": Explanation(
+        cause="more than one ledger is kept on this machine, in {homes}",
+        fix="say with --home which one you mean",
+        exit_code=USAGE,
+    ),
     "COM-AUDIT-027": Explanation(
         cause="--output and --json-out are the same file, {file}",
         fix="name one file for the page and another for the JSON; nothing was written",
@@ -660,6 +702,7 @@ ENGLISH: Mapping[str, Explanation] = {
     "COM-WITNESS-001": Explanation(
         cause="there is a witness in {home} already",
         fix="name another directory with --home; nothing was changed",
+        exit_code=USAGE,
     ),
     "COM-WITNESS-002": Explanation(
         cause="there is no witness in {home}",
@@ -677,6 +720,11 @@ ENGLISH: Mapping[str, Explanation] = {
         cause="{file} is not as this witness wrote it",
         fix="put it back from a copy; without it the witness would forget what it has cosigned",
         exit_code=UNREADABLE,
+    ),
+    "COM-WITNESS-005": Explanation(
+        cause="this witness has cosigned no head of {owner}",
+        fix="comity witness show lists those that it knows",
+        exit_code=USAGE,
     ),
     # Rehearsals
     "COM-REHEARSE-001": Explanation(

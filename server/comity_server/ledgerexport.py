@@ -20,6 +20,9 @@ from comity_common.ledger.witness import Cosignature
 from comity_server.home import Home
 from comity_server.operator import opened
 from comity_server.tables import cosignatures, entries
+from comity_server.usualhome import usual_home
+
+__all__ = ["is_home", "package", "usual_home"]  # what `comity audit export` asks for
 
 
 def is_home(path: Path) -> bool:

@@ -104,7 +104,7 @@ def test_what_passed_the_wire_is_what_the_ledger_says_had_left(sides: SimpleName
 def test_every_ledger_is_true_and_both_sides_agree(sides: SimpleNamespace) -> None:
     operator = verified(sides, sides.operator)
     for package in sides.packages.values():
-        found = verified(sides, package, operator=operator.ledger).crossings
+        found = verified(sides, package, operator=operator).crossings
         assert found is not None
         assert found.only_arrived == ()
         assert found.uploads == ROUNDS

@@ -10,13 +10,16 @@ from comity_audit.cli.lines import data, line
 from comity_audit.cli.verifying import (
     AgreementsOption,
     HeadOption,
+    OperatorOption,
     PackageArgument,
     WitnessOption,
+    once,
     verification_of,
     verified,
+    witness_keys,
 )
 from comity_host.cli import succeed
-from comity_host.options import JsonOption, home_option
+from comity_host.options import JsonOption
 
 if TYPE_CHECKING:
     from comity_audit.ledgers.epsilons import Computed, NamespaceEpsilon
@@ -24,16 +27,19 @@ if TYPE_CHECKING:
     from comity_audit.steps import Step
     from comity_common.ledger.entries import Entry
 
-DEFAULT_HOME = Path("~/comity")
 SHOWN_DIGITS = 12  # of a digest
 
 
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written, as in audit.zip.")],
     home: Annotated[
-        Path,
-        home_option(DEFAULT_HOME, "COMITY_HOME", "Directory of an institution or an operator."),
-    ] = DEFAULT_HOME,
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Of an institution or an operator.",
+            show_default="the one that is on this machine",
+        ),
+    ] = None,
     agreement: Annotated[
         str,
         typer.Option(metavar="NAME", help="Whose institutions vouch for the head: federation."),
@@ -51,7 +57,7 @@ def export(
     if file.exists() or not file.parent.is_dir():
         why = "it is there already" if file.exists() else "its directory is not there"
         raise Problem("COM-AUDIT-012", file=file, why=why)
-    package = package_of(home, agreement)
+    package = package_of(None if home is None else home.expanduser().absolute(), agreement)
     raw = package.to_bytes()
     write_durably(file, raw)
     note = read_note(package.head)
@@ -85,24 +91,25 @@ def verify(
         Path, typer.Argument(metavar="FILE", help="A package, or the proof of one entry.")
     ],
     agreement: AgreementsOption = [],  # noqa: B006
-    head: HeadOption = None,
+    head: HeadOption = [],  # noqa: B006
     witness: WitnessOption = [],  # noqa: B006
-    operator: Annotated[
-        Path | None,
-        typer.Option(metavar="PACKAGE", help="The operator's ledger, to compare both sides."),
-    ] = None,
+    operator: OperatorOption = [],  # noqa: B006
     terms: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The agreement's own file, to check a proof with."),
-    ] = None,
+        list[Path],
+        typer.Option(
+            "--terms", metavar="FILE", help="The agreement's own file, to check a proof with."
+        ),
+    ] = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
     """Say whether a ledger is true: signatures, head, witnesses, budget, traffic."""
     from comity_audit.auditfile import is_proof
 
     if is_proof(file):
-        _verify_fact(file, agreement, terms, json_)
+        _refuse("--operator", operator, file, "a proof of one entry has one side")
+        _verify_fact(file, agreement, terms, head, witness, json_)
         return
+    _refuse("--terms", terms, file, "a package has its agreements in it")
     verification = verification_of(file, agreement, head, witness, operator)
     steps = []
     for step in verification.steps():
@@ -121,7 +128,7 @@ def epsilon(
     from comity_audit.ledgers.epsilons import has_second, recompute
     from comity_common.errors import Problem
 
-    verification = verification_of(package, agreement, None, [])
+    verification = verification_of(package, agreement)
     steps = verified(verification)
     found = recompute(verification.ledger)
     findings = [finding for space in found for finding in space.findings]
@@ -135,12 +142,11 @@ def epsilon(
             typer.echo(text)
         if not has_second():
             typer.echo(
-                "Only one implementation is installed; pip install comity[exact] adds the other."
+                "One implementation computed this; pip install dp-accounting adds the other."
             )
     if findings and not json_:
         raise Problem("COM-AUDIT-008", number=1, name="epsilon", why=findings[0])
-    text = "Every ε agrees, and no agreement spends more than it claims."
-    _conclude(steps, text, told, json_, fails=bool(findings))
+    _conclude(steps, _epsilon_summary(found), told, json_, fails=bool(findings))
 
 
 def show(
@@ -152,25 +158,32 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """List the entries of a ledger, each of which its owner signed."""
-    from comity_common.errors import LocalError
+    from comity_common.errors import Problem
+    from comity_common.ledger.bodies import EntryKind
+    from comity_common.words import printable
 
-    verification = verification_of(package, [], None, [])
+    kinds = [one.value for one in EntryKind]
+    if kind and kind not in kinds:
+        raise Problem("COM-AUDIT-022", given=printable(kind[:40]), kinds=", ".join(kinds))
+    verification = verification_of(package)
     verified(verification)
+    if sequence is not None:
+        _check_entry(package, verification, sequence)
     entries = [
         one
         for one in verification.ledger.entries
         if kind in ("", one.kind.value) and sequence in (None, one.sequence)
     ]
-    if not entries:
-        raise LocalError("expected an entry of this kind and number in the package")
     if json_:
         succeed({"entries": [_entry_data(one) for one in entries]}, as_json=True, text="")
         return
     if sequence is None:
         for one in entries:
             typer.echo(_entry_line(one))
-    else:
-        typer.echo(json.dumps(_entry_data(entries[0]), indent=2))
+    for one in entries if sequence is not None else ():
+        typer.echo(json.dumps(_entry_data(one), indent=2))
+    if not entries:
+        typer.echo(f"There is no such entry of kind {kind}.")
 
 
 def prove(
@@ -184,8 +197,9 @@ def prove(
     from comity_common.errors import Problem
     from comity_host.files import write_durably
 
-    verification = verification_of(package, [], None, [])
+    verification = verification_of(package)
     verified(verification)
+    _check_entry(package, verification, sequence)
     if file.exists() or not file.parent.is_dir():
         why = "it is there already" if file.exists() else "its directory is not there"
         raise Problem("COM-AUDIT-012", file=file, why=why)
@@ -201,17 +215,48 @@ def prove(
     )
 
 
-def _verify_fact(file: Path, agreements: list[str], terms: Path | None, json_: bool) -> None:
-    from comity_audit.anchor import read_anchor
-    from comity_audit.auditfile import load_proof, read_bounded
-    from comity_audit.ledgers.facts import FactCheck
+def _refuse(option: str, given: list[Path], file: Path, why: str) -> None:
+    """Refuse an option that this kind of file is not checked with."""
     from comity_common.errors import Problem
-    from comity_common.ledger.package import MAX_AGREEMENT_BYTES
 
-    if terms is None:
+    if given:
+        raise Problem("COM-AUDIT-021", option=option, file=file, why=why)
+
+
+def _check_entry(file: Path, verification: "Verification", sequence: int) -> None:
+    from comity_common.errors import Problem
+
+    last = len(verification.ledger.entries) - 1
+    if not 0 <= sequence <= last:
+        raise Problem("COM-AUDIT-023", file=file, number=sequence, last=last)
+
+
+def _verify_fact(
+    file: Path,
+    agreements: list[str],
+    terms: list[Path],
+    heads: list[Path],
+    witnesses: list[str],
+    json_: bool,
+) -> None:
+    from comity_audit.anchor import read_anchor
+    from comity_audit.auditfile import load_head, load_proof, load_terms
+    from comity_audit.ledgers.facts import FactCheck, misfit
+    from comity_common.errors import Problem
+
+    anchor, head = once("--agreement", agreements), once("--head", heads)
+    path = once("--terms", terms)
+    if path is None:
         raise Problem("COM-AUDIT-013", file=file)
-    anchor = read_anchor(agreements[0]) if agreements else ""
-    check = FactCheck(load_proof(file), read_bounded(terms, MAX_AGREEMENT_BYTES), anchor)
+    check = FactCheck(
+        load_proof(file),
+        load_terms(path),
+        anchor="" if anchor is None else read_anchor(anchor),
+        outside=witness_keys(witnesses),
+        kept=None if head is None else load_head(head),
+    )
+    if found := misfit(check):
+        raise Problem("COM-AUDIT-021", option=found[0], file=file, why=found[1])
     steps = []
     for step in check.steps():
         steps.append(step)
@@ -321,7 +366,8 @@ def _space_data(space: "NamespaceEpsilon") -> dict[str, Any]:
 
 
 def _computed_data(one: "Computed") -> dict[str, Any]:
-    return {"ours": one.ours, "theirs": one.theirs, "agree": one.agree}
+    agree = None if one.theirs is None else one.agree
+    return {"ours": one.ours, "theirs": one.theirs, "agree": agree}
 
 
 def _space_lines(found: "tuple[NamespaceEpsilon, ...]") -> "list[str]":
@@ -351,7 +397,17 @@ def _space_lines(found: "tuple[NamespaceEpsilon, ...]") -> "list[str]":
             claim = "nothing" if run.claim is None else f"ε = {run.claim.epsilon:f}"
             lines.append(f"    spent so far    {_twice(run.of_spent)}")
             lines.append(f"    whole schedule  {_twice(run.of_schedule)}, claimed {claim}")
-    return lines or ["Nothing was registered, so nothing was spent."]
+    return lines
+
+
+def _epsilon_summary(found: "tuple[NamespaceEpsilon, ...]") -> str:
+    from comity_audit.ledgers.epsilons import has_second
+
+    if not any(space.runs for space in found):
+        return "Nothing was spent, so there is no ε to compute."
+    if not has_second():
+        return "No agreement spends more than it claims, by one implementation."
+    return "Every ε agrees, and no agreement spends more than it claims."
 
 
 def _twice(one: "Computed") -> str:

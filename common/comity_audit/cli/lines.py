@@ -6,7 +6,14 @@ if TYPE_CHECKING:
     from comity_audit.steps import Step
 
 NAME_WIDTH = 13
-MARKS = {"holds": "✓", "fails": "✗", "word": "~", "absent": "-", "unanchored": "!"}
+MARKS = {
+    "holds": "✓",
+    "fails": "✗",
+    "word": "~",
+    "absent": "-",
+    "unanchored": "!",
+    "inapplicable": "·",
+}
 
 
 def line(step: "Step") -> str:

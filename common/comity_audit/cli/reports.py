@@ -9,6 +9,7 @@ from comity_audit.cli.lines import data
 from comity_audit.cli.verifying import (
     AgreementsOption,
     HeadOption,
+    OperatorOption,
     PackageArgument,
     WitnessOption,
     verification_of,
@@ -45,12 +46,9 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="Your Ed25519 key in PEM, to sign the JSON.")
     ] = None,
     agreement: AgreementsOption = [],  # noqa: B006
-    head: HeadOption = None,
+    head: HeadOption = [],  # noqa: B006
     witness: WitnessOption = [],  # noqa: B006
-    operator: Annotated[
-        Path | None,
-        typer.Option(metavar="PACKAGE", help="The operator's ledger, to compare both sides."),
-    ] = None,
+    operator: OperatorOption = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
     """Write what a ledger says into a page that opens anywhere, and into signed JSON."""

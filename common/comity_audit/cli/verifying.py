@@ -1,13 +1,19 @@
-"""A package on the command line: the options that say how to verify it, and the verifying."""
+"""A package on the command line: the options that say how to verify it, and the verifying.
 
+What an auditor asks for is either checked or refused: no option is passed over in silence.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from comity_audit.ledgers.verification import Verification
     from comity_audit.steps import Step
+    from comity_common.ledger.notes import NoteKey, SignedNote
+    from comity_common.ledger.package import AuditPackage
 
 PackageArgument = Annotated[
     Path, typer.Argument(metavar="PACKAGE", help="What comity audit export wrote.")
@@ -21,16 +27,21 @@ AgreementsOption = Annotated[
     ),
 ]
 HeadOption = Annotated[
-    Path | None,
-    typer.Option("--head", metavar="FILE", help="A head of the same ledger that you kept."),
+    list[Path],
+    typer.Option("--head", metavar="FILE", help="A head of PACKAGE's ledger that you kept."),
 ]
 WitnessOption = Annotated[
     list[str],
     typer.Option(
         "--witness",
         metavar="VKEY",
-        help="Key of a witness that is in no agreement, as comity witness show prints it.",
+        help="Key of a witness that is in no agreement, as comity witness show prints it, which "
+        "must have cosigned PACKAGE. May be given several times.",
     ),
+]
+OperatorOption = Annotated[
+    list[Path],
+    typer.Option("--operator", metavar="PACKAGE", help="The operator's ledger, to compare both."),
 ]
 
 
@@ -52,35 +63,100 @@ def verified(verification: "Verification") -> "list[Step]":
 
 def verification_of(
     file: Path,
-    agreements: list[str],
-    head: Path | None,
-    witnesses: list[str],
-    operator: Path | None = None,
+    agreements: Sequence[str] = (),
+    heads: Sequence[Path] = (),
+    witnesses: Sequence[str] = (),
+    operators: Sequence[Path] = (),
 ) -> "Verification":
     """Read a package, and get ready to verify it.
 
     Args:
-        agreements, witnesses: as they were given.
-        head: of the same ledger, as somebody kept it.
-        operator: the package of the other side, which is verified here.
+        agreements: as they were given; the package must have each of them.
+        heads: of the same ledger, as somebody kept it; one at most.
+        witnesses: keys, as they were given.
+        operators: the package of the other side; one at most.
 
     Raises:
-        Problem: a file cannot be read, or the other side's package is not what it says.
-        PeerError: a witness's key is none.
+        Problem: a file cannot be read, or an option is not what it should be.
     """
     from comity_audit.anchor import read_anchor
-    from comity_audit.auditfile import load_head, load_package
+    from comity_audit.auditfile import load_package
     from comity_audit.ledgers.verification import Verification
-    from comity_common.ledger.notes import read_key
 
-    other = None
-    if operator is not None:
-        other = verification_of(operator, agreements, None, witnesses)
-        verified(other)
-    return Verification(
-        load_package(file),
-        operator=None if other is None else other.ledger,
-        anchors=[read_anchor(given) for given in agreements],
-        older=None if head is None else load_head(head),
-        outside=[read_key(given) for given in witnesses],
-    )
+    head, operator = once("--head", heads), once("--operator", operators)
+    anchors, outside = list(map(read_anchor, agreements)), witness_keys(witnesses)
+    package = load_package(file)
+    older = None if head is None else _older(file, package, head)
+    other = None if operator is None else _other_side(file, package, operator, anchors)
+    return Verification(package, operator=other, anchors=anchors, older=older, outside=outside)
+
+
+def once(option: str, given: Sequence[Any]) -> Any:
+    """Take what was given with an option that means one thing; None if nothing was.
+
+    Raises:
+        Problem: it was given more often.
+    """
+    from comity_common.errors import Problem
+
+    if len(given) > 1:
+        raise Problem("COM-AUDIT-019", option=option, count=len(given))
+    return given[0] if given else None
+
+
+def witness_keys(given: Sequence[str]) -> "list[NoteKey]":
+    """Read the keys of witnesses.
+
+    Raises:
+        Problem: one is none.
+    """
+    from comity_common.errors import PeerError, Problem
+    from comity_common.ledger.notes import read_key
+    from comity_common.words import printable
+
+    keys = []
+    for vkey in given:
+        try:
+            keys.append(read_key(vkey))
+        except PeerError:
+            raise Problem("COM-AUDIT-020", given=printable(vkey[:40])) from None
+    return keys
+
+
+def _older(file: Path, package: "AuditPackage", head: Path) -> "SignedNote":
+    from comity_audit.auditfile import load_head
+    from comity_audit.ledgers.parties import owner_of, sides_said
+    from comity_common.errors import PeerError, Problem
+
+    note = load_head(head)
+    try:
+        (_, of), (owner, _) = owner_of(note), sides_said(package)
+    except PeerError:
+        return note  # the steps say what is wrong with which
+    if of != owner:
+        why = f"{head} is a head of {of}, and this is the ledger of {owner}"
+        raise Problem("COM-AUDIT-021", option="--head", file=file, why=why)
+    return note
+
+
+def _other_side(
+    file: Path, package: "AuditPackage", operator: Path, anchors: list[str]
+) -> "Verification":
+    from comity_audit.anchor import is_anchored
+    from comity_audit.auditfile import load_package
+    from comity_audit.ledgers.parties import Side, sides_said
+    from comity_audit.ledgers.verification import Verification
+    from comity_common.errors import PeerError, Problem
+    from comity_common.ids import Digest
+
+    other = load_package(operator)
+    for path, given, side in ((file, package, Side.INSTITUTION), (operator, other, Side.OPERATOR)):
+        try:
+            owner, sides = sides_said(given)
+        except PeerError:
+            continue  # the steps say what is wrong with it
+        if side not in sides:
+            why = f"{path} is the ledger of {owner}, and not of an {side.value}"
+            raise Problem("COM-AUDIT-021", option="--operator", file=file, why=why)
+    its = [one for one in anchors if any(is_anchored(Digest(of), one) for of in other.agreements)]
+    return Verification(other, anchors=its or anchors)

@@ -68,7 +68,7 @@ def cosign(
 
     desk = Desk(home)
     name = desk.name
-    verification = verification_of(package, agreement, None, [])
+    verification = verification_of(package, agreement)
     verified(verification)
     if not agreement:
         raise Problem("COM-AUDIT-009")
@@ -100,10 +100,14 @@ def show(
 ) -> None:
     """Show this witness's keys and what it has cosigned last."""
     from comity_audit.witness.desk import Desk
+    from comity_common.errors import Problem
+    from comity_common.words import printable
 
     desk = Desk(home)
     keys = [key.vkey for key in desk.keys]
     kept = [one for one in desk.kept() if owner in ("", one.owner)]
+    if owner and not kept:
+        raise Problem("COM-WITNESS-005", owner=printable(owner))
     lines = [f"Witness {desk.name}, known by:", *keys]
     lines += [f"  {one.owner}: {one.size:,} entries, root {one.root.hex()}" for one in kept]
     if owner and kept:

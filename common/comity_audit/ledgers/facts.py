@@ -4,18 +4,24 @@ It is enough to show that this one thing happened, without the ledger around it.
 are says an agreement, as with a package.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from comity_audit.anchor import is_anchored
-from comity_audit.ledgers.heads import check_log, moment, read_witnesses
+from comity_audit.ledgers.heads import (
+    Witness,
+    check_log,
+    check_outside,
+    moment,
+    read_outside,
+    read_witnesses,
+)
 from comity_audit.ledgers.parties import Parties, owner_of, party_of
 from comity_audit.steps import Outcome, Step, outcome_of
 from comity_common.agreement import Agreement
-from comity_common.canonical import decode
 from comity_common.errors import LocalError, PeerError
 from comity_common.ledger.entries import Entry
-from comity_common.ledger.notes import read_note
+from comity_common.ledger.notes import NoteKey, SignedNote, read_note
 from comity_common.ledger.package import AuditPackage
 from comity_common.ledger.proofs import Proof
 from comity_common.ledger.signed import read
@@ -37,19 +43,45 @@ def prove(package: AuditPackage, sequence: int) -> Proof:
     return Proof(extra=package.entries[sequence], index=sequence, path=path, note=package.head)
 
 
+def misfit(check: "FactCheck") -> tuple[str, str] | None:
+    """Tell which option names a file that this proof is not checked with, and why not."""
+    digest = check.agreement.digest
+    try:
+        head, owner = owner_of(read_note(check.proof.note))
+        kept, whose = (head, owner) if check.kept is None else owner_of(check.kept)
+    except PeerError:
+        return None  # the steps say what is wrong with which
+    if check.anchor and not is_anchored(digest, check.anchor):
+        return "--terms", f"it is {agreement_words(digest)}, and --agreement names another"
+    if owner not in check.agreement.everybody:
+        return "--terms", f"it does not name {owner}, whose entry this is"
+    if whose != owner:
+        return "--head", f"it is a head of {whose}, and the entry is of {owner}"
+    if kept.size != head.size:
+        return "--head", (
+            f"it has {kept.size} entries, and the proof is for one of {head.size}; between two "
+            "heads only a package leads"
+        )
+    return None
+
+
 @dataclass(slots=True)
 class FactCheck:
     """One proof, verified.
 
     Attributes:
-        terms: bytes of the agreement whose keys signed it.
+        agreement: whose keys signed it.
         anchor: from `read_anchor`; empty if nobody outside vouches for the agreement.
+        outside: keys of witnesses that are in no agreement, each of which must have cosigned.
+        kept: the same head as somebody kept it, with more cosignatures.
         entry: what happened, once its step holds.
     """
 
     proof: Proof
-    terms: bytes
-    anchor: str
+    agreement: Agreement
+    anchor: str = ""
+    outside: Sequence[NoteKey] = ()
+    kept: SignedNote | None = None
     entry: Entry | None = None
     _parties: Parties | None = None
 
@@ -62,6 +94,8 @@ class FactCheck:
             ("inclusion", self._check_inclusion),
             ("head", self._check_head),
             ("witnesses", self._check_witnesses),
+            ("kept head", self._check_kept),
+            ("outsiders", self._check_outside),
         )
         for number, (name, check) in enumerate(checks, start=1):
             outcome, detail = outcome_of(check)
@@ -70,7 +104,7 @@ class FactCheck:
                 return
 
     def _check_agreement(self) -> Found:
-        agreement = decode(Agreement, self.terms)
+        agreement = self.agreement
         _, owner = owner_of(read_note(self.proof.note))
         party = party_of(agreement, owner)
         vouched = bool(self.anchor) and is_anchored(agreement.digest, self.anchor)
@@ -124,6 +158,25 @@ class FactCheck:
         names = ", ".join(one.name for one in found.institutions)
         since = "" if found.complete is None else f" as of {moment(found.complete)}"
         return Outcome.HOLDS, f"cosigned by {names}{since}"
+
+    def _check_kept(self) -> Found:
+        if self.kept is None:
+            return Outcome.ABSENT, "no head was given that somebody kept"
+        checkpoint, _ = owner_of(read_note(self.proof.note))
+        kept, _ = owner_of(self.kept)
+        check_log(self.kept, kept, self._known.owner.identity)
+        if kept != checkpoint:
+            raise PeerError("expected the head that was kept, got another: there are two ledgers")
+        return Outcome.HOLDS, "it is the head that was kept"
+
+    def _check_outside(self) -> Found:
+        notes = [read_note(self.proof.note), *([] if self.kept is None else [self.kept])]
+        seen = [one for note in notes for one in self._outsiders(note)]
+        return check_outside(self.outside, seen)
+
+    def _outsiders(self, note: SignedNote) -> tuple[Witness, ...]:
+        checkpoint, _ = owner_of(note)
+        return read_outside(note, checkpoint, self.outside)
 
     @property
     def _known(self) -> Parties:

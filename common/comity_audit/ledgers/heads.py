@@ -1,10 +1,11 @@
 """The head of a ledger: that it is the ledger's own, who cosigned it, and since when it holds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from comity_audit.ledgers.parties import Parties
+from comity_audit.steps import Outcome
 from comity_common.agreement import Agreement, PublicIdentity
 from comity_common.errors import PeerError
 from comity_common.ids import Digest
@@ -93,6 +94,24 @@ def read_outside(
         PeerError: a line names a known key and is not by it, or not all keys of one signed.
     """
     return _outsiders(_Lines(note, checkpoint), outside)
+
+
+def check_outside(keys: Sequence[NoteKey], seen: Collection[Witness]) -> tuple[Outcome, str]:
+    """Check that every witness whose keys were given from outside has cosigned.
+
+    Args:
+        seen: from `read_outside`, under whatever heads there are.
+
+    Raises:
+        PeerError: one has not.
+    """
+    names = list(dict.fromkeys(key.name for key in keys))
+    if not names:
+        return Outcome.ABSENT, "no key of a witness was given from outside"
+    cosigned = {one.name for one in seen}
+    if missing := [name for name in names if name not in cosigned]:
+        raise PeerError(f"expected a head that {missing[0]} cosigned")
+    return Outcome.HOLDS, f"cosigned by {', '.join(names)}, whose keys were given from outside"
 
 
 def _outsiders(lines: "_Lines", outside: Sequence[NoteKey]) -> tuple[Witness, ...]:

@@ -8,6 +8,7 @@ are nobody's word, and witness nothing.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from comity_audit.anchor import is_anchored
 from comity_audit.steps import about
@@ -17,8 +18,15 @@ from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.checkpoints import Checkpoint, read_checkpoint
-from comity_common.ledger.notes import SignedNote
+from comity_common.ledger.notes import SignedNote, read_note
 from comity_common.ledger.package import AuditPackage
+
+
+class Side(StrEnum):
+    """A side of a border: who trains, and who adds up."""
+
+    INSTITUTION = "institution"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,11 @@ class Parties:
         return frozenset(one for one, who in self.signers.items() if self.owner.id in who)
 
     @property
+    def sides(self) -> frozenset["Side"]:
+        """On which side of its agreements the owner stands; one may stand on both."""
+        return frozenset(_side(one, self.owner.id) for one in self.agreements.values())
+
+    @property
     def witnessing(self) -> list[Agreement]:
         """The agreements whose parties are known: those vouched for or, without any, all."""
         trusted = self.vouched or self.agreements.keys()
@@ -61,6 +74,17 @@ def owner_of(note: SignedNote) -> tuple[Checkpoint, InstitutionId]:
     if place != "ledger.comity" or not owner or not generation:
         raise PeerError("expected the head of a ledger: ledger.comity/OWNER/GENERATION")
     return checkpoint, InstitutionId(owner)
+
+
+def sides_said(package: AuditPackage) -> tuple[InstitutionId, frozenset[Side]]:
+    """Read whose ledger a package says it is, and on which sides; nothing of it is checked.
+
+    Raises:
+        PeerError: its head or an agreement is none.
+    """
+    _, owner = owner_of(read_note(package.head))
+    agreements = [decode(Agreement, raw) for raw in package.agreements.values()]
+    return owner, frozenset(_side(one, owner) for one in agreements)
 
 
 def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collection[str]) -> Parties:
@@ -83,7 +107,7 @@ def read_parties(package: AuditPackage, owner: InstitutionId, anchors: Collectio
             party_of(agreement, owner)
         agreements[agreement.digest] = agreement
     if package.signatures.keys() != package.agreements.keys():
-        raise PeerError("expected beside every agreement, and no other, who signed it")
+        raise PeerError("expected a file in signatures/ for each one in agreements/, and no other")
     for name, given in sorted(package.signatures.items()):
         agreement, by_party = agreements[Digest(name)], given.by_party
         with about(f"signatures/{name}.json"):
@@ -115,6 +139,10 @@ def party_of(agreement: Agreement, owner: InstitutionId) -> Party:
         return agreement.any_party(owner)
     except LocalError:
         raise PeerError(f"expected an agreement that names {owner}") from None
+
+
+def _side(agreement: Agreement, owner: InstitutionId) -> Side:
+    return Side.OPERATOR if agreement.operator.id == owner else Side.INSTITUTION
 
 
 def _check_signatures(

@@ -1,12 +1,13 @@
 """Verifies a ledger from its package: whose it is, that it is whole, and that its rules were kept.
 
-The first five steps stand on each other, so the first of them that fails ends the verification. The
-rules after them stand on those five alone: each is looked at, and all that is found is told.
+The first eight steps stand on each other, so the first of them that fails ends the verification.
+The rules after them stand on those eight alone: each is looked at, and all that is found is told.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from comity_audit.anchor import is_anchored
 from comity_audit.ledgers import budgetrules, operatorrules, trafficrules
 from comity_audit.ledgers.crossings import Crossings, compare
 from comity_audit.ledgers.entries import (
@@ -18,13 +19,15 @@ from comity_audit.ledgers.entries import (
 from comity_audit.ledgers.heads import (
     Witnessed,
     check_log,
+    check_outside,
     moment,
     read_outside,
     read_witnesses,
 )
-from comity_audit.ledgers.parties import Parties, owner_of, read_parties
+from comity_audit.ledgers.parties import Parties, Side, owner_of, read_parties
 from comity_audit.steps import Outcome, Step, outcome_of
 from comity_common.errors import PeerError
+from comity_common.ids import Digest
 from comity_common.ledger.bodies import Restore
 from comity_common.ledger.checkpoints import Checkpoint
 from comity_common.ledger.notes import NoteKey, SignedNote, read_note
@@ -38,15 +41,57 @@ MAX_DETAIL = 600  # characters; what a stranger wrote stands in some
 Found = tuple[Outcome, str]
 Rule = Callable[[AuditedLedger], Iterator[str]]
 
-RULES: tuple[tuple[str, Rule, str], ...] = (
-    ("signatures", budgetrules.signing, "every agreement that is named is here, as signed"),
-    ("budget", budgetrules.spending, "every reserve was agreed, granted, and fitted"),
-    ("rounds", budgetrules.rounds, "each reserve and upload is for the round joined last"),
-    ("self-tests", trafficrules.self_tests, "each agreement's machinery had passed its self-test"),
-    ("traffic", trafficrules.crossing, "what left was covered, or is control, to the operator"),
-    ("arrivals", operatorrules.arriving, "what arrived was an upload, or is control"),
-    ("runs", operatorrules.running, "rounds followed each other under agreements that had begun"),
-    ("heads", operatorrules.witnessing, "no head that was witnessed goes back"),
+INSTITUTION, OPERATOR = frozenset({Side.INSTITUTION}), frozenset({Side.OPERATOR})
+
+RULES: tuple[tuple[str, frozenset[Side], Rule, str], ...] = (
+    (
+        "signatures",
+        INSTITUTION | OPERATOR,
+        budgetrules.signing,
+        "every agreement that is named is here, as signed",
+    ),
+    (
+        "budget",
+        INSTITUTION,
+        budgetrules.spending,
+        "every reserve was agreed, granted, and fitted",
+    ),
+    (
+        "rounds",
+        INSTITUTION,
+        budgetrules.rounds,
+        "each reserve and upload is for the round joined last",
+    ),
+    (
+        "self-tests",
+        INSTITUTION,
+        trafficrules.self_tests,
+        "each agreement's machinery had passed its self-test",
+    ),
+    (
+        "traffic",
+        INSTITUTION,
+        trafficrules.crossing,
+        "what left was covered, or is control, to the operator",
+    ),
+    (
+        "arrivals",
+        OPERATOR,
+        operatorrules.arriving,
+        "what arrived was an upload, or is control",
+    ),
+    (
+        "runs",
+        OPERATOR,
+        operatorrules.running,
+        "rounds followed each other under agreements that had begun",
+    ),
+    (
+        "heads",
+        OPERATOR,
+        operatorrules.witnessing,
+        "no head that was witnessed goes back",
+    ),
 )
 
 
@@ -55,14 +100,14 @@ class Verification:
 
     Args:
         anchors: digests or words of agreements for which somebody outside vouches, from
-            `read_anchor`; none if nobody does.
+            `read_anchor`; none if nobody does. The package must have each of them.
         older: a head of the same ledger that somebody kept.
         outside: keys of witnesses that are in no agreement.
-        operator: the verified ledger of the other side, if it is at hand.
+        operator: the package of the other side, if it is at hand; it is verified here.
 
     Attributes:
         package: as it was read.
-        is_founded: whether the first five steps hold; then ledger, checkpoint and witnessed are
+        is_founded: whether the first eight steps hold; then ledger, checkpoint and witnessed are
             there.
         crossings: what both sides say, once they were compared.
         findings: what the rules found, each in a line.
@@ -79,7 +124,7 @@ class Verification:
         anchors: Collection[str] = (),
         older: SignedNote | None = None,
         outside: Sequence[NoteKey] = (),
-        operator: AuditedLedger | None = None,
+        operator: "Verification | None" = None,
     ) -> None:
         self.package = package
         self._anchors = anchors
@@ -106,18 +151,22 @@ class Verification:
             if outcome is Outcome.FAILS:
                 return
         self.is_founded = True
-        for name, rule, kept in RULES:
+        for name, sides, rule, kept in RULES:
             number += 1
             found = list(map(_line, rule(self.ledger)))
             self.findings += found
-            yield Step(
-                number=number,
-                name=name,
-                outcome=Outcome.FAILS if found else Outcome.HOLDS,
-                detail=_listed(found) if found else kept,
-            )
+            outcome, detail = Outcome.HOLDS, kept
+            if found:
+                outcome, detail = Outcome.FAILS, _listed(found)
+            elif not sides & self._parties.sides:
+                whose = "operator's" if sides == OPERATOR else "institution's"
+                outcome, detail = Outcome.INAPPLICABLE, f"a rule for an {whose} ledger"
+            yield Step(number=number, name=name, outcome=outcome, detail=detail)
         outcome, detail = outcome_of(self._check_crossings)
-        yield Step(number=number + 1, name="crossings", outcome=outcome, detail=printable(detail))
+        detail = _line(detail)
+        if outcome is Outcome.FAILS and self.crossings is None:
+            self.findings.append(detail)
+        yield Step(number=number + 1, name="crossings", outcome=outcome, detail=detail)
 
     def _foundations(self) -> Iterator[tuple[str, Callable[[], Found]]]:
         # 1. Whose ledger it is; the agreements are what their names say, with true signatures.
@@ -150,13 +199,16 @@ class Verification:
     def _check_anchor(self) -> Found:
         if not self._anchors:
             return Outcome.UNANCHORED, "nobody outside this file has vouched for the keys in it"
-        if not self._parties.vouched:
-            known = [agreement_words(digest) for digest in self._parties.agreements]
+        known, vouched = self._parties.agreements.keys(), self._parties.vouched
+        missing = [one for one in self._anchors if not any(is_anchored(of, one) for of in known)]
+        if missing:
             raise PeerError(
-                f"expected the agreement that was named from outside, got {_listed(known)}"
+                f"expected the agreement that was named from outside, {missing[0]}; "
+                f"got {_listed(_in_words(known))}"
             )
-        words = [agreement_words(digest) for digest in sorted(self._parties.vouched)]
-        return Outcome.HOLDS, f"named from outside: {_listed(words)}"
+        rest = _listed(_in_words(known - vouched))
+        beside = f"; by nobody, so a word of this ledger's owner alone: {rest}" if rest else ""
+        return Outcome.HOLDS, f"named from outside: {_listed(_in_words(vouched))}{beside}"
 
     def _check_entries(self) -> Found:
         entries = read_entries(self.package.entries, self._parties)
@@ -176,7 +228,8 @@ class Verification:
         self.witnessed = found = read_witnesses(
             self._note, self.checkpoint, self._parties, self._outside
         )
-        names = _listed([one.name for one in (*found.institutions, *found.others)], ", ")
+        names = _listed([one.name for one in found.institutions], ", ")
+        others = _listed([one.name for one in found.others], ", ")
         unknown = _count(found.unknown, "line") + " by keys that nobody here knows"
         if not found.is_enough:
             raise PeerError(
@@ -184,7 +237,8 @@ class Verification:
                 f"got {len(found.institutions)}{f': {names}' if names else ''}"
             )
         since = "" if found.complete is None else f"; complete as of {moment(found.complete)}"
-        beside = f"; and {unknown}" if found.unknown else ""
+        beside = f"; beside them by {others}" if others else ""
+        beside += f"; and {unknown}" if found.unknown else ""
         return Outcome.HOLDS, f"cosigned by {names}, {found.needed} needed{since}{beside}"
 
     def _check_older(self) -> Found:
@@ -199,18 +253,21 @@ class Verification:
         return Outcome.HOLDS, f"goes on from the kept head of {older.size} entries{seen}"
 
     def _check_outside(self) -> Found:
-        names = dict.fromkeys(key.name for key in self._outside)
-        if not names:
-            return Outcome.ABSENT, "no key of a witness was given from outside"
-        seen = {one.name for one in self.witnessed.others}
-        if missing := [name for name in names if name not in seen]:
-            raise PeerError(f"expected a head that {missing[0]} cosigned, here or in the kept one")
-        return Outcome.HOLDS, f"cosigned by {', '.join(names)}, whose keys were given from outside"
+        seen = read_outside(self._note, self.checkpoint, self._outside)
+        if self._older is not None:
+            seen += read_outside(self._older, owner_of(self._older)[0], self._outside)
+        return check_outside(self._outside, seen)
 
     def _check_crossings(self) -> Found:
         if self._operator is None:
             return Outcome.ABSENT, "no ledger of the other side was given"
-        self.crossings = found = compare(self.ledger, self._tree, self._operator)
+        for step in self._operator.steps():
+            if step.outcome is Outcome.FAILS:
+                raise PeerError(
+                    f"the operator's own package does not hold, at its step {step.number}, "
+                    f"{step.name}: {step.detail}"
+                )
+        self.crossings = found = compare(self.ledger, self._tree, self._operator.ledger)
         self.findings += found.findings
         if found.findings:
             return Outcome.FAILS, _listed(found.findings)
@@ -239,6 +296,10 @@ class Verification:
 def _listed(found: Sequence[str], between: str = "; ") -> str:
     told = between.join(found[:TOLD])
     return told if len(found) <= TOLD else f"{told}{between}and {len(found) - TOLD} more"
+
+
+def _in_words(agreements: Iterable[Digest]) -> list[str]:
+    return [agreement_words(digest) for digest in sorted(agreements)]
 
 
 def _line(text: str) -> str:

@@ -31,6 +31,7 @@ MAX_AGREEMENTS = 1_000
 MAX_MEMBERS = 2 * MAX_AGREEMENTS + 2
 MAX_AGREEMENT_BYTES = 4 << 20
 MAX_SIGNATURES_BYTES = 2 << 20  # 256 parties with 2484 bytes each
+_LOCAL = b"PK\x03\x04"  # begins a zip, and what stands before each of its members
 _LISTED = b"PK\x01\x02"  # begins what the list at the end of a zip says of one member
 _BY_CHANCE = 100  # so often it may stand among packed bytes
 _AGREEMENT = re.compile(r"(agreements|signatures)/([0-9a-f]{64})\.json")
@@ -133,6 +134,9 @@ def read_package(raw: bytes) -> AuditPackage:
     """
     if len(raw) > MAX_PACKAGE_BYTES:
         raise PeerError("expected a package of at most 256 MiB")
+    if not raw.startswith(_LOCAL):
+        what = "a file that does not begin as a zip does" if raw else "an empty file"
+        raise PeerError(f"expected an audit package, got {what}")
     if raw.count(_LISTED) > MAX_MEMBERS + _BY_CHANCE:  # before the list is read, which is at once
         raise _too_many()
     try:
@@ -175,13 +179,15 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         most = _bound(one.filename)
         if not most:
             raise PeerError("expected a package with entries, head and agreements alone")
-        room -= min(most, one.file_size)
+        if one.file_size > most:
+            raise _too_large(one.filename, most)
+        room -= one.file_size
         if room < 0:
             raise PeerError("expected a package that unpacks to at most 512 MiB")
         with archive.open(one) as member:
             members[one.filename] = member.read(most + 1)
-        if len(members[one.filename]) > most or one.file_size > most:
-            raise PeerError(f"expected {one.filename[:80]} to be of at most {most} bytes")
+        if len(members[one.filename]) > most:
+            raise _too_large(one.filename, most)
     for name in (ENTRIES, HEAD):
         if name not in members:
             raise PeerError(f"expected a package with {name}")
@@ -190,6 +196,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
 
 def _too_many() -> PeerError:
     return PeerError(f"expected at most {MAX_AGREEMENTS} agreements in a package")
+
+
+def _too_large(name: str, most: int) -> PeerError:
+    return PeerError(f"expected {name} to be of at most {most} bytes")
 
 
 def _bound(name: str) -> int:

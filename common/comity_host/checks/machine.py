@@ -68,7 +68,7 @@ def packages(name: str, names: Sequence[str], *, extra: str) -> Finding:
     python = f"Python {platform.python_version()}"
     missing = [each for each in names if _version(each) is None]
     if missing:
-        fix = f'pip install "comity[{extra}]"'
+        fix = f'pip install ".[{extra}]" in a checkout of Comity'
         return problem(name, f"{', '.join(missing)} is not installed ({python})", fix)
     if not PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
         return problem(name, f"{python} is not tried", "use Python 3.11, 3.12 or 3.13")

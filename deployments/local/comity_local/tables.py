@@ -103,7 +103,7 @@ def comparison(result: DemoResult) -> Table:
 
 
 def closing_lines(result: DemoResult) -> tuple[Text, ...]:
-    """Say where model, ledger, logs and page lie."""
+    """Say where model, ledger, logs and page lie, and how an auditor would begin."""
     places = (
         ("model", result.model_dir),
         ("ledger", result.ledger),
@@ -112,6 +112,8 @@ def closing_lines(result: DemoResult) -> tuple[Text, ...]:
     )
     lines = [Text(f"done in {in_time(result.seconds)}; everything is in {result.workdir}")]
     lines += [Text(f"  {name:<7}{printable(str(path))}") for name, path in places]
+    home = printable(str(result.ledger / result.institutions[0].id))
+    lines.append(Text(f"to audit one of them: comity audit export audit.zip --home {home}"))
     return tuple(lines)
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from comity_host.options import home_option
+from comity_server.usualhome import HOME_VARIABLE, USUAL_HOME
 
-DEFAULT_HOME = Path("~/.comity/server")
-HomeOption = Annotated[
-    Path, home_option(DEFAULT_HOME, "COMITY_SERVER_HOME", "The operator's directory.")
-]
+DEFAULT_HOME = USUAL_HOME
+HomeOption = Annotated[Path, home_option(DEFAULT_HOME, HOME_VARIABLE, "The operator's directory.")]

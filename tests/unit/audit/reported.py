@@ -343,7 +343,9 @@ class Ledger:
     ) -> tuple[Verification, list[Any]]:
         """Verify the package, and hold it against the operator's ledger and a kept head."""
         anchors = [self.agreement.digest] if anchored else []
-        other = None if operator is None else operator.verified()[0].ledger
+        other = None
+        if operator is not None:
+            other = Verification(operator.package(), anchors=[operator.agreement.digest])
         verification = Verification(
             self.package(),
             anchors=anchors,
@@ -440,8 +442,9 @@ def operators(of: Ledger) -> Ledger:
                     nonce=body.nonce,
                 )
             )
-    ledger.add(
-        ModelRelease(agreement=agreement, round=6, model=digest_of("model", 6)),
-        AgreementEnd(agreement=agreement, ending=Ending.FINISHED),
-    )
+    rounds = [entry.body.round for entry in of.entries if isinstance(entry.body, RoundJoin)]
+    if rounds:
+        last = rounds[-1]
+        ledger.add(ModelRelease(agreement=agreement, round=last, model=digest_of("model", last)))
+    ledger.add(AgreementEnd(agreement=agreement, ending=Ending.FINISHED))
     return ledger

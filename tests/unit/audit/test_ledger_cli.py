@@ -1,7 +1,9 @@
 """The auditor's commands for ledgers, and the witness that stands alone, on a terminal."""
 
 import json
+import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,12 +78,14 @@ def test_what_is_no_package_ends_with_four_and_one_line(tmp_path: Path, content:
         assert found.error.count("\n") == 1
 
 
-def test_a_package_that_is_not_there_a_folder_and_a_pipe_end_with_four(tmp_path: Path) -> None:
+def test_a_folder_and_a_pipe_end_with_four_and_a_missing_file_with_two(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "pipe")
-    for name in ("nothing", ".", "pipe"):
+    for name in (".", "pipe"):
         assert comity("audit", "epsilon", tmp_path / name).exit_code == 4
+    missing = comity("audit", "epsilon", tmp_path / "nothing")
+    assert (missing.exit_code, missing.error[:13]) == (2, "COM-AUDIT-024")
 
 
 def test_both_sides_are_compared(ledger: Ledger, file: Path, tmp_path: Path) -> None:
@@ -114,15 +118,24 @@ def test_entries_are_shown_by_kind_and_one_by_one(ledger: Ledger, file: Path) ->
     assert kinds == {"egress"}
     one = comity("audit", "show", file, "--entry", 0)
     assert json.loads(one.output)["kind"] == "genesis"
-    assert comity("audit", "show", file, "--entry", 10_000).exit_code == 1
+    assert comity("audit", "show", file, "--kind", "restore", "--json").data["entries"] == []
+    assert "no such entry" in comity("audit", "show", file, "--kind", "restore").output
+    for words_, code in (
+        (("--entry", len(ledger.entries)), "COM-AUDIT-023"),
+        (("--entry", -1), "COM-AUDIT-023"),
+        (("--kind", "nosuch"), "COM-AUDIT-022"),
+    ):
+        refused = comity("audit", "show", file, *words_)
+        assert (refused.exit_code, refused.error[:13]) == (2, code)
 
 
 def test_a_single_fact_is_proved_and_verified(ledger: Ledger, file: Path, tmp_path: Path) -> None:
-    proof, terms = tmp_path / "fact.tlog-proof", tmp_path / "agreement.json"
-    place = next(e.sequence for e in ledger.entries if e.kind.value == "budget.charge")
-    assert comity("audit", "prove", file, place, proof).exit_code == 0
-    assert comity("audit", "prove", file, place, proof).error.startswith("COM-AUDIT-012")
-    terms.write_bytes(ledger.package().agreements[ledger.agreement.digest])
+    proof, terms = proved(ledger, file)
+    place = read_proof(proof.read_bytes()).index
+    again = comity("audit", "prove", file, place, proof)
+    assert (again.exit_code, again.error[:13]) == (2, "COM-AUDIT-012")
+    beyond = comity("audit", "prove", file, len(ledger.entries), tmp_path / "no")
+    assert (beyond.exit_code, beyond.error[:13]) == (2, "COM-AUDIT-023")
     anchor = ("--agreement", words(ledger))
 
     found = comity("audit", "verify", proof, "--terms", terms, *anchor, "--json")
@@ -139,6 +152,148 @@ def test_a_single_fact_is_proved_and_verified(ledger: Ledger, file: Path, tmp_pa
     ):
         proof.write_bytes(wrong)
         assert comity("audit", "verify", proof, "--terms", terms, *anchor).exit_code in (3, 4)
+
+
+def proved(ledger: Ledger, file: Path) -> tuple[Path, Path]:
+    """Prove the first charge of the budget, and lay the agreement beside it."""
+    proof, terms = file.parent / "fact.tlog-proof", file.parent / "agreement.json"
+    place = next(e.sequence for e in ledger.entries if e.kind.value == "budget.charge")
+    assert comity("audit", "prove", file, place, proof).exit_code == 0
+    terms.write_bytes(ledger.package().agreements[ledger.agreement.digest])
+    return proof, terms
+
+
+def test_a_fact_is_held_to_all_that_its_auditor_asks_for(
+    ledger: Ledger, file: Path, witness: Path, tmp_path: Path
+) -> None:
+    anchor, home = ("--agreement", words(ledger)), ("--home", witness)
+    proof, terms = proved(ledger, file)
+    keys = comity("witness", "show", *home, "--json").data["keys"]
+    given = [word for key in keys for word in ("--witness", key)]
+    ask = ("audit", "verify", proof, "--terms", terms, *anchor)
+    assert comity(*ask).exit_code == 0
+
+    unseen = comity(*ask, *given)
+    assert unseen.exit_code == 3
+    assert "expected a head that regulator.example cosigned" in unseen.error
+    note, later = tmp_path / "head.note", tmp_path / "later.note"
+    assert comity("witness", "cosign", file, note, *anchor, *home).exit_code == 0
+    assert comity(*ask, *given, "--head", note).exit_code == 0
+
+    more = kept(grown(ledger, "more"), tmp_path / "more.zip")
+    assert comity("witness", "cosign", more, later, *anchor, *home).exit_code == 0
+    for words_, code in (
+        (("--witness", "garbage"), "COM-AUDIT-020"),
+        (("--head", tmp_path / "missing"), "COM-AUDIT-024"),
+        (("--head", later), "COM-AUDIT-021"),
+        (("--head", note, "--head", note), "COM-AUDIT-019"),
+        (("--operator", tmp_path / "missing.zip"), "COM-AUDIT-021"),
+        (("--terms", terms), "COM-AUDIT-019"),
+        (anchor, "COM-AUDIT-019"),
+    ):
+        refused = comity(*ask, *words_)
+        assert (refused.exit_code, refused.error[:13]) == (2, code), words_
+
+
+def test_a_fact_of_a_ledger_that_was_forked_from_the_kept_one_is_a_finding(
+    ledger: Ledger, witness: Path, tmp_path: Path
+) -> None:
+    anchor, home = ("--agreement", words(ledger)), ("--home", witness)
+    one = kept(grown(ledger, "one"), tmp_path / "one.zip")
+    other = kept(grown(ledger, "other"), tmp_path / "other.zip")
+    note = tmp_path / "head.note"
+    assert comity("witness", "cosign", one, note, *anchor, *home).exit_code == 0
+    proof, terms = proved(ledger, other)
+    found = comity("audit", "verify", proof, "--terms", terms, *anchor, "--head", note)
+    assert found.exit_code == 3
+    assert "there are two ledgers" in found.error
+
+
+def test_terms_that_are_not_those_of_the_proof_are_the_callers_mistake(
+    ledger: Ledger, file: Path
+) -> None:
+    proof, terms = proved(ledger, file)
+    other = Ledger(terms={"rounds": 3}).begin()
+    terms.write_bytes(other.package().agreements[other.agreement.digest])
+    found = comity("audit", "verify", proof, "--terms", terms, "--agreement", words(ledger))
+    assert (found.exit_code, found.error[:13]) == (2, "COM-AUDIT-021")
+    terms.write_bytes(b"{}")
+    found = comity("audit", "verify", proof, "--terms", terms, "--agreement", words(ledger))
+    assert (found.exit_code, found.error[:13]) == (4, "COM-AUDIT-007")
+
+
+def test_an_option_is_checked_or_refused(ledger: Ledger, file: Path, tmp_path: Path) -> None:
+    anchor = ("--agreement", words(ledger))
+    other = kept(operators(ledger), tmp_path / "operator.zip")
+    head, foreign = tmp_path / "bank.note", tmp_path / "operator.note"
+    head.write_bytes(ledger.package().head)
+    foreign.write_bytes(operators(ledger).package().head)
+    for words_, code in (
+        ((file, "--terms", head), "COM-AUDIT-021"),
+        ((file, "--witness", "garbage"), "COM-AUDIT-020"),
+        ((file, "--head", foreign), "COM-AUDIT-021"),
+        ((file, "--head", head, "--head", head), "COM-AUDIT-019"),
+        ((file, "--operator", other, "--operator", other), "COM-AUDIT-019"),
+        ((file, "--operator", file), "COM-AUDIT-021"),
+        ((other, "--operator", file), "COM-AUDIT-021"),
+    ):
+        refused = comity("audit", "verify", *words_, *anchor)
+        assert (refused.exit_code, refused.error[:13]) == (2, code), words_
+        assert refused.output == ""
+
+
+def test_every_agreement_that_was_named_must_be_there(ledger: Ledger, file: Path) -> None:
+    named = ("--agreement", words(ledger), "--agreement", "0" * 64)
+    found = comity("audit", "verify", file, *named)
+    assert found.exit_code == 3
+    assert "0" * 64 in found.error
+
+
+def test_a_package_of_the_operator_that_does_not_hold_is_told_as_the_operators(
+    ledger: Ledger, file: Path, tmp_path: Path
+) -> None:
+    package = operators(ledger).package()
+    spoiled = replace(package, entries=package.entries[:-1])
+    (tmp_path / "operator.zip").write_bytes(spoiled.to_bytes())
+    given = ("--operator", tmp_path / "operator.zip", "--agreement", words(ledger))
+    found = comity("audit", "verify", file, *given)
+    assert found.exit_code == 3
+    assert len(found.output.splitlines()) == STEPS
+    assert f"step {STEPS}, crossings" in found.error
+    assert "the operator's own package does not hold, at its step 4, head" in found.error
+
+
+def test_steps_for_the_other_kind_of_ledger_say_so(
+    ledger: Ledger, file: Path, tmp_path: Path
+) -> None:
+    other = kept(operators(ledger), tmp_path / "operator.zip")
+    for package, steps in ((file, [14, 15, 16]), (other, [10, 11, 12, 13])):
+        given = ("--agreement", words(ledger), "--json")
+        told = comity("audit", "verify", package, *given).data["steps"]
+        assert [one["number"] for one in told if one["outcome"] == "inapplicable"] == steps
+
+
+def test_epsilon_says_how_many_computed_it(
+    ledger: Ledger, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    found = comity("audit", "epsilon", file, "--agreement", words(ledger))
+    assert found.exit_code == 0
+    assert "by one implementation" in found.output
+    assert "Every ε agrees" not in found.output
+    (space,) = comity("audit", "epsilon", file, "--agreement", words(ledger), "--json").data[
+        "namespaces"
+    ]
+    assert {run["spent"]["agree"] for run in space["runs"]} == {None}
+
+
+def test_epsilon_of_a_ledger_that_spent_nothing_says_so(ledger: Ledger, tmp_path: Path) -> None:
+    other = kept(operators(ledger), tmp_path / "operator.zip")
+    found = comity("audit", "epsilon", other, "--agreement", words(ledger))
+    assert (found.exit_code, found.output) == (
+        0,
+        "Nothing was spent, so there is no ε to compute.\n",
+    )
 
 
 @pytest.fixture
@@ -206,7 +361,10 @@ def test_a_witness_without_memory_or_with_a_spoiled_one_signs_nothing(
         "witness", "cosign", file, tmp_path / "n.note", *anchor, "--home", tmp_path / "no"
     )
     assert nowhere.error.startswith("COM-WITNESS-002")
-    assert comity("witness", "init", "again", *home).error.startswith("COM-WITNESS-001")
+    again = comity("witness", "init", "again", *home)
+    assert (again.exit_code, again.error[:15]) == (2, "COM-WITNESS-001")
+    nobody = comity("witness", "show", "--owner", "nobody", *home)
+    assert (nobody.exit_code, nobody.error[:15]) == (2, "COM-WITNESS-005")
     assert comity("witness", "cosign", file, tmp_path / "n.note", *home).exit_code == 3
     assert comity("witness", "cosign", file, tmp_path / "n.note", *anchor, *home).exit_code == 0
     (memory,) = (witness / "heads").glob("*.json")
@@ -215,3 +373,20 @@ def test_a_witness_without_memory_or_with_a_spoiled_one_signs_nothing(
     assert spoiled.error.startswith("COM-WITNESS-004")
     assert spoiled.exit_code == 4
     assert (witness / "witness.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_export_takes_the_ledger_of_this_machine_unless_there_are_two_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = tmp_path / "client", tmp_path / "server"
+    monkeypatch.setenv("COMITY_CLIENT_HOME", str(client))
+    monkeypatch.setenv("COMITY_SERVER_HOME", str(server))
+    none = comity("audit", "export", tmp_path / "x.zip")
+    assert (none.exit_code, none.error[:13]) == (2, "COM-AUDIT-011")
+    assert f"{client} or {server}" in none.error
+    for home, settings in ((client, "vault.toml"), (server, "server.toml")):
+        home.mkdir()
+        (home / settings).touch()
+    both = comity("audit", "export", tmp_path / "x.zip")
+    assert (both.exit_code, both.error[:13]) == (2, "COM-AUDIT-026")
+    assert not (tmp_path / "x.zip").exists()

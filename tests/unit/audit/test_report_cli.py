@@ -168,8 +168,8 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
         (("--language", "de"), 2, "016"),
         (("--sign-with", package), 2, "014"),
         (("--agreement", "one two"), 2, "004"),
-        (("--json-out", package), 1, "012"),
-        (("--json-out", tmp_path / "nowhere" / "report.json"), 1, "012"),
+        (("--json-out", package), 2, "012"),
+        (("--json-out", tmp_path / "nowhere" / "report.json"), 2, "012"),
     ):
         found = comity("audit", "report", package, "-o", page, *options)
         assert (found.exit_code, f"COM-AUDIT-{number}" in found.error) == (code, True), options
@@ -185,7 +185,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
 def test_no_file_is_written_over(package: Path, page: Path) -> None:
     page.write_text("mine")
     found = comity("audit", "report", package, "-o", page)
-    assert (found.exit_code, "COM-AUDIT-012" in found.error) == (1, True)
+    assert (found.exit_code, "COM-AUDIT-012" in found.error) == (2, True)
     assert page.read_text() == "mine"
 
 

@@ -239,7 +239,7 @@ def test_a_package_that_is_missing_is_named() -> None:
     finding = packages("versions", ["comity", "no-such-package-of-ours"], extra="client")
     assert finding.level is Level.PROBLEM
     assert finding.detail.startswith("no-such-package-of-ours is not installed")
-    assert finding.fix == 'pip install "comity[client]"'
+    assert finding.fix == 'pip install ".[client]" in a checkout of Comity'
 
 
 def test_programs_lie_beside_this_python(tmp_path: Path) -> None:

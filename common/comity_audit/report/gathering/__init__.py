@@ -1,6 +1,6 @@
 """Finds what a report says in a verified ledger; one module for each section."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from comity_audit.ledgers.epsilons import NamespaceEpsilon
 from comity_audit.ledgers.verification import Verification
@@ -17,7 +17,7 @@ from comity_audit.report.gathering.runs import runs_of
 from comity_audit.report.gathering.selftests import self_tests_of
 from comity_audit.report.gathering.summary import summary_of
 from comity_audit.report.gathering.traffic import traffic_of
-from comity_audit.steps import Outcome, Step
+from comity_audit.steps import Step
 from comity_common.errors import LocalError
 
 
@@ -45,8 +45,10 @@ def gather(
     if not verification.is_founded:
         raise LocalError("expected a verified ledger, got one whose foundations do not hold")
     ledger = verification.ledger
-    findings = [*verification.findings, *_incomparable(verification, steps)]
-    findings += [one for space in recomputed or () for one in space.findings]
+    findings = [
+        *verification.findings,
+        *(one for space in recomputed or () for one in space.findings),
+    ]
     recomputation, self_tests = recomputation_of(recomputed), self_tests_of(ledger)
     summary = summary_of(
         verification,
@@ -75,11 +77,3 @@ def gather(
         evidence=evidence_for(summary, parties, claims, budgets, recomputation, traffic),
         limits=limits(),
     )
-
-
-def _incomparable(verification: Verification, steps: Sequence[Step]) -> Iterator[str]:
-    """Tell why the other side's ledger could not be compared, if that is why a step failed."""
-    for step in steps:
-        failed = step.name == "crossings" and step.outcome is Outcome.FAILS
-        if failed and verification.crossings is None:
-            yield step.detail

@@ -71,9 +71,9 @@ def test_what_is_written_is_read_again_and_is_always_the_same_bytes():
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
-        (b"", "no whole zip"),
+        (b"", "an empty file"),
         (RAW[: len(RAW) // 2], "no whole zip"),
-        (RAW[10:], "expected"),
+        (RAW[10:], "does not begin as a zip"),
         (b"PK\x03\x04" + bytes(100), "no whole zip"),
         (packed(without(ENTRIES)), "package with entries.jsonl"),
         (packed(without(HEAD)), "package with head.note"),
