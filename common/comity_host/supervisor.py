@@ -6,7 +6,9 @@ outlives this process, whether it ends in good order, by Ctrl-C or by kill -9. T
 * each process leads a session of its own. Whatever it starts stays in that session, also when
   it is orphaned, so a session is what is ended, not a process;
 * a *guard*, a small process of its own, knows all sessions. It reads them from a pipe; when the
-  pipe closes because we are gone, however that happened, it ends what is left.
+  pipe closes because we are gone, however that happened, it ends what is left;
+* a process waits at a *gate*, a byte on its standard input, until the guard was told of it. If we
+  are gone before that, nothing ever comes and it ends. Its pid stays the same.
 
 A process that died is started again as its policy says, by one watching thread. Its session is
 cleared first, so a restart never meets its own past. One that dies again and again soon after its
@@ -19,7 +21,9 @@ start is given longer and longer pauses.
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +44,12 @@ GRACE_S = 5.0  # between asking to end and killing
 SHORTEST_LIFE_S = 1.0  # a process that dies sooner is not restarted sooner than this
 QUICK_DEATH_S = 10.0  # a process that dies sooner, and again and again, is given pauses,
 LONGEST_PAUSE_S = 60.0  # up to this
+GATE = """
+import os, sys
+if os.read(0, 1):
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,17 +204,21 @@ class Supervisor:
             self._running[name].popen.send_signal(number)
 
     def _spawn(self, process: Process) -> subprocess.Popen[bytes]:
+        program = process.argv[0]
+        if shutil.which(program, path=process.env.get("PATH", os.defpath)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
         with open(process.log, "ab") as log:
             popen = subprocess.Popen(
-                process.argv,
+                (sys.executable, "-I", "-S", "-c", GATE, *process.argv),
                 env=dict(process.env),
                 cwd=process.cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self._tell_guard(f"+{popen.pid}")
+        _open_gate(popen)
         return popen
 
     def _tell_guard(self, line: str) -> None:
@@ -247,6 +261,12 @@ class Supervisor:
         for popen in popens:
             popen.wait()
             self._tell_guard(f"-{popen.pid}")
+
+
+def _open_gate(popen: subprocess.Popen[bytes]) -> None:
+    if popen.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), popen.stdin as gate:  # it was killed already
+            gate.write(b"\n")
 
 
 def pause_s(quick_deaths: int) -> float:

@@ -113,7 +113,8 @@ def closing_lines(result: DemoResult) -> tuple[Text, ...]:
     lines = [Text(f"done in {in_time(result.seconds)}; everything is in {result.workdir}")]
     lines += [Text(f"  {name:<7}{printable(str(path))}") for name, path in places]
     home = printable(str(result.ledger / result.institutions[0].id))
-    lines.append(Text(f"to audit one of them: comity audit export audit.zip --home {home}"))
+    lines.append(Text("an auditor begins with docs/audit.md and the ledger of one of them:"))
+    lines.append(Text(f"  comity audit export audit.zip --home {home}"))
     return tuple(lines)
 
 

@@ -41,6 +41,17 @@ with Supervisor() as supervisor:
 """
 
 
+# The same, killed at the moment when it has started the family and nobody was told of it.
+UNTOLD = """
+import os, signal
+from comity_host import supervisor
+def die(self, line):
+    open(sys.argv[1] + "/started", "w").write(line[1:])
+    os.kill(os.getpid(), signal.SIGKILL)
+supervisor.Supervisor._tell_guard = die
+"""
+
+
 def until(true: Callable[[], object], timeout_s: float = 15.0) -> None:
     end = time.monotonic() + timeout_s
     while not true():
@@ -240,3 +251,24 @@ def test_nothing_outlives_the_supervisor_however_it_ends(tmp_path: Path, number:
     demo.wait(timeout=30)
     until(lambda: not any(is_alive(pid) for pid in family))
     until(lambda: not any(is_alive(guard.pid) for guard in guards))
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed_before_it_told_its_guard(
+    tmp_path: Path,
+) -> None:
+    code = "import sys" + UNTOLD + DEMO
+    demo = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), FAMILY],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert demo.wait(timeout=30) == -signal.SIGKILL
+    until(lambda: not is_alive(int((tmp_path / "started").read_text())))
+    assert not written(tmp_path / "parent")
+
+
+def test_a_program_that_is_not_there_is_told_at_once(process, supervisor) -> None:
+    missing = replace(process(SLEEP), argv=("no-such-program-of-ours",))
+    with pytest.raises(FileNotFoundError):
+        supervisor.start(missing)
+    supervisor.start(process(SLEEP))
