@@ -9,7 +9,7 @@ import re
 from comity_common.agreement import DIGEST_PATTERN
 from comity_common.errors import Problem
 from comity_common.ids import Digest
-from comity_common.words import WORDS, agreement_words
+from comity_common.words import WORDS, agreement_words, is_word
 
 _WORDS = re.compile(rf"([a-z]+ ){{{WORDS - 1}}}[a-z]+")
 
@@ -24,8 +24,12 @@ def read_anchor(given: str) -> str:
         Problem: it is neither.
     """
     anchor = " ".join(given.lower().split())
-    if not DIGEST_PATTERN.fullmatch(anchor) and not _WORDS.fullmatch(anchor):
+    if DIGEST_PATTERN.fullmatch(anchor):
+        return anchor
+    if not _WORDS.fullmatch(anchor):
         raise Problem("COM-AUDIT-004", count=len(anchor.split()))
+    if unknown := [word for word in anchor.split() if not is_word(word)]:
+        raise Problem("COM-AUDIT-019", word=unknown[0])
     return anchor
 
 

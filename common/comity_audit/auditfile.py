@@ -14,6 +14,7 @@ from typing import BinaryIO
 from comity_common.agreement import Agreement
 from comity_common.canonical import decode
 from comity_common.errors import PeerError, Problem
+from comity_common.ledger.checkpoints import read_checkpoint
 from comity_common.ledger.notes import MAX_NOTE_BYTES, SignedNote, read_note
 from comity_common.ledger.package import (
     MAX_AGREEMENT_BYTES,
@@ -69,7 +70,9 @@ def load_proof(path: Path) -> Proof:
     """
     raw = read_bounded(path, MAX_PROOF_BYTES)
     try:
-        return read_proof(raw)
+        proof = read_proof(raw)
+        read_checkpoint(read_note(proof.note).text)
+        return proof
     except PeerError as error:
         raise _unreadable(path, str(error)) from None
 

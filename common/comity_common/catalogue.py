@@ -654,8 +654,8 @@ ENGLISH: Mapping[str, Explanation] = {
     ),
     # What an auditor asks for
     "COM-AUDIT-019": Explanation(
-        cause="{option} was given {count} times, and it means one thing",
-        fix="give it once; nothing was verified",
+        cause="--agreement: {word} is none of the words that an agreement can have",
+        fix="look at its spelling, or ask again; nothing was verified",
         exit_code=USAGE,
     ),
     "COM-AUDIT-020": Explanation(
@@ -698,6 +698,11 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="name one file for the page and another for the JSON; nothing was written",
         exit_code=USAGE,
     ),
+    "COM-AUDIT-028": Explanation(
+        cause="--sign-with signs the JSON, and no file was named for it",
+        fix="name one with --json-out; nothing was written",
+        exit_code=USAGE,
+    ),
     # Witnesses that stand alone
     "COM-WITNESS-001": Explanation(
         cause="there is a witness in {home} already",
@@ -724,6 +729,11 @@ ENGLISH: Mapping[str, Explanation] = {
     "COM-WITNESS-005": Explanation(
         cause="this witness has cosigned no head of {owner}",
         fix="comity witness show lists those that it knows",
+        exit_code=USAGE,
+    ),
+    "COM-WITNESS-006": Explanation(
+        cause="a witness cannot be called {name}: {why}",
+        fix="give a name as in regulator.example; nothing was made",
         exit_code=USAGE,
     ),
     # Rehearsals

@@ -51,6 +51,11 @@ def check_readable(agreement: Agreement) -> None:
         raise PeerError("expected an agreement in visible characters")
 
 
+def is_word(text: str) -> bool:
+    """Tell whether a fingerprint can have this word."""
+    return text in _list()
+
+
 def printable(text: str) -> str:
     """Write a stranger's text in one line that moves no cursor."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)

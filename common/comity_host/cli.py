@@ -21,6 +21,7 @@ import typer
 
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_host.files import is_disk_full
+from comity_host.onceonly import refuse_repeats
 from comity_host.telling import tell
 
 GROUP = "comity.commands"
@@ -53,6 +54,7 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         command = typer.main.get_command(_root())
+        refuse_repeats(command)
         outcome = command.main(arguments, prog_name="comity", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.exceptions.Exit as end:
@@ -130,7 +132,7 @@ def _problem(error: Exception) -> Problem:
             return Problem("COM-ANY-002", message=error)
         case _ if is_disk_full(error):
             where = getattr(error, "filename", None)
-            return Problem("COM-HOST-001", path=where or "the home directory")
+            return Problem("COM-HOST-001", path=where or "whatever it writes to")
         case OSError() if error.filename is not None:
             return Problem("COM-HOST-002", path=error.filename, why=error.strerror)
         case _:

@@ -27,5 +27,7 @@ def tell(problem: Problem, *, as_json: bool) -> int:
         error = {"code": problem.code, "message": cause, "fix": fix}
         print(json.dumps({"ok": False, "error": error}), flush=True)
     else:
-        print(f"{problem.code} {cause}. Fix: {fix}", file=sys.stderr)
+        line = f"{problem.code} {cause}. Fix: {fix}"
+        shown = "".join(sign if sign.isprintable() else "?" for sign in line)
+        print(shown, file=sys.stderr)
     return explanation.exit_code

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comity_audit.cli.lines import data, line
+from comity_audit.cli.outputs import check_free, write_out
 from comity_audit.cli.verifying import (
     AgreementsOption,
     HeadOption,
     OperatorOption,
     PackageArgument,
     WitnessOption,
-    once,
     verification_of,
     verified,
     witness_keys,
@@ -48,18 +48,14 @@ def export(
 ) -> None:
     """Write the ledger of this machine into one file for an auditor."""
     from comity_audit.export import package_of
-    from comity_common.errors import Problem
     from comity_common.ledger.checkpoints import read_checkpoint
     from comity_common.ledger.notes import read_note
     from comity_common.words import agreement_words
-    from comity_host.files import write_durably
 
-    if file.exists() or not file.parent.is_dir():
-        why = "it is there already" if file.exists() else "its directory is not there"
-        raise Problem("COM-AUDIT-012", file=file, why=why)
+    check_free(file)
     package = package_of(None if home is None else home.expanduser().absolute(), agreement)
     raw = package.to_bytes()
-    write_durably(file, raw)
+    write_out((file, raw))
     note = read_note(package.head)
     names = list(dict.fromkeys(one.name for one in note.signatures[1:]))
     words = {digest: agreement_words(digest) for digest in package.agreements}  # type: ignore[arg-type]
@@ -91,15 +87,13 @@ def verify(
         Path, typer.Argument(metavar="FILE", help="A package, or the proof of one entry.")
     ],
     agreement: AgreementsOption = [],  # noqa: B006
-    head: HeadOption = [],  # noqa: B006
+    head: HeadOption = None,
     witness: WitnessOption = [],  # noqa: B006
-    operator: OperatorOption = [],  # noqa: B006
+    operator: OperatorOption = None,
     terms: Annotated[
-        list[Path],
-        typer.Option(
-            "--terms", metavar="FILE", help="The agreement's own file, to check a proof with."
-        ),
-    ] = [],  # noqa: B006
+        Path | None,
+        typer.Option(metavar="FILE", help="The agreement's own file, to check a proof with."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Say whether a ledger is true: signatures, head, witnesses, budget, traffic."""
@@ -151,7 +145,9 @@ def epsilon(
 
 def show(
     package: PackageArgument,
-    kind: Annotated[str, typer.Option(metavar="KIND", help="Of this kind alone: egress, …")] = "",
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Of this kind alone: egress, …")
+    ] = None,
     sequence: Annotated[
         int | None, typer.Option("--entry", metavar="N", help="This one entry, whole.")
     ] = None,
@@ -163,7 +159,7 @@ def show(
     from comity_common.words import printable
 
     kinds = [one.value for one in EntryKind]
-    if kind and kind not in kinds:
+    if kind is not None and kind not in kinds:
         raise Problem("COM-AUDIT-022", given=printable(kind[:40]), kinds=", ".join(kinds))
     verification = verification_of(package)
     verified(verification)
@@ -172,7 +168,7 @@ def show(
     entries = [
         one
         for one in verification.ledger.entries
-        if kind in ("", one.kind.value) and sequence in (None, one.sequence)
+        if kind in (None, one.kind.value) and sequence in (None, one.sequence)
     ]
     if json_:
         succeed({"entries": [_entry_data(one) for one in entries]}, as_json=True, text="")
@@ -194,17 +190,13 @@ def prove(
 ) -> None:
     """Take a single fact out of a ledger, with the proof that it is in there."""
     from comity_audit.ledgers.facts import prove as proof_of
-    from comity_common.errors import Problem
-    from comity_host.files import write_durably
 
     verification = verification_of(package)
     verified(verification)
     _check_entry(package, verification, sequence)
-    if file.exists() or not file.parent.is_dir():
-        why = "it is there already" if file.exists() else "its directory is not there"
-        raise Problem("COM-AUDIT-012", file=file, why=why)
+    check_free(file)
     proof = proof_of(verification.package, sequence)
-    write_durably(file, proof.to_bytes())
+    write_out((file, proof.to_bytes()))
     entry = verification.ledger.entries[sequence]
     succeed(
         {"file": str(file), "entry": _entry_data(entry)},
@@ -215,7 +207,7 @@ def prove(
     )
 
 
-def _refuse(option: str, given: list[Path], file: Path, why: str) -> None:
+def _refuse(option: str, given: object, file: Path, why: str) -> None:
     """Refuse an option that this kind of file is not checked with."""
     from comity_common.errors import Problem
 
@@ -234,8 +226,8 @@ def _check_entry(file: Path, verification: "Verification", sequence: int) -> Non
 def _verify_fact(
     file: Path,
     agreements: list[str],
-    terms: list[Path],
-    heads: list[Path],
+    terms: Path | None,
+    head: Path | None,
     witnesses: list[str],
     json_: bool,
 ) -> None:
@@ -244,14 +236,14 @@ def _verify_fact(
     from comity_audit.ledgers.facts import FactCheck, misfit
     from comity_common.errors import Problem
 
-    anchor, head = once("--agreement", agreements), once("--head", heads)
-    path = once("--terms", terms)
-    if path is None:
+    _refuse("--agreement", agreements[1:], file, "one entry is of one agreement, name that alone")
+    anchor = read_anchor(agreements[0]) if agreements else ""
+    if terms is None:
         raise Problem("COM-AUDIT-013", file=file)
     check = FactCheck(
         load_proof(file),
-        load_terms(path),
-        anchor="" if anchor is None else read_anchor(anchor),
+        load_terms(terms),
+        anchor=anchor,
         outside=witness_keys(witnesses),
         kept=None if head is None else load_head(head),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comity_audit.cli.lines import data
+from comity_audit.cli.outputs import check_free, write_out
 from comity_audit.cli.verifying import (
     AgreementsOption,
     HeadOption,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from comity_audit.report.page.voice import Language
     from comity_audit.report.writing import Written
     from comity_audit.steps import Step
+    from comity_common.errors import Problem
 
 PageOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The page, as in report.html.")
@@ -46,9 +48,9 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="Your Ed25519 key in PEM, to sign the JSON.")
     ] = None,
     agreement: AgreementsOption = [],  # noqa: B006
-    head: HeadOption = [],  # noqa: B006
+    head: HeadOption = None,
     witness: WitnessOption = [],  # noqa: B006
-    operator: OperatorOption = [],  # noqa: B006
+    operator: OperatorOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Write what a ledger says into a page that opens anywhere, and into signed JSON."""
@@ -60,14 +62,17 @@ def report(
     from comity_audit.ledgers.epsilons import has_second
     from comity_audit.report.facts import PackageFacts, cut
     from comity_audit.report.writing import recompute, write_report
+    from comity_common.errors import Problem
     from comity_common.ledger.package import MAX_PACKAGE_BYTES
-    from comity_host.files import write_durably
 
     languages = _languages(language)
+    if sign_with is not None and json_out is None:
+        raise Problem("COM-AUDIT-028")
     key = None if sign_with is None else _signing_key(sign_with)
     _check_apart(output, json_out)
     for file in (output, json_out):
-        _check_free(file)
+        if file is not None:
+            check_free(file)
     verification = verification_of(package, agreement, head, witness, operator)
     steps = verified(verification)
     if not json_:
@@ -86,9 +91,8 @@ def report(
         made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         software=f"comity {version('comity')}",
     )
-    if json_out is not None:
-        write_durably(json_out, written.original.raw)
-    write_durably(output, written.html.encode())
+    original = [] if json_out is None else [(json_out, written.original.raw)]
+    write_out(*original, (output, written.html.encode()))
     public = "" if key is None else key.public_key().public_bytes_raw().hex()
     _conclude(written, steps, public, [output, json_out], json_)
 
@@ -100,8 +104,8 @@ def page(
     output: PageOption,
     language: LanguageOption = "both",
     key: Annotated[
-        str, typer.Option(metavar="HEX", help="Public key of who signed the report.")
-    ] = "",
+        str | None, typer.Option(metavar="HEX", help="Public key of who signed the report.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Write the page of a report again, from its JSON alone."""
@@ -109,19 +113,18 @@ def page(
     from comity_audit.report.original import MAX_ORIGINAL_BYTES, read_original
     from comity_audit.report.page import render
     from comity_common.errors import PeerError, Problem
-    from comity_host.files import write_durably
 
     languages = _languages(language)
-    public = _public_key(key) if key else None
-    _check_free(output)
+    public = None if key is None else _public_key(key)
+    check_free(output)
     try:
         found = read_original(read_bounded(original, MAX_ORIGINAL_BYTES), public)
     except Problem as problem:
-        raise Problem("COM-AUDIT-015", path=original, why=problem.facts["why"]) from None
+        raise _instead(problem, "COM-AUDIT-015") from None
     except PeerError as error:
         raise Problem("COM-AUDIT-015", path=original, why=error) from None
-    write_durably(output, render(found, languages).encode())
-    by = ", signed with the key that you gave" if key else ", which nobody signed"
+    write_out((output, render(found, languages).encode()))
+    by = ", which nobody signed" if key is None else ", signed with the key that you gave"
     succeed(
         {"page": str(output), "sha256": found.sha256, "signer": found.signer or None},
         as_json=json_,
@@ -138,6 +141,13 @@ def _languages(given: str) -> "tuple[Language, ...]":
     return tuple(Language(tag) for tag in LANGUAGES[given])
 
 
+def _instead(problem: "Problem", code: str) -> "Problem":
+    """Tell a file that cannot be read as what it was to be; one that is not there stays so."""
+    from comity_common.errors import Problem
+
+    return Problem(code, **problem.facts) if problem.code == "COM-AUDIT-007" else problem
+
+
 def _check_apart(page: Path, original: Path | None) -> None:
     """Check that page and JSON do not overwrite each other, however their paths are spelled."""
     from os.path import realpath
@@ -146,14 +156,6 @@ def _check_apart(page: Path, original: Path | None) -> None:
 
     if original is not None and realpath(original) == realpath(page):
         raise Problem("COM-AUDIT-027", file=original)
-
-
-def _check_free(file: Path | None) -> None:
-    from comity_common.errors import Problem
-
-    if file is not None and (file.exists() or not file.parent.is_dir()):
-        why = "it is there already" if file.exists() else "its directory is not there"
-        raise Problem("COM-AUDIT-012", file=file, why=why)
 
 
 def _signing_key(file: Path) -> "Ed25519PrivateKey":
@@ -167,7 +169,7 @@ def _signing_key(file: Path) -> "Ed25519PrivateKey":
     try:
         key = load_pem_private_key(read_bounded(file, MAX_KEY_BYTES), None)
     except Problem as problem:
-        raise Problem("COM-AUDIT-014", path=file, why=problem.facts["why"]) from None
+        raise _instead(problem, "COM-AUDIT-014") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Problem("COM-AUDIT-014", path=file, why="it is no open private key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):

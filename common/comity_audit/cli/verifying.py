@@ -5,7 +5,7 @@ What an auditor asks for is either checked or refused: no option is passed over 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +27,7 @@ AgreementsOption = Annotated[
     ),
 ]
 HeadOption = Annotated[
-    list[Path],
+    Path | None,
     typer.Option("--head", metavar="FILE", help="A head of PACKAGE's ledger that you kept."),
 ]
 WitnessOption = Annotated[
@@ -40,7 +40,7 @@ WitnessOption = Annotated[
     ),
 ]
 OperatorOption = Annotated[
-    list[Path],
+    Path | None,
     typer.Option("--operator", metavar="PACKAGE", help="The operator's ledger, to compare both."),
 ]
 
@@ -64,17 +64,17 @@ def verified(verification: "Verification") -> "list[Step]":
 def verification_of(
     file: Path,
     agreements: Sequence[str] = (),
-    heads: Sequence[Path] = (),
+    head: Path | None = None,
     witnesses: Sequence[str] = (),
-    operators: Sequence[Path] = (),
+    operator: Path | None = None,
 ) -> "Verification":
     """Read a package, and get ready to verify it.
 
     Args:
         agreements: as they were given; the package must have each of them.
-        heads: of the same ledger, as somebody kept it; one at most.
+        head: of the same ledger, as somebody kept it.
         witnesses: keys, as they were given.
-        operators: the package of the other side; one at most.
+        operator: the package of the other side.
 
     Raises:
         Problem: a file cannot be read, or an option is not what it should be.
@@ -83,25 +83,11 @@ def verification_of(
     from comity_audit.auditfile import load_package
     from comity_audit.ledgers.verification import Verification
 
-    head, operator = once("--head", heads), once("--operator", operators)
     anchors, outside = list(map(read_anchor, agreements)), witness_keys(witnesses)
     package = load_package(file)
     older = None if head is None else _older(file, package, head)
     other = None if operator is None else _other_side(file, package, operator, anchors)
     return Verification(package, operator=other, anchors=anchors, older=older, outside=outside)
-
-
-def once(option: str, given: Sequence[Any]) -> Any:
-    """Take what was given with an option that means one thing; None if nothing was.
-
-    Raises:
-        Problem: it was given more often.
-    """
-    from comity_common.errors import Problem
-
-    if len(given) > 1:
-        raise Problem("COM-AUDIT-019", option=option, count=len(given))
-    return given[0] if given else None
 
 
 def witness_keys(given: Sequence[str]) -> "list[NoteKey]":

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from comity_audit.cli.outputs import check_free, write_out
 from comity_audit.cli.verifying import (
     AgreementsOption,
     PackageArgument,
@@ -41,8 +42,15 @@ def init(
     import os
 
     from comity_audit.witness.desk import SECRET_BYTES, Desk
+    from comity_common.errors import LocalError, Problem
+    from comity_common.words import printable
 
-    desk = Desk.create(home, name, os.urandom(SECRET_BYTES))
+    try:
+        desk = Desk.create(home, name, os.urandom(SECRET_BYTES))
+    except Problem:
+        raise
+    except LocalError as error:
+        raise Problem("COM-WITNESS-006", name=printable(name), why=error) from None
     keys = [key.vkey for key in desk.keys]
     succeed(
         {"home": str(home), "name": name, "keys": keys},
@@ -64,7 +72,6 @@ def cosign(
 
     from comity_audit.witness.desk import Desk
     from comity_common.errors import Problem
-    from comity_host.files import write_durably
 
     desk = Desk(home)
     name = desk.name
@@ -72,29 +79,32 @@ def cosign(
     verified(verification)
     if not agreement:
         raise Problem("COM-AUDIT-009")
-    if file.exists() or not file.parent.is_dir():
-        why = "it is there already" if file.exists() else "its directory is not there"
-        raise Problem("COM-AUDIT-012", file=file, why=why)
-    write_durably(file, desk.cosign(verification, int(time.time())))
-    checkpoint = verification.checkpoint
+    check_free(file)
     owner = verification.ledger.parties.owner.id
+    is_known = owner in {one.owner for one in desk.kept()}
+    write_out((file, desk.cosign(verification, int(time.time()))))
+    checkpoint = verification.checkpoint
+    first = "" if is_known else ", of which it had cosigned nothing before"
     succeed(
         {
             "file": str(file),
+            "first": not is_known,
             "witness": name,
             "owner": owner,
             "size": checkpoint.size,
             "root": checkpoint.root.hex(),
         },
         as_json=json_,
-        text=f"{name} has cosigned the {checkpoint.size:,} entries of {owner}, and will cosign "
-        f"nothing that takes one back. {file} is for the ledger's owner and for auditors.",
+        text=f"{name} has cosigned the {checkpoint.size:,} entries of {owner}{first}, and will "
+        f"cosign nothing that takes one back. {file} is for the ledger's owner and for auditors.",
     )
 
 
 @app.command()
 def show(
-    owner: Annotated[str, typer.Option(metavar="ID", help="Show the kept head of this one.")] = "",
+    owner: Annotated[
+        str | None, typer.Option(metavar="ID", help="Show the kept head of this one.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     json_: JsonOption = False,
 ) -> None:
@@ -105,12 +115,12 @@ def show(
 
     desk = Desk(home)
     keys = [key.vkey for key in desk.keys]
-    kept = [one for one in desk.kept() if owner in ("", one.owner)]
-    if owner and not kept:
+    kept = [one for one in desk.kept() if owner in (None, one.owner)]
+    if owner is not None and not kept:
         raise Problem("COM-WITNESS-005", owner=printable(owner))
     lines = [f"Witness {desk.name}, known by:", *keys]
     lines += [f"  {one.owner}: {one.size:,} entries, root {one.root.hex()}" for one in kept]
-    if owner and kept:
+    if owner is not None:
         lines.append(kept[0].note.decode())
     succeed(
         {

@@ -26,7 +26,7 @@ from comity_common.ledger.package import AuditPackage
 from comity_common.ledger.proofs import Proof
 from comity_common.ledger.signed import read
 from comity_common.ledger.tree import Tree, check_inclusion
-from comity_common.words import agreement_words, printable
+from comity_common.words import printable
 
 Found = tuple[Outcome, str]
 
@@ -45,16 +45,11 @@ def prove(package: AuditPackage, sequence: int) -> Proof:
 
 def misfit(check: "FactCheck") -> tuple[str, str] | None:
     """Tell which option names a file that this proof is not checked with, and why not."""
-    digest = check.agreement.digest
     try:
         head, owner = owner_of(read_note(check.proof.note))
         kept, whose = (head, owner) if check.kept is None else owner_of(check.kept)
     except PeerError:
         return None  # the steps say what is wrong with which
-    if check.anchor and not is_anchored(digest, check.anchor):
-        return "--terms", f"it is {agreement_words(digest)}, and --agreement names another"
-    if owner not in check.agreement.everybody:
-        return "--terms", f"it does not name {owner}, whose entry this is"
     if whose != owner:
         return "--head", f"it is a head of {whose}, and the entry is of {owner}"
     if kept.size != head.size:
@@ -114,13 +109,15 @@ class FactCheck:
             signers={},
             vouched=frozenset({agreement.digest} if vouched else ()),
         )
-        return Outcome.HOLDS, f"{agreement.federation}: {agreement_words(agreement.digest)}"
+        return Outcome.HOLDS, f"{agreement.federation}, {agreement.digest[:16]}…, names {owner}"
 
     def _check_anchor(self) -> Found:
         if not self.anchor:
             return Outcome.UNANCHORED, "nobody outside has vouched for these keys"
         if not self._known.vouched:
-            raise PeerError("expected the agreement that was named from outside, got another")
+            raise PeerError(
+                "expected the agreement that was named from outside, --terms is another"
+            )
         return Outcome.HOLDS, "it is the agreement that was named from outside"
 
     def _check_entry(self) -> Found:

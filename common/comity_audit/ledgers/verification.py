@@ -4,7 +4,7 @@ The first eight steps stand on each other, so the first of them that fails ends 
 The rules after them stand on those eight alone: each is looked at, and all that is found is told.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from comity_audit.anchor import is_anchored
@@ -25,9 +25,8 @@ from comity_audit.ledgers.heads import (
     read_witnesses,
 )
 from comity_audit.ledgers.parties import Parties, Side, owner_of, read_parties
-from comity_audit.steps import Outcome, Step, outcome_of
+from comity_audit.steps import Outcome, Step, about, outcome_of
 from comity_common.errors import PeerError
-from comity_common.ids import Digest
 from comity_common.ledger.bodies import Restore
 from comity_common.ledger.checkpoints import Checkpoint
 from comity_common.ledger.notes import NoteKey, SignedNote, read_note
@@ -187,8 +186,9 @@ class Verification:
         yield "restores", self._check_restores
 
     def _check_agreements(self) -> Found:
-        self._note = read_note(self.package.head)
-        self.checkpoint, owner = owner_of(self._note)
+        with about("head.note"):
+            self._note = read_note(self.package.head)
+            self.checkpoint, owner = owner_of(self._note)
         self._parties = read_parties(self.package, owner, self._anchors)
         of = self._parties.owner
         agreements = _count(len(self._parties.agreements), "agreement")
@@ -203,12 +203,13 @@ class Verification:
         missing = [one for one in self._anchors if not any(is_anchored(of, one) for of in known)]
         if missing:
             raise PeerError(
-                f"expected the agreement that was named from outside, {missing[0]}; "
-                f"got {_listed(_in_words(known))}"
+                f"expected an agreement that was named from outside, {missing[0]}, and it is not "
+                f"among the {len(known)} of this package"
             )
-        rest = _listed(_in_words(known - vouched))
+        rest = _listed([f"{digest[:16]}…" for digest in sorted(known - vouched)])
         beside = f"; by nobody, so a word of this ledger's owner alone: {rest}" if rest else ""
-        return Outcome.HOLDS, f"named from outside: {_listed(_in_words(vouched))}{beside}"
+        named = _listed([agreement_words(digest) for digest in sorted(vouched)])
+        return Outcome.HOLDS, f"named from outside: {named}{beside}"
 
     def _check_entries(self) -> Found:
         entries = read_entries(self.package.entries, self._parties)
@@ -296,10 +297,6 @@ class Verification:
 def _listed(found: Sequence[str], between: str = "; ") -> str:
     told = between.join(found[:TOLD])
     return told if len(found) <= TOLD else f"{told}{between}and {len(found) - TOLD} more"
-
-
-def _in_words(agreements: Iterable[Digest]) -> list[str]:
-    return [agreement_words(digest) for digest in sorted(agreements)]
 
 
 def _line(text: str) -> str:

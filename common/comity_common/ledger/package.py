@@ -32,6 +32,7 @@ MAX_MEMBERS = 2 * MAX_AGREEMENTS + 2
 MAX_AGREEMENT_BYTES = 4 << 20
 MAX_SIGNATURES_BYTES = 2 << 20  # 256 parties with 2484 bytes each
 _LOCAL = b"PK\x03\x04"  # begins a zip, and what stands before each of its members
+_END, _END_BYTES = b"PK\x05\x06", 22  # ends a zip without a comment
 _LISTED = b"PK\x01\x02"  # begins what the list at the end of a zip says of one member
 _BY_CHANCE = 100  # so often it may stand among packed bytes
 _AGREEMENT = re.compile(r"(agreements|signatures)/([0-9a-f]{64})\.json")
@@ -137,6 +138,8 @@ def read_package(raw: bytes) -> AuditPackage:
     if not raw.startswith(_LOCAL):
         what = "a file that does not begin as a zip does" if raw else "an empty file"
         raise PeerError(f"expected an audit package, got {what}")
+    if not raw[-_END_BYTES:].startswith(_END):
+        raise PeerError("expected an audit package, got no whole zip, or something behind it")
     if raw.count(_LISTED) > MAX_MEMBERS + _BY_CHANCE:  # before the list is read, which is at once
         raise _too_many()
     try:

@@ -15,8 +15,10 @@ from tests.commands import comity
 from tests.unit.audit.reported import Ledger, operators
 from tests.unit.audit.test_audit_cli import HEAVY
 
+from comity_audit.cli.outputs import write_out
 from comity_audit.report.original import read_original
 from comity_common.catalogue import ENGLISH
+from comity_common.errors import Problem
 from comity_common.words import agreement_words
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -166,8 +168,10 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
 ) -> None:
     for options, code, number in (
         (("--language", "de"), 2, "016"),
-        (("--sign-with", package), 2, "014"),
+        (("--sign-with", package, "--json-out", tmp_path / "o.json"), 2, "014"),
+        (("--sign-with", tmp_path / "none", "--json-out", tmp_path / "o.json"), 2, "024"),
         (("--agreement", "one two"), 2, "004"),
+        (("--sign-with", page), 2, "028"),
         (("--json-out", package), 2, "012"),
         (("--json-out", tmp_path / "nowhere" / "report.json"), 2, "012"),
     ):
@@ -175,11 +179,39 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
         assert (found.exit_code, f"COM-AUDIT-{number}" in found.error) == (code, True), options
     curve = tmp_path / "curve.key"
     curve.write_bytes(generate_private_key(SECP256R1()).private_bytes(*PEM))
-    found = comity("audit", "report", package, "-o", page, "--sign-with", curve)
+    signed = ("--sign-with", curve, "--json-out", tmp_path / "o.json")
+    found = comity("audit", "report", package, "-o", page, *signed)
     assert "it is no Ed25519 key" in found.error
-    found = comity("audit", "page", package, "-o", page, "--key", "abc")
-    assert (found.exit_code, "COM-AUDIT-017" in found.error) == (2, True)
+    for key in ("abc", ""):
+        found = comity("audit", "page", package, "-o", page, "--key", key)
+        assert (found.exit_code, "COM-AUDIT-017" in found.error) == (2, True)
+    twice = ("--key", "0" * 64, "--key", "1" * 64)
+    found = comity("audit", "page", package, "-o", page, *twice)
+    assert (found.exit_code, "--key was given more than once" in found.error) == (2, True)
+    found = comity("audit", "page", tmp_path / "none", "-o", page)
+    assert (found.exit_code, "COM-AUDIT-024" in found.error) == (2, True)
     assert not page.exists()
+
+
+def test_all_files_of_a_report_are_written_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    with pytest.raises(Problem) as caught:
+        write_out((first, b"one"), (second, b"two"))
+    assert caught.value.code == "COM-AUDIT-012"
+    assert not first.exists()
+    too_long = tmp_path / ("x" * 300)
+    with pytest.raises(Problem) as caught:
+        write_out((first, b"one"), (too_long, b"two"))
+    assert caught.value.code == "COM-AUDIT-012"
+    assert list(tmp_path.iterdir()) == [second]
+
+
+def test_nothing_is_written_over_a_link_that_leads_nowhere(package: Path, page: Path) -> None:
+    page.symlink_to(page.parent / "nowhere")
+    found = comity("audit", "report", package, "-o", page)
+    assert (found.exit_code, "COM-AUDIT-012" in found.error) == (2, True)
+    assert page.is_symlink()
 
 
 def test_no_file_is_written_over(package: Path, page: Path) -> None:
@@ -217,7 +249,10 @@ def test_what_is_read_is_never_written_over(package: Path, tmp_path: Path) -> No
     key.write_bytes(KEY.private_bytes(*PEM))
     before = {file: file.read_bytes() for file in (package, key)}
     for output in before:
-        for files in (("-o", output), ("-o", tmp_path / "page", "--json-out", output)):
+        for files in (
+            ("-o", output, "--json-out", tmp_path / "json"),
+            ("-o", tmp_path / "page", "--json-out", output),
+        ):
             found = comity("audit", "report", package, *files, "--sign-with", key)
             assert found.exit_code == ENGLISH["COM-AUDIT-012"].exit_code
             assert "COM-AUDIT-012" in found.error

@@ -9,6 +9,9 @@ from importlib.metadata import version
 import pytest
 from tests.commands import comity
 
+from comity_common.errors import Problem
+from comity_host.telling import tell
+
 HEAVY = {
     *("torch", "transformers", "opacus", "peft", "flwr", "grpc", "google.protobuf"),
     *("numpy", "pydantic", "sqlalchemy", "rich", "structlog", "cryptography", "uvicorn"),
@@ -81,3 +84,8 @@ def test_a_group_without_a_command_shows_its_help() -> None:
     found = comity("server", "agreement")
     assert found.exit_code == 2
     assert "propose" in found.output + found.error
+
+
+def test_a_line_that_is_told_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell(Problem("COM-AUDIT-024", path="a\x1b[2Jb\nc"), as_json=False) == 2
+    assert "a?[2Jb?c is not there" in capsys.readouterr().err

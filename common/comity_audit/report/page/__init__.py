@@ -82,7 +82,7 @@ def _article(original: Original, say: Voice) -> Markup:
     first = section(f"{id}", 1, titles[0], opening.summary(report, say))
     return joined(
         f'<article lang="{id}" id="{id}">',
-        opening.header(report, say),
+        opening.header(original, say),
         opening.banners(report.summary, say),
         opening.tiles(report, say),
         first.replace("<section ", '<section class="summary" ', 1),

@@ -109,6 +109,10 @@ TILE_SPENT_MANY = Phrase(
     "ε, of at most {ceiling} at δ = {delta}, for each {unit}; the fullest of {count} budgets",
     "ε，上限为 {ceiling}（δ = {delta}），按每个{unit}计；为 {count} 个预算中占用最多的一个",
 )
+UNSIGNED = Phrase(
+    "Nobody signed this report. Whoever has the package can make it again.",
+    "本报告未经任何人签名。持有审计包的人可以重新生成。",
+)
 TILE_SPENT_NONE = Phrase("no rows were registered", "未登记任何数据")
 TILE_SPENT_INFINITE = Phrase(
     "something without privacy was reserved: there is no guarantee",
@@ -195,8 +199,10 @@ CLAIMS: Phrases = {
         "所有预留均有协议和额度依据，对应已参加的轮次，且未超出额度。",
     ),
     "epsilon": Phrase(
-        "Two programs that share no code compute every ε alike, and each is within its claim.",
-        "两个互不共享代码的程序算出的每个 ε 都一致，且均在所声明的范围内。",
+        "Two programs that share no code compute every ε alike (for scores ours is a bound above "
+        "the other's), and each is within its claim.",
+        "两个互不共享代码的程序算出的每个 ε 都一致（评分的 ε 以我们的结果为上界），且均在所声明的"
+        "范围内。",
     ),
     "epsilon-once": Phrase(
         "One program alone has computed every ε, as the second was not installed; each is within "
@@ -575,6 +581,11 @@ TRAFFIC_WORDS = Phrase(
     "每条消息在发送之前都已记入账本。它要么由预算覆盖，要么属于控制消息的封闭清单，其中任何数值都不"
     "依赖数据。",
 )
+TRAFFIC_WORDS_OPERATOR = Phrase(
+    "What arrived, as the operator wrote it down. Whether that is all, and whether the same left, "
+    "shows when an institution's ledger is held against this one.",
+    "运营方所记录的到达内容。是否完整、是否与流出的内容相同，须将机构的账本与本账本比对才能看出。",
+)
 TRAFFIC_NONE = Phrase("No message left, and none arrived.", "没有消息流出，也没有消息流入。")
 TRAFFIC_CHART = Phrase("Bytes that left, by country", "按国家/地区统计的流出字节")
 TRAFFIC_CHART_TOLD = Phrase("{country}: {bytes} bytes", "{country}：{bytes} 字节")
@@ -782,10 +793,11 @@ EVIDENCE_WORDS = Phrase(
     "says whether a duty was done, or whether a law applies: that is for people to decide. A law "
     "is shown as applicable if a party is in one of its countries, a clause on transfers if "
     "another party is outside. What clauses ask for is told in our own words; the law's own text "
-    "decides.",
+    "decides. No other law was looked at; the countries of the parties may have some.",
     "“具备”表示相关事实载于本报告；“缺少”表示其中至少一项未载。两者都不说明义务是否已履行，也不说"
     "明某项法律是否适用：这须由人判断。若某一方位于某法律的国家/地区，则该法律显示为适用；若另有"
-    "一方位于其外，则跨境传输条款显示为适用。条款内容以我们自己的话转述，以法律原文为准。",
+    "一方位于其外，则跨境传输条款显示为适用。条款内容以我们自己的话转述，以法律原文为准。未考察"
+    "其他法律；各方所在国家/地区可能另有规定。",
 )
 REGIME_BECAUSE = Phrase(
     "Shown as applicable because of: {countries}.", "显示为适用，因为涉及：{countries}。"

@@ -75,6 +75,7 @@ def test_what_is_written_is_read_again_and_is_always_the_same_bytes():
         (RAW[: len(RAW) // 2], "no whole zip"),
         (RAW[10:], "does not begin as a zip"),
         (b"PK\x03\x04" + bytes(100), "no whole zip"),
+        (RAW + b"\n", "something behind it"),
         (packed(without(ENTRIES)), "package with entries.jsonl"),
         (packed(without(HEAD)), "package with head.note"),
         (packed(MEMBERS | {"report.html": b""}), "alone"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from comity_audit.epsilontext import INFINITE
 from comity_audit.report.facts import BudgetHistory, Conclusion, Report, Summary, epsilon_value
+from comity_audit.report.original import Original
 from comity_audit.report.page import numbers, phrases
 from comity_audit.report.page.elements import (
     Column,
@@ -28,9 +29,9 @@ MARKS = {
 }
 
 
-def header(report: Report, say: Voice) -> Markup:
-    """Say whose ledger it is."""
-    summary = report.summary
+def header(original: Original, say: Voice) -> Markup:
+    """Say whose ledger it is, and if nobody signed what is said of it."""
+    summary = original.report.summary
     lead, title = phrases.LEAD_INSTITUTION, phrases.TITLE
     if summary.is_operator:
         lead, title = phrases.LEAD_OPERATOR, phrases.TITLE_OPERATOR
@@ -46,6 +47,7 @@ def header(report: Report, say: Voice) -> Markup:
         paragraph(say(phrases.KICKER), "kicker"),
         f"<h1>{say(title, name=outside(summary.name or summary.owner))}</h1>",
         paragraph(words, "lead"),
+        "" if original.signer else paragraph(say(phrases.UNSIGNED)),
         "</header>",
     )
 

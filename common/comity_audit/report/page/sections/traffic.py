@@ -18,14 +18,16 @@ def traffic(report: Report, say: Voice) -> Markup:
     left = [one for one in report.traffic.kinds if one.is_egress]
     arrived = [one for one in report.traffic.kinds if not one.is_egress]
     nothing = "" if left or arrived else paragraph(say(phrases.TRAFFIC_NONE))
+    is_operator = report.summary.is_operator
+    words = phrases.TRAFFIC_WORDS_OPERATOR if is_operator else phrases.TRAFFIC_WORDS
     return joined(
-        paragraph(say(phrases.TRAFFIC_WORDS)),
+        paragraph(say(words)),
         nothing,
         _chart(left, say),
         _table(left, say(phrases.EGRESS_CAPTION), say(phrases.RECEIVER), say),
         _table(arrived, say(phrases.INGRESS_CAPTION), say(phrases.SENDER), say),
-        heading(say(phrases.UNMATCHED_TITLE)),
-        _crossings(report.traffic.crossings, say),
+        "" if is_operator else heading(say(phrases.UNMATCHED_TITLE)),
+        "" if is_operator else _crossings(report.traffic.crossings, say),
     )
 
 
