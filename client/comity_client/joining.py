@@ -27,6 +27,7 @@ from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import Digest, InstitutionId
+from comity_common.ledger.controls import GREETING
 from comity_common.ledger.crossings import of_message
 from comity_common.membership import (
     PROTOCOL_VERSION,
@@ -222,11 +223,12 @@ class Enrolment:
             Problem: the invitation is not good, the clocks disagree, or it cannot be reached.
         """
         asked = pb.GreetRequest(token=self._invitation.token, version=PROTOCOL_VERSION)
-        self._leave("greet", asked.SerializeToString())
+        self._leave(GREETING, asked.SerializeToString())
         card = signed(self._answer(lambda: self._stub.Greet(asked, timeout=CALL_TIMEOUT_S)))
         told = check_card(card)
         if told.operator.identity.tls != self._invitation.pin:
             raise PeerError("expected the card of the operator that the invitation pins")
+        self._record = self._inst.recorder(told.operator.id, told.operator.jurisdiction)
         if problem := clock_problem(told.now, self._clock()):
             raise problem
         return card, told

@@ -68,6 +68,9 @@ class Typists:
             script = script.replace(HOST, "127.0.0.1")
         said = machine.run(self._filled(party, script))
         self.seen[party].append(said)
+        if party == "operator" and "audit export" in script:  # it is sent to the auditor
+            package = (machine.home / "operator.zip").read_bytes()
+            (self.there["berlin"].home / "operator.zip").write_bytes(package)
         if invited := re.search(r"comity client join (https://\S+)", said):
             for_whom = re.search(r"^For ([a-z]+),", said, re.MULTILINE)
             assert for_whom is not None

@@ -112,9 +112,10 @@ def test_every_message_of_a_join_is_on_the_ledger(operator: Operator, tmp_path: 
     assert (found.exit_code, found.envelope["error"]["code"]) == (75, "COM-JOIN-007")
     bodies = [entry.body for entry in Institution(tmp_path / "berlin").ledger.entries()]
     sent = [body for body in bodies if isinstance(body, Egress)]
-    assert [(one.message, one.purpose, one.jurisdiction) for one in sent] == [
-        ("greet", "enrolment", "CH"),
-        ("enrol", "enrolment", "CH"),
+    address = read_invitation(invitation).address  # until the card says who is there
+    assert [(one.message, one.purpose, one.receiver, one.jurisdiction) for one in sent] == [
+        ("greet", "enrolment", address, "CH"),
+        ("enrol", "enrolment", "operator", "CH"),
     ]
 
 

@@ -14,6 +14,7 @@ from comity_audit.ledgers.entries import AuditedLedger
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress, Ingress, RoundJoin, Traffic
+from comity_common.ledger.controls import is_greeting
 from comity_common.ledger.operatorbodies import Head, RoundPlan
 from comity_common.ledger.tree import Tree
 
@@ -60,7 +61,7 @@ def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> 
     left = [
         (entry.sequence, _left(entry.body))
         for entry in institution.entries
-        if isinstance(entry.body, Egress) and entry.body.receiver == other.id
+        if isinstance(entry.body, Egress) and _goes_to(other.id, entry.body)
     ]
     arrived = [
         (entry.sequence, _arrived(entry.body))
@@ -87,6 +88,10 @@ def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> 
         newer=len(only_arrived) - len(unmatched),
         findings=tuple(findings),
     )
+
+
+def _goes_to(operator: InstitutionId, body: Egress) -> bool:
+    return body.receiver == operator or is_greeting(body.message, body.receiver)
 
 
 def _left(body: Egress) -> Message:

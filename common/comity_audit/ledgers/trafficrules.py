@@ -15,7 +15,7 @@ from comity_common.ledger.bodies import (
     Traffic,
     Verdict,
 )
-from comity_common.ledger.controls import CONTROLS, UPLOAD
+from comity_common.ledger.controls import CONTROLS, UPLOAD, is_greeting
 from comity_common.ledger.crossings import upload_sizes
 from comity_common.mechanisms import kinds_of, schedule_event
 
@@ -105,8 +105,14 @@ def _no_control(ledger: AuditedLedger, body: Egress) -> str | None:
 
 
 def _astray(body: Egress, agreements: list[Agreement]) -> str | None:
-    """Tell whether something went to anybody but the operator of an agreement, at its place."""
+    """Tell whether something went to anybody but the operator of an agreement, at its place.
+
+    Of the first message of all, which goes to an address, only the country can be looked at.
+    """
     operators = {(one.operator.id, one.operator.jurisdiction) for one in agreements}
-    if (body.receiver, body.jurisdiction) not in operators:
-        return f"it went to {body.receiver} ({body.jurisdiction}), not to the operator"
-    return None
+    if is_greeting(body.message, body.receiver):
+        if body.jurisdiction in {country for _, country in operators}:
+            return None
+    elif (body.receiver, body.jurisdiction) in operators:
+        return None
+    return f"it went to {body.receiver} ({body.jurisdiction}), not to the operator"

@@ -15,8 +15,11 @@ FEDERATED_EVALUATION = "federated-evaluation"
 UPLOAD = "upload"
 """The one message that is no control message: a masked vector, which a reserve covers."""
 
+GREETING = "greet"
+"""The first message of all. Who answers is known from the answer, so it goes to an address."""
+
 PURPOSES = {
-    "greet": "enrolment",
+    GREETING: "enrolment",
     "enrol": "enrolment",
     "ask": "enrolment",
     "fetch-agreements": "agreement",
@@ -55,7 +58,7 @@ class Control:
 
 
 CONTROLS = {
-    "greet": Control(_KIB),
+    GREETING: Control(_KIB),
     "enrol": Control(16 * _KIB),
     "ask": Control(16 * _KIB),
     "follow": Control(_KIB // 4),
@@ -77,6 +80,11 @@ CONTROLS = {
     "parcel_kind_objection": Control(2 << 20),
 }
 """By the name that stands in an `egress` entry."""
+
+
+def is_greeting(message: str, receiver: str) -> bool:
+    """Tell whether a message went to `host:port`, before its sender knew who is there."""
+    return message == GREETING and ":" in receiver
 
 
 def purpose_of(message: str) -> str:
