@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from comity_audit.report.page.voice import Language
     from comity_audit.report.writing import Written
     from comity_audit.steps import Step
-    from comity_common.errors import Problem
 
 PageOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The page, as in report.html.")
@@ -35,6 +34,7 @@ LanguageOption = Annotated[
 ]
 LANGUAGES = {"en": ("en",), "zh": ("zh-Hans",), "both": ("en", "zh-Hans")}
 MAX_KEY_BYTES = 1 << 14
+MISSING = "COM-AUDIT-024"  # told as it is, also of a file that was to be something special
 
 
 def report(
@@ -120,7 +120,9 @@ def page(
     try:
         found = read_original(read_bounded(original, MAX_ORIGINAL_BYTES), public)
     except Problem as problem:
-        raise _instead(problem, "COM-AUDIT-015") from None
+        if problem.code == MISSING:
+            raise
+        raise Problem("COM-AUDIT-015", path=original, why=problem.facts["why"]) from None
     except PeerError as error:
         raise Problem("COM-AUDIT-015", path=original, why=error) from None
     write_out((output, render(found, languages).encode()))
@@ -139,13 +141,6 @@ def _languages(given: str) -> "tuple[Language, ...]":
     if given not in LANGUAGES:
         raise Problem("COM-AUDIT-016", given=given)
     return tuple(Language(tag) for tag in LANGUAGES[given])
-
-
-def _instead(problem: "Problem", code: str) -> "Problem":
-    """Tell a file that cannot be read as what it was to be; one that is not there stays so."""
-    from comity_common.errors import Problem
-
-    return Problem(code, **problem.facts) if problem.code == "COM-AUDIT-007" else problem
 
 
 def _check_apart(page: Path, original: Path | None) -> None:
@@ -169,7 +164,9 @@ def _signing_key(file: Path) -> "Ed25519PrivateKey":
     try:
         key = load_pem_private_key(read_bounded(file, MAX_KEY_BYTES), None)
     except Problem as problem:
-        raise _instead(problem, "COM-AUDIT-014") from None
+        if problem.code == MISSING:
+            raise
+        raise Problem("COM-AUDIT-014", path=file, why=problem.facts["why"]) from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Problem("COM-AUDIT-014", path=file, why="it is no open private key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):

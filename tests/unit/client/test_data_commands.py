@@ -55,8 +55,8 @@ def add(home: Path, rows: Path, tiny_base: Path) -> Add:
     """Call `comity client data add intents` with a tiny model."""
 
     def call(*words: object, file: Path = rows, name: str = "intents") -> Outcome:
-        options = ("--model", tiny_base, "--home", home, *words)
-        return comity("client", "data", "add", name, file, *options)
+        model = () if "--model" in words else ("--model", tiny_base)
+        return comity("client", "data", "add", name, file, *model, "--home", home, *words)
 
     return call
 
