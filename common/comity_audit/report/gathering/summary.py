@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from comity_audit.ledgers.parties import Side
 from comity_audit.ledgers.verification import Verification
 from comity_audit.report.facts import (
     MAX_LISTED,
@@ -15,7 +16,6 @@ from comity_audit.report.facts import (
 )
 from comity_audit.report.gathering.integrity import time_of
 from comity_audit.steps import Outcome, Step
-from comity_common.agreement import Agreement
 
 OF_STEPS: dict[ClaimId, tuple[str, ...]] = {
     ClaimId.WHOLE: ("agreements", "entries", "head", "signatures"),
@@ -71,7 +71,7 @@ def summary_of(
     """
     ledger, witnessed = verification.ledger, verification.witnessed
     owner = ledger.parties.owner
-    is_operator = any(_operates(one, owner.id) for one in ledger.parties.agreements.values())
+    is_operator = Side.OPERATOR in ledger.parties.sides
     conclusions = _conclusions(steps)
     if not self_tests.tests and conclusions.get(ClaimId.TESTED) is Conclusion.HOLDS:
         conclusions[ClaimId.TESTED] = Conclusion.OPEN
@@ -101,10 +101,6 @@ def summary_of(
 
 def _is_about(id: ClaimId, is_operator: bool) -> bool:
     return id not in OF_INSTITUTIONS if is_operator else id is not ClaimId.OPERATED
-
-
-def _operates(agreement: Agreement, owner: str) -> bool:
-    return agreement.operator.id == owner
 
 
 def _conclusions(steps: Sequence[Step]) -> dict[ClaimId, Conclusion]:
