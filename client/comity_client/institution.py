@@ -45,11 +45,14 @@ class Institution:
 
     Raises:
         LocalError: the home is not complete.
+        Problem: there is no institution, or its database is gone.
     """
 
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:
         self.home = Home(path)
         self.config = self.home.settings()
+        if not _is_there(self.home.database):  # a new one would be a ledger without its past
+            raise Problem("COM-CLIENT-003", database=self.home.database)
         policy.load(self.home.policy)  # a file that cannot be read is told at once
         self.clock = clock
         self.me = InstitutionId(self.config.id)
@@ -76,14 +79,13 @@ class Institution:
         home.create()
         if home.config.exists():
             raise LocalError("expected an empty home for a new institution")
-        Keystore.create(home.keys)
+        keys = Keystore.create(home.keys)
+        store = Store(home.database)
+        ledger = Ledger(store, InstitutionId(config.id), keys.ledger)
+        with store.transaction() as tx:
+            ledger.append(tx, Genesis(nonce=os.urandom(16), software=f"comity {version('comity')}"))
         settings.write(home.config, config)
-        made = cls(path)
-        with made.store.transaction() as tx:
-            made.ledger.append(
-                tx, Genesis(nonce=os.urandom(16), software=f"comity {version('comity')}")
-            )
-        return made
+        return cls(path)
 
     @property
     def card(self) -> OperatorCard:
@@ -185,3 +187,7 @@ class Institution:
             .fetchone()
         )
         return (0, 0) if row is None else (row["sent"], row["received"])
+
+
+def _is_there(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0

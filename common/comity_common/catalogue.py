@@ -52,6 +52,10 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="call again when you like; what was begun is whole or not there",
         exit_code=130,
     ),
+    "COM-ANY-006": Explanation(
+        cause="the answer cannot be written to where it was sent: {why}",
+        fix="what was asked is done; a command that shows it tells it again",
+    ),
     # The machine
     "COM-HOST-001": Explanation(
         cause="no space is left on the disk of {path}",
@@ -92,6 +96,11 @@ ENGLISH: Mapping[str, Explanation] = {
     "COM-CLIENT-002": Explanation(
         cause="there is no institution in {home}",
         fix="comity client join INVITATION, or name its directory with --home",
+    ),
+    "COM-CLIENT-003": Explanation(
+        cause="{database} is gone, and with it the ledger and what was spent",
+        fix="put the newest disk back; if it is lost, comity client keys restore into an empty "
+        "home, from a backup, counts as spent what may have been",
     ),
     "COM-SERVER-002": Explanation(
         cause="there is no operator in {home}",

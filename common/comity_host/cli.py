@@ -19,6 +19,7 @@ from typing import Annotated
 import click
 import typer
 
+from comity_common.catalogue import FAILED
 from comity_common.errors import LocalError, PeerError, Problem, Refusal, RefusalCode
 from comity_host.files import is_disk_full
 from comity_host.onceonly import refuse_repeats
@@ -42,7 +43,13 @@ ADVICE = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left in the buffer goes nowhere, or Python would fail on it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or FAILED
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -77,8 +84,17 @@ def run(arguments: list[str]) -> int:
 
 
 def succeed(data: object, *, as_json: bool, text: str) -> None:
-    """Print a result for people, or its envelope for scripts."""
-    typer.echo(json.dumps({"ok": True, "data": data}) if as_json else text)
+    """Print a result for people, or its envelope for scripts.
+
+    Raises:
+        Problem: stdout does not take it.
+    """
+    try:
+        typer.echo(json.dumps({"ok": True, "data": data}) if as_json else text)
+    except BrokenPipeError:
+        raise  # whoever read has seen enough
+    except OSError as error:
+        raise Problem("COM-ANY-006", why=error.strerror) from None
 
 
 def _show_version(asked: bool) -> None:

@@ -19,7 +19,7 @@ MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
 @contextmanager
 def written_durably(path: Path) -> Iterator[BinaryIO]:
     """Open a draft for writing and reading; it takes the name `path` when the block succeeds."""
-    draft = path.with_name(path.name + ".draft")
+    draft = draft_of(path)
     try:
         with draft.open("w+b") as file:
             yield file
@@ -30,6 +30,11 @@ def written_durably(path: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def draft_of(path: Path) -> Path:
+    """Return where a file lies until it is whole; what lay there before is lost."""
+    return path.with_name(path.name + ".draft")
 
 
 def write_durably(path: Path, raw: bytes | bytearray | memoryview) -> None:

@@ -16,6 +16,8 @@ LANGUAGE_VARIABLE = "COMITY_LANGUAGE"
 def tell(problem: Problem, *, as_json: bool) -> int:
     """Print a problem for people on stderr, or its envelope for scripts.
 
+    An envelope that stdout does not take goes to stderr.
+
     Returns:
         The exit code that belongs to it.
     """
@@ -25,7 +27,11 @@ def tell(problem: Problem, *, as_json: bool) -> int:
     fix = explanation.fix.format(**problem.facts)
     if as_json:
         error = {"code": problem.code, "message": cause, "fix": fix}
-        print(json.dumps({"ok": False, "error": error}), flush=True)
+        envelope = json.dumps({"ok": False, "error": error})
+        try:
+            print(envelope, flush=True)
+        except OSError:
+            print(envelope, file=sys.stderr)
     else:
         line = f"{problem.code} {cause}. Fix: {fix}"
         shown = "".join(sign if sign.isprintable() else "?" for sign in line)

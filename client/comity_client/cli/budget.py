@@ -98,19 +98,23 @@ def grant(
 
     institution = Institution(home)
     dataset = _dataset(institution, data)
+    other_terms = delta or order or gate != GATES[0]
     if without_privacy:
+        if epsilon or top_up or other_terms:
+            expected = "--without-privacy alone, as it grants no amount"
+            raise Problem("COM-BUDGET-009", expected=expected, command="grant")
         _confirm("ε is infinite for good from the first such agreement. Grant it?", yes or json_)
         made = grants.grant_without_privacy(institution, dataset)
     elif top_up:
-        if not epsilon or delta or order:
-            expected = "--epsilon with --top-up, and neither --delta nor --order"
+        if not epsilon or other_terms:
+            expected = "--epsilon with --top-up, and none of --delta, --order and --gate"
             raise Problem("COM-BUDGET-009", expected=expected, command="grant")
         raised = positive("--epsilon", epsilon)
         _confirm(f"Raise {top_up} to ε = {raised:f}?", yes or json_)
         made = grants.top_up(institution, dataset, top_up, raised)
     else:
-        _check_order(gate, order)
         part = _part(institution, dataset, epsilon, delta)
+        _check_order(gate, order)
         _confirm(
             f"Grant ε = {part.epsilon:f} at δ = {part.delta:f}, counted by {gate}, for life?",
             yes or json_,
@@ -163,7 +167,7 @@ def forecast(
     ] = "",
     noise_multiplier: Annotated[str, typer.Option(metavar="NUMBER", help="σ / C of it.")] = "",
     steps: Annotated[
-        int, typer.Option(metavar="N", help="Its steps in all rounds and spare rounds.")
+        int, typer.Option(min=0, metavar="N", help="Its steps in all rounds and spare rounds.")
     ] = 0,
     delta: Annotated[
         str, typer.Option(metavar="NUMBER", help="δ of it. Default: the policy's δ.")
@@ -182,23 +186,23 @@ def forecast(
     from comity_common.mechanisms import spending_of
 
     institution = Institution(home)
-    given = bool(sampling_probability and noise_multiplier and steps > 0)
-    if bool(agreement) is given:
+    numbers = (sampling_probability, noise_multiplier, steps)
+    other_terms = delta or order or gate != GATES[0]
+    if any(numbers) or other_terms if agreement else not all(numbers):
         expected = "an agreement, or --sampling-probability, --noise-multiplier and --steps"
         raise Problem("COM-BUDGET-009", expected=expected, command="forecast")
     budget = institution.ledger.budget().with_commitments(_running(institution))
     if agreement:
         known = institution.agreements.find(agreement)
-        dataset = known.dataset or _dataset(institution, data)
+        bound = known.dataset if not data else None
+        dataset = bound or _dataset(institution, data)
         spending, like = spending_of(known.agreement), known.agreement.federation
     else:
         dataset = _dataset(institution, data)
-        numbers = (
-            positive("--sampling-probability", sampling_probability),
-            positive("--noise-multiplier", noise_multiplier),
-        )
-        at = positive("--delta", delta) if delta else institution.policy.delta
-        spending = _spending(budget, dataset, *numbers, steps, at, gate, order)
+        q = positive("--sampling-probability", sampling_probability)
+        sigma = positive("--noise-multiplier", noise_multiplier)
+        at = positive("--delta", delta, below=1) if delta else institution.policy.delta
+        spending = _spending(budget, dataset, q, sigma, steps, at, gate, order)
         like = "this"
     runs = budget.forecast(dataset, spending)
     claim = spending.guarantee
@@ -353,7 +357,7 @@ def _part(
         raise Refusal(RefusalCode.BUDGET, "expected a part of the ceiling that is not granted yet")
     return Guarantee(
         epsilon=positive("--epsilon", epsilon) if epsilon or rest is None else rest.epsilon,
-        delta=positive("--delta", delta) if delta or rest is None else rest.delta,
+        delta=positive("--delta", delta, below=1) if delta or rest is None else rest.delta,
     )
 
 

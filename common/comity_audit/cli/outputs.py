@@ -11,9 +11,12 @@ def check_free(file: Path) -> None:
         Problem: something has its name, or nothing can be written where it would be.
     """
     from comity_common.errors import Problem
+    from comity_host.files import draft_of
 
     if os.path.lexists(file):
         why = "it is there already"
+    elif os.path.lexists(draft_of(file)):
+        why = f"{draft_of(file).name} is there, which would be overwritten"
     elif not file.parent.is_dir():
         why = "its directory is not there"
     elif not os.access(file.parent, os.W_OK | os.X_OK):

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from comity_audit.ledgers.verification import Verification
+from comity_common.agreement import ID_PATTERN
 from comity_common.canonical import decode, encode
 from comity_common.errors import LocalError, PeerError, Problem
 from comity_common.ids import InstitutionId
@@ -60,7 +61,8 @@ class Desk:
         """Make a new witness.
 
         Args:
-            name: under which it cosigns: no spaces and plus signs, as in regulator.example.
+            name: under which it cosigns: no spaces and plus signs, and a dot, as in
+                regulator.example, which no institution's id has.
             secret: 64 random bytes.
 
         Raises:
@@ -68,6 +70,8 @@ class Desk:
             LocalError: the name cannot stand in a note.
         """
         LedgerKeys.derive(secret).public().witnesses(name)
+        if ID_PATTERN.fullmatch(name):
+            raise LocalError("expected a dot in it, as no institution's id has one")
         desk = cls(path)
         if desk._secret.exists():
             raise Problem("COM-WITNESS-001", home=path)

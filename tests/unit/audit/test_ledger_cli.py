@@ -386,10 +386,12 @@ def test_a_witness_without_memory_or_with_a_spoiled_one_signs_nothing(
         "witness", "cosign", file, tmp_path / "n.note", *anchor, "--home", tmp_path / "no"
     )
     assert nowhere.error.startswith("COM-WITNESS-002")
-    again = comity("witness", "init", "again", *home)
+    again = comity("witness", "init", "again.example", *home)
     assert (again.exit_code, again.error[:15]) == (2, "COM-WITNESS-001")
-    unfit = comity("witness", "init", "two words", "--home", tmp_path / "unfit")
-    assert (unfit.exit_code, unfit.error[:15]) == (2, "COM-WITNESS-006")
+    for name in ("two words", "inst-00"):
+        unfit = comity("witness", "init", name, "--home", tmp_path / "unfit")
+        assert (unfit.exit_code, unfit.error[:15]) == (2, "COM-WITNESS-006")
+    assert not (tmp_path / "unfit").exists()
     nobody = comity("witness", "show", "--owner", "nobody", *home)
     assert (nobody.exit_code, nobody.error[:15]) == (2, "COM-WITNESS-005")
     assert comity("witness", "cosign", file, tmp_path / "n.note", *home).exit_code == 3

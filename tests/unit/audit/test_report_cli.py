@@ -207,6 +207,16 @@ def test_all_files_of_a_report_are_written_or_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [second]
 
 
+def test_what_lies_where_a_draft_would_be_is_kept(tmp_path: Path) -> None:
+    mine = tmp_path / "page.draft"
+    mine.write_text("mine")
+    with pytest.raises(Problem) as caught:
+        write_out((tmp_path / "page", b"one"))
+    assert caught.value.code == "COM-AUDIT-012"
+    assert "page.draft" in str(caught.value.facts["why"])
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
 def test_nothing_is_written_over_a_link_that_leads_nowhere(package: Path, page: Path) -> None:
     page.symlink_to(page.parent / "nowhere")
     found = comity("audit", "report", package, "-o", page)

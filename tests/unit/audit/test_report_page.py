@@ -12,7 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.simulation.federation import promising_nothing
-from tests.unit.audit.reported import OPERATOR, PLACES, REGULATOR, Ledger, digest_of, full
+from tests.unit.audit.reported import (
+    OPERATOR,
+    PLACES,
+    REGULATOR,
+    Ledger,
+    digest_of,
+    full,
+    operators,
+)
 
 from comity_audit.ledgers.verification import RULES
 from comity_audit.report.facts import (
@@ -113,6 +121,28 @@ def test_the_page_tells_every_section(page: str, written: Written) -> None:
 
 
 MADE_AS_SHOWN = "2026-03-01 10:00:00"
+
+
+def test_the_command_asks_again_for_what_was_asked() -> None:
+    command = 'comity audit verify bank.zip --agreement "word word …"'
+    assert f"{command} comity" in words(full().written().html)
+    assert f"{command} --operator operator.zip comity" in words(
+        full().written(operator=operators(full())).html
+    )
+    report = full().written().original.report
+    steps = tuple(
+        replace(one, outcome=Outcome.FAILS) if one.name == "older head" else one
+        for one in report.integrity.steps
+    )
+    shown = original_of(replace(report, integrity=replace(report.integrity, steps=steps)))
+    assert f"{command} --head kept-head.note comity" in words(render(shown))
+
+
+def test_what_only_institutions_can_show_is_not_missed_at_the_operator_in_silence() -> None:
+    theirs = words(operators(full()).written().html)
+    assert "✗ budget kept (4) , which an institution's report can show" in theirs
+    assert "✗ kinds of data and persons (2) , which" not in theirs
+    assert "which an institution's report can show" not in words(full().written().html)
 
 
 def test_both_languages_have_every_phrase_with_the_same_facts_and_digits() -> None:

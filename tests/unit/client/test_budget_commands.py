@@ -88,6 +88,21 @@ def test_without_data_there_is_no_budget(tmp_path: Path) -> None:
     assert code(empty, "grant", "--order", 8) == "COM-BUDGET-008"
 
 
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_budget_is_never_begun_anew_where_a_database_was(
+    inst: Institution, left: bytes | None
+) -> None:
+    found = sorted(inst.home.path.glob("vault.db*"))
+    for file in found:
+        file.unlink()
+    if left is not None:
+        inst.home.database.write_bytes(left)
+    there = sorted(inst.home.path.rglob("*"))
+    for words in (("show",), ("history",), ("grant", "--order", 8)):
+        assert code(inst, *words) == "COM-CLIENT-003"
+    assert sorted(inst.home.path.rglob("*")) == there
+
+
 def test_a_budget_that_nobody_granted_is_shown_as_such(inst: Institution) -> None:
     (row,) = told(inst, "show")
     assert (row["budget"], row["unit"], row["data"]) == ("default", "record", ["intents"])
@@ -187,11 +202,16 @@ def test_a_grant_is_raised_by_its_name_at_its_terms(inst: Institution) -> None:
         (("--gate", "fixed-schedule", "--order", 4), "COM-BUDGET-009"),
         (("--order", 4, "--epsilon", "much"), "COM-DATA-022"),
         (("--order", 4, "--delta", "0"), "COM-DATA-022"),
+        (("--order", 4, "--delta", "1"), "COM-DATA-022"),
+        (("--epsilon", "-1"), "COM-DATA-022"),
         (("--order", 4, "--epsilon", "21"), "COM-RULE-001"),
         (("--order", 2, "--epsilon", "0.1"), "COM-RULE-001"),
         (("--order", 4, "--data", "none"), "COM-DATA-016"),
         (("--gate", "none"), "COM-ANY-004"),
         (("--without-privacy",), "COM-BUDGET-007"),
+        (("--without-privacy", "--epsilon", 1), "COM-BUDGET-009"),
+        (("--without-privacy", "--gate", "fixed-schedule"), "COM-BUDGET-009"),
+        (("--top-up", "0", "--epsilon", 1, "--gate", "fixed-schedule"), "COM-BUDGET-009"),
     ],
 )
 def test_a_wrong_grant_changes_nothing(
@@ -300,11 +320,29 @@ def test_a_forecast_like_an_agreement_sets_its_own_rest_aside(inst: Institution)
     assert budget(inst, "forecast", "simulated").output.startswith(f"{number} like simulated fit")
 
 
+def test_a_forecast_like_an_agreement_can_be_asked_for_other_rows(inst: Institution) -> None:
+    in_force(inst)
+    register(inst, "others", separate="apart")
+    for name in ("intents", "others"):
+        inst.data.grant(inst.data.find(name), 8)
+    here, there = (
+        told(inst, "forecast", "simulated", "--data", name)["runs"]
+        for name in ("intents", "others")
+    )
+    assert told(inst, "forecast", "simulated")["runs"] == here
+    assert there == here + 1  # nothing is signed there that has its own rest to spend
+    assert code(inst, "forecast", "simulated", "--data", "none") == "COM-DATA-016"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         ((), "COM-BUDGET-009"),
         (("simulated", *LIKE_A_STEP), "COM-BUDGET-009"),
+        (("simulated", *LIKE_A_STEP[:2]), "COM-BUDGET-009"),
+        (("simulated", "--delta", "1e-6"), "COM-BUDGET-009"),
+        (("simulated", "--gate", "fixed-schedule"), "COM-BUDGET-009"),
+        ((*LIKE_A_STEP[:4], "--steps", 1, "--delta", "1"), "COM-DATA-022"),
         (LIKE_A_STEP[:4], "COM-BUDGET-009"),
         (("nobody",), "COM-AGREE-001"),
     ],

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from tests.commands import comity
@@ -74,6 +75,31 @@ def test_wrong_usage_is_one_envelope_for_scripts() -> None:
     error = json.loads(found.output)["error"]
     assert error["code"] == "COM-ANY-004"
     assert error["fix"] == "comity client --help says how it is called"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "exit_code"),
+    [
+        (("client", "policy", "show", "--json"), "COM-CLIENT-002", 1),
+        (("witness", "show", "--json"), "COM-ANY-006", 1),
+        (("witness", "show"), "COM-ANY-006", 1),
+        (("--version",), "COM-HOST-001", 1),
+        (("witness", "show", "--days", "--json"), "COM-ANY-004", 2),
+    ],
+)
+def test_what_stdout_does_not_take_is_told_on_stderr(
+    tmp_path: Path, words: tuple[str, ...], code: str, exit_code: int
+) -> None:
+    env = os.environ | {"COMITY_CLIENT_HOME": str(tmp_path), "COMITY_WITNESS_HOME": str(tmp_path)}
+    assert comity("witness", "init", "regulator.example", "--home", tmp_path).exit_code == 0
+    script = "from comity_host.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        answered = subprocess.run(
+            [sys.executable, "-c", script, *words], env=env, stdout=full, stderr=subprocess.PIPE
+        )
+    (told,) = answered.stderr.decode().splitlines()
+    assert code in told
+    assert answered.returncode == exit_code
 
 
 def test_the_version_is_told() -> None:

@@ -834,6 +834,7 @@ FACTS: Phrases = {
     "legal-basis": Phrase("legal basis", "法律依据"),
     "data-description": Phrase("kinds of data and persons", "数据与人员类别"),
 }
+FACT_OF_INSTITUTIONS = Phrase(", which an institution's report can show", "，可由机构的报告证明")
 
 # 12. Limits
 

@@ -27,6 +27,19 @@ SECTIONS: dict[FactId, int] = {
 }
 """Where each fact stands."""
 
+OF_INSTITUTIONS = frozenset(
+    {
+        FactId.EGRESS_LOG,
+        FactId.COVERED,
+        FactId.MATCHED,
+        FactId.PRIVACY_CLAIM,
+        FactId.BUDGET_KEPT,
+        FactId.RECOMPUTED,
+        FactId.SELF_TESTS,
+    }
+)
+"""Facts that only the ledger of an institution can show."""
+
 ARTICLE = "Art. "
 SIGNS = {ClauseStatus.PRESENT: "✓", ClauseStatus.MISSING: "✗", ClauseStatus.NOT_APPLICABLE: "–"}
 
@@ -35,11 +48,11 @@ def clauses(report: Report, say: Voice) -> Markup:
     """Write the section."""
     return joined(
         paragraph(say(phrases.EVIDENCE_WORDS)),
-        *(_regime(one, say) for one in report.evidence),
+        *(_regime(one, report, say) for one in report.evidence),
     )
 
 
-def _regime(one: RegimeEvidence, say: Voice) -> Markup:
+def _regime(one: RegimeEvidence, report: Report, say: Voice) -> Markup:
     because = say(phrases.REGIME_NONE)
     if one.countries:
         named = say.listed(map(say.country, one.countries))
@@ -55,7 +68,7 @@ def _regime(one: RegimeEvidence, say: Voice) -> Markup:
                 Column(say(phrases.STATUS)),
                 Column(say(phrases.ELSEWHERE)),
             ],
-            [_clause(clause, say) for clause in one.clauses],
+            [_clause(clause, report, say) for clause in one.clauses],
             style="clauses",
         )
         if one.countries
@@ -82,21 +95,27 @@ def _mark(status: ClauseStatus, say: Voice) -> Markup:
     return Markup(f'<span class="mark {status.value}">{SIGNS[status]} {words}</span>')
 
 
-def _clause(one: ClauseEvidence, say: Voice) -> tuple[Markup, ...]:
+def _clause(one: ClauseEvidence, report: Report, say: Voice) -> tuple[Markup, ...]:
     return (
         Markup(f"<b>{_cited(one.id, say)}</b><br/>{say.both(one.title)}"),
         say.both(one.asks),
-        _evidence(one, say),
+        _evidence(one, report, say),
         say.both(one.elsewhere),
     )
 
 
-def _evidence(one: ClauseEvidence, say: Voice) -> Markup:
+def _evidence(one: ClauseEvidence, report: Report, say: Voice) -> Markup:
     mark = _mark(one.status, say)
-    facts = [(fact, ClauseStatus.MISSING) for fact in one.missing]
-    facts += [(fact, ClauseStatus.PRESENT) for fact in one.present]
-    items = "".join(f"<li>{SIGNS[status]} {_fact(fact, say)}</li>" for fact, status in facts)
+    told = [f"{SIGNS[ClauseStatus.MISSING]} {_missing(fact, report, say)}" for fact in one.missing]
+    told += [f"{SIGNS[ClauseStatus.PRESENT]} {_fact(fact, say)}" for fact in one.present]
+    items = "".join(f"<li>{item}</li>" for item in told)
     return Markup(f"{mark}<ul>{items}</ul>" if items else mark)
+
+
+def _missing(fact: FactId, report: Report, say: Voice) -> Markup:
+    if not (report.summary.is_operator and fact in OF_INSTITUTIONS):
+        return _fact(fact, say)
+    return Markup(f"{_fact(fact, say)}{say(phrases.FACT_OF_INSTITUTIONS)}")
 
 
 def _fact(fact: FactId, say: Voice) -> Markup:

@@ -19,6 +19,14 @@ from comity_audit.steps import Outcome
 from comity_host.markup import Markup, text
 
 SHOWN_WITNESSES, SHOWN_NAME = 60, 80
+ASKED_BY = {
+    "older head": " --head kept-head.note",
+    "outsiders": ' --witness "KEY"',
+    "crossings": " --operator operator.zip",
+}
+"""The option that asks for a step, with what its reader has in its place."""
+
+TAKEN = (Outcome.HOLDS, Outcome.FAILS, Outcome.WORD)
 STYLES = {
     Outcome.HOLDS: "holds",
     Outcome.FAILS: "fails",
@@ -95,9 +103,11 @@ def _commands(told: Integrity, say: Voice) -> Markup:
     """Write the commands as they are typed; the file's name cannot run anything."""
     file = shlex.quote(told.package.name[:SHOWN_NAME] or "audit.zip")
     words = say.plain(phrases.COMMAND_WORD)
+    taken = (one.name for one in told.steps if one.outcome in TAKEN)
+    asked = "".join(ASKED_BY.get(name, "") for name in taken)
     commands = (
         f"sha256sum {file}",
-        f'comity audit verify {file} --agreement "{words}"',
+        f'comity audit verify {file} --agreement "{words}"{asked}',
         f'comity audit epsilon {file} --agreement "{words}"',
     )
     return Markup("\n".join(map(text, commands)))
