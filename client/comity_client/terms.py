@@ -20,6 +20,8 @@ PARTS = {
     Tune.FULL: "every weight of the BERT, and the classifier",
 }
 
+NOTHING_TO_READ = " Nothing can be read from so much noise, so the ε for it buys nothing."
+
 
 def in_words(agreement: Agreement, me: InstitutionId) -> str:
     """Say what is agreed, with whom, at what price, and what would leave."""
@@ -103,6 +105,7 @@ def _scores(agreement: Agreement) -> str:
         f"  That noise alone will move the share of right answers by about ± {deviation:.1f} "
         f"points (one standard deviation, if {n} institutions hold out {terms.units:,} {unit}s "
         "together and four in five are right); that only some are asked comes on top."
+        + ("" if terms.score.is_readable(terms.units, n) else NOTHING_TO_READ)
     )
 
 

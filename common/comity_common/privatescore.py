@@ -150,6 +150,11 @@ class PrivateScore:
         sigma = math.sqrt(float(self.variance) * vaults)
         return sigma / (units * self.grid) * math.hypot(right, 1 - right)
 
+    def is_readable(self, units: int, vaults: int) -> bool:
+        """Foretell whether `read` will find more than noise, if so many units are held out."""
+        sigma = math.sqrt(float(self.variance) * vaults)
+        return units * self.grid >= CERTAIN * math.sqrt(2) * sigma
+
     def _check(self, unit: Counts) -> None:
         right, wrong, loss = unit
         if right + wrong != self.grid or min(unit) < 0 or 2 * loss > self.grid:

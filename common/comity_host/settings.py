@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from comity_common.errors import Problem
 from comity_host.files import write_durably
 
+WHOLE = "taken together"  # a mistake of no single key
 MAX_DOTS = 100  # of a key; tomllib's time grows with their square, and ours have two
 
 
@@ -76,7 +77,7 @@ def load(path: Path, kind: type[S]) -> S:
         wrong = error.errors(include_input=False, include_url=False)
         unknown = (one for one in wrong if one["type"] == "extra_forbidden")
         first = next(unknown, wrong[0])
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"]) or WHOLE
         if first["type"] == "extra_forbidden":
             meant = get_close_matches(str(first["loc"][-1]), _keys(kind, first["loc"][:-1]), n=1)
             hint = f"; the nearest that exists is {meant[0]}" if meant else ""

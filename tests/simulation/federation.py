@@ -67,6 +67,7 @@ def make_agreement(
     ring_width: int = 32,
     scored_after: tuple[int, ...] = (),
     spare_scores: int = 1,
+    score_units: int = 100,
 ) -> Agreement:
     """Write an agreement among these keys."""
 
@@ -95,7 +96,9 @@ def make_agreement(
             initial_state=Digest("1" * 64),
         ),
         evaluation_set=Digest("2" * 64),
-        private_evaluation=scores(scored_after, spare_scores) if scored_after else None,
+        private_evaluation=(
+            scores(scored_after, spare_scores, score_units) if scored_after else None
+        ),
         training=Training(
             learning_rate=Decimal("0.01"),
             local_steps=5,
@@ -127,13 +130,13 @@ def make_agreement(
     )
 
 
-def scores(after: tuple[int, ...], spare: int = 1) -> PrivateEvaluation:
+def scores(after: tuple[int, ...], spare: int = 1, units: int = 100) -> PrivateEvaluation:
     """Write terms of scores with so little noise that those of a few vaults can be read."""
     return PrivateEvaluation(
         share=Decimal("0.2"),
         after=after,
         spare=spare,
-        units=100,
+        units=units,
         noise_multiplier=Decimal("0.5"),
         loss_clip=Decimal(4),
         grid=64,

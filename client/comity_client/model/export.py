@@ -24,9 +24,10 @@ from comity_client.model.lowrank import (
 )
 from comity_client.releases import Release
 from comity_common.agreement import TaskKind
-from comity_common.dp.terms import Guarantee
+from comity_common.dp.terms import Guarantee, Unit
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
+from comity_common.mechanisms import spending_of
 
 ADAPTER_DIRECTORY = "adapter"
 PLAIN_MODELS = {
@@ -38,6 +39,11 @@ PIPELINES = {
     TaskKind.TOKEN_CLASSIFICATION: "token-classification",
 }
 
+UNITS = {
+    Unit.RECORD: ("records", "one record"),
+    Unit.PERSON: ("persons", "all records of one person"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
@@ -47,14 +53,20 @@ class Provenance:
         agreement: digest of the agreement it was trained under.
         base: name of the base model, as in the agreement.
         rounds: certified rounds that went into it.
-        guarantees: what each record of each institution was given.
+        unit: what is protected.
+        scores: how many noisy scores on private rows the guarantees cover beside the training, at
+            most.
+        guarantees: what each unit of each institution was given; None for a model that was
+            trained without noise, and promises nothing.
     """
 
     agreement: Digest
     base: str
     purpose: str
     rounds: int
-    guarantees: Mapping[InstitutionId, Guarantee]
+    unit: Unit
+    scores: int
+    guarantees: Mapping[InstitutionId, Guarantee] | None
 
 
 def export(classifier: Classifier, provenance: Provenance, directory: Path) -> None:
@@ -85,16 +97,18 @@ def export_release(release: Release, directory: Path) -> None:
     Raises:
         LocalError: the base model is not here, or there is something in the directory.
     """
-    agreement, privacy = release.agreement, release.agreement.privacy
+    agreement = release.agreement
     classifier = build_agreed(agreement)
     classifier.load(release.state.parameters)
-    agreed = Guarantee(epsilon=privacy.epsilon, delta=privacy.delta)
+    agreed = spending_of(agreement).guarantee
     provenance = Provenance(
         agreement=agreement.digest,
         base=agreement.model.name,
         purpose=agreement.purpose,
         rounds=release.certified,
-        guarantees=dict.fromkeys(agreement.roster, agreed),
+        unit=agreement.privacy.unit,
+        scores=agreement.attempts - agreement.schedule.attempts,
+        guarantees=None if agreed is None else dict.fromkeys(agreement.roster, agreed),
     )
     export(classifier, provenance, directory)
 
@@ -157,10 +171,6 @@ def _saved_whole(classifier: Classifier) -> list[str]:
 
 
 def _card(classifier: Classifier, provenance: Provenance) -> str:
-    guarantees = "\n".join(
-        f"| {institution} | {given.epsilon:f} | {given.delta:f} |"
-        for institution, given in sorted(provenance.guarantees.items())
-    )
     labels, pipeline = ", ".join(classifier.task.labels), PIPELINES[classifier.task.kind]
     return f"""---
 library_name: transformers
@@ -175,12 +185,7 @@ Trained with Comity from the base model `{provenance.base}` (tuned: {classifier.
 
     {provenance.agreement}
 
-No row left its institution. Each institution added the full noise itself, so that the guarantee
-below holds for each of its records against everyone, adding or removing one record at a time.
-
-| institution | ε | δ |
-|---|---|---|
-{guarantees}
+No row left its institution. {_promise(provenance)}
 
 ## Use
 
@@ -192,6 +197,28 @@ classify = pipeline("{pipeline}", model="path/to/this/directory")
 
 Texts are cut at {classifier.task.max_tokens} tokens in training. Labels: {labels}.
 {_adapter_section(classifier, provenance.base) if classifier.tune in LOW_RANK else ""}"""
+
+
+def _promise(provenance: Provenance) -> str:
+    """Say what is guaranteed, to whom, and for what."""
+    if provenance.guarantees is None:
+        return """It was trained **without differential privacy**: ε is infinite. Whoever
+has the model may learn about single rows from it."""
+    unit, one = UNITS[provenance.unit]
+    scores = ""
+    if provenance.scores:
+        scores = f"""
+It covers the training and up to {provenance.scores} noisy scores on rows that were held out."""
+    guarantees = "\n".join(
+        f"| {institution} | {given.epsilon:f} | {given.delta:f} |"
+        for institution, given in sorted(provenance.guarantees.items())
+    )
+    return f"""Each institution added the full noise itself, so that the guarantee
+below holds for each of its {unit} against everyone, adding or removing {one} at a time.{scores}
+
+| institution | ε | δ |
+|---|---|---|
+{guarantees}"""
 
 
 def _adapter_section(classifier: Classifier, base: str) -> str:

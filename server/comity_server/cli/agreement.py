@@ -163,11 +163,21 @@ def _scores(agreement: "Agreement") -> dict[str, Any] | None:
     scores = agreement.private_evaluation
     if scores is None:
         return None
-    deviation = scores.score.expected_deviation(scores.units, len(agreement.institutions))
-    return {"after": list(scores.after), "expected_deviation": deviation}
+    expected = (scores.units, len(agreement.institutions))
+    return {
+        "after": list(scores.after),
+        "expected_deviation": scores.score.expected_deviation(*expected),
+        "readable": scores.score.is_readable(*expected),
+    }
 
 
 def _scores_in_words(scores: dict[str, Any]) -> str:
     after = ", ".join(map(str, scores["after"]))
     points = 100 * scores["expected_deviation"]
-    return f"Scored on private rows after round {after}, each time to about ± {points:.1f} points."
+    told = f"Scored on private rows after round {after}, each time to about ± {points:.1f} points."
+    if scores["readable"]:
+        return told
+    return (
+        f"{told} That is too much noise to read anything from: expect no result, unless more is "
+        "held out (units) or scores get more ε."
+    )

@@ -59,3 +59,7 @@ def test_scores_are_told_with_their_error_before_they_are_bought(agreement: Agre
     assert f"± {deviation:.1f} points" in words
     assert 1 < deviation < 10
     assert "hold out 600 records together" in words
+    assert "Nothing can be read" not in words
+    loud = replace(SCORES, noise_multiplier=Decimal(100))
+    told = in_words(replace(agreement, private_evaluation=loud), IDS[0])
+    assert "Nothing can be read from so much noise" in told

@@ -71,6 +71,15 @@ def test_nothing_is_said_where_nobody_may_be_there():
     assert SCORE.read(SCORE.release([]), 1) is None
 
 
+def test_it_is_foretold_whether_anything_can_be_read():
+    noise, edge = 20 * math.sqrt(5 / 4) * math.sqrt(4), 5 * math.sqrt(2)
+    least = math.ceil(noise * edge)  # units; the noise is in parts of them
+    assert SCORE.is_readable(least, 4)
+    assert not SCORE.is_readable(least - 1, 4)
+    told = [SCORE.read(total, 1) is not None for total in noisy_totals(least, 0, 0.0, 1, 5)]
+    assert told == [True] * 5
+
+
 def test_the_accountant_knows_the_event():
     event = SCORE.event(2)
 

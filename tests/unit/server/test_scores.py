@@ -87,11 +87,22 @@ def test_an_agreement_tells_how_certain_its_scores_will_be(played: Played) -> No
     asked = ("server", "agreement", "show", "simulated", "--home", played.home.path)
     data = comity(*asked, "--json").data["scores"]
     scores = played.agreement.private_evaluation
-    assert data == {"after": [1, 2], "expected_deviation": scores.score.expected_deviation(100, 5)}
+    assert data == {
+        "after": [1, 2],
+        "expected_deviation": scores.score.expected_deviation(100, 5),
+        "readable": True,
+    }
     assert (
         "  scores  Scored on private rows after round 1, 2, each time to about ± 1.0 points."
         in comity(*asked).output.splitlines()
     )
+
+
+def test_an_agreement_whose_scores_say_nothing_is_told_as_such(tmp_path: Path) -> None:
+    played = Played(tmp_path / "operator", 3, scored_after=(1,), score_units=5)
+    asked = ("server", "agreement", "show", "simulated", "--home", played.home.path)
+    assert comity(*asked, "--json").data["scores"]["readable"] is False
+    assert "too much noise to read anything from: expect no result" in comity(*asked).output
 
 
 def test_a_round_of_training_has_no_score(played: Played) -> None:

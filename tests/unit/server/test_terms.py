@@ -233,7 +233,11 @@ def test_bad_terms_are_refused_in_one_line_that_names_the_key(line, instead, tol
     [
         ("#epsilon = 1", "", "private_evaluation.epsilon: Field required"),
         ("#units = 1000", "", "private_evaluation.units: Field required"),
-        ("#epsilon = 1", "epsilon = 8", "epsilon below privacy.epsilon, which is 8, got 8"),
+        (
+            "#epsilon = 1",
+            "epsilon = 8",
+            "terms.toml: taken together: expected private_evaluation.epsilon below privacy.epsilon",
+        ),
         ("#units = 1000", "units = 0", "private_evaluation.units: Input should be greater"),
         ("#units = 1000", "units = 268435456", "units of at most 268435455, got 268435456: at a"),
         ("#share = 0.2", "share = 0.51", "private_evaluation.share: Input should be less"),

@@ -1,6 +1,8 @@
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from comity_client.model.export import Provenance, export
 from comity_client.model.lowrank import LOW_RANK
 from comity_common.agreement import Pooling
-from comity_common.dp.terms import Guarantee
+from comity_common.dp.terms import Guarantee, Unit
 from comity_common.errors import LocalError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.tuning import Tune
@@ -26,6 +28,8 @@ PROVENANCE = Provenance(
     base="tiny",
     purpose="tests",
     rounds=7,
+    unit=Unit.RECORD,
+    scores=0,
     guarantees={
         InstitutionId("berlin"): Guarantee(epsilon=Decimal(8), delta=Decimal("0.00001")),
         InstitutionId("accra"): Guarantee(epsilon=Decimal("2.5"), delta=Decimal("0.000002")),
@@ -87,6 +91,29 @@ def test_the_card_names_agreement_rounds_and_every_guarantee(exported) -> None: 
         assert needed in card
     assert "| berlin | 8 | 0.00001 |" in card
     assert ("PeftModel" in card) == (classifier.tune in LOW_RANK)
+
+
+def card_of(build_tiny, directory: Path, **changed) -> str:  # type: ignore[no-untyped-def]
+    export(build_tiny(Tune.HEAD), replace(PROVENANCE, **changed), directory)
+    return re.sub(r"\s+", " ", (directory / "README.md").read_text())
+
+
+def test_the_card_says_whom_and_what_the_guarantee_covers(build_tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    plain = card_of(build_tiny, tmp_path / "plain")
+    assert "each of its records against everyone, adding or removing one record" in plain
+    assert "scores" not in plain
+    persons = card_of(build_tiny, tmp_path / "persons", unit=Unit.PERSON, scores=3)
+    assert "each of its persons against everyone" in persons
+    assert "adding or removing all records of one person at a time" in persons
+    assert "up to 3 noisy scores on rows that were held out" in persons
+    assert "| berlin | 8 | 0.00001 |" in persons
+
+
+def test_the_card_of_a_model_without_noise_promises_nothing(build_tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    card = card_of(build_tiny, tmp_path / "open", guarantees=None)
+    assert "without differential privacy**: ε is infinite" in card
+    assert "guarantee" not in card
+    assert "berlin" not in card
 
 
 def test_nothing_is_written_over(build_tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
