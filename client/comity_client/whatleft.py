@@ -38,11 +38,11 @@ MEANING = {
     "follow": "I am here; give me my messages",
     "greet": "who are you? I hold this invitation",
     "head": "a hash over my ledger, and how many entries it has",
-    "objection": "your ledger does not go on from where I last saw it; here is what you said then",
+    "objection": "it was not shown that your ledger goes on from this, which I saw last",
     "probe": "random bytes, to see how fast the way is",
     "reveal": "what takes the masks off the sum, and off nothing else",
     "signature": "I sign this agreement",
-    "upload": "a change of weights, or the counts of a score: clipped, with noise, under a mask",
+    "upload": "a change of weights, or the counts of a score: clipped, under a mask",
     "withdrawal": "I leave this agreement for good",
 }
 

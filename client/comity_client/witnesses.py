@@ -88,7 +88,8 @@ class Witnesses:
         inst, agreement = self._inst, self._agreement.digest
         generations, tree = inst.ledger.generations(), inst.ledger.tree()
         key = inst.keys.ledger.head
-        request = request_head(agreement, inst.me, generations[-1], tree, self._cosigned(), key)
+        known = self._cosigned() | {self._asked_size}  # whose cosignatures may be on their way
+        request = request_head(agreement, inst.me, generations[-1], tree, known, key)
         self._asked_size, self._asked_at = request.head.size, now
         signed = inst.keys.signing.sign(Purpose.HEAD, encode(request))
         self._send(agreement, pb.PARCEL_KIND_HEAD, signed)

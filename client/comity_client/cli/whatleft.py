@@ -99,7 +99,7 @@ def _summary(totals: "Totals") -> str:
             "",
             f"{totals.all.messages:,} messages left, {totals.all.size_bytes:,} bytes.",
             f"mechanism: {mechanism.messages:,} of them, {mechanism.size_bytes:,} bytes, "
-            "each under noise that the privacy budget paid for.",
+            "each covered by the privacy budget (comity client budget history).",
             "control: all others; every value in them follows from what is public.",
         ]
     )

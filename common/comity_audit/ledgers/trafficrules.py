@@ -57,7 +57,8 @@ def crossing(ledger: AuditedLedger) -> Iterator[str]:
 def self_tests(ledger: AuditedLedger) -> Iterator[str]:
     """Nothing ran under an agreement whose machinery had not passed its self-test.
 
-    What was only ever counted as spent, after a backup, did not run.
+    What was only ever counted as spent, after a backup, did not run; and where an agreement
+    promises nothing, as its reserves say, there is nothing to test.
     """
     passed: dict[str, bool] = {}
     forfeited = ledger.forfeited
@@ -65,8 +66,9 @@ def self_tests(ledger: AuditedLedger) -> Iterator[str]:
         match entry.body:
             case SelfTest(agreement=agreement, verdict=verdict):
                 passed[agreement] = verdict is Verdict.PASS
-            case BudgetReserve(agreement=agreement, nonce=nonce) if nonce not in forfeited:
-                if not passed.get(agreement, False):
+            case BudgetReserve(agreement=agreement, nonce=nonce) as reserve:
+                is_due = nonce not in forfeited and reserve.guarantee is not None
+                if is_due and not passed.get(agreement, False):
                     yield f"entry {entry.sequence}: a reserve without a self-test that passed"
 
 

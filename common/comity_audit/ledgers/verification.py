@@ -274,7 +274,7 @@ class Verification:
             return Outcome.FAILS, _listed(found.findings)
         told = (
             f"{_count(found.matched, 'message')} with {found.matched_bytes:,} bytes left and "
-            f"arrived, {found.uploads} of them under noise"
+            f"arrived, {found.uploads} of them covered by the budget"
         )
         if found.newer:
             told += f"; {found.newer} arrived after this package ends"

@@ -139,16 +139,19 @@ def _grant_for(
     known = [account.grants[begun.grant]] if begun else list(account.grants.values())
     grants = [one for one in known if one.gate is spending.gate]
     if not grants:
-        raise Refusal(
-            RefusalCode.BUDGET,
-            f"expected a data set with a granted budget that is counted by {spending.gate.value}",
-        )
+        raise Refusal(RefusalCode.BUDGET, _not_granted(spending.gate))
     grants.sort(key=lambda one: one.order != spending.order)
     for wanted in (spending.schedule, events) if begun is None else (events,):
         for grant in grants:
             if is_within(grant, [*account.summed(grant.grant), *_asked(spending, wanted)]):
                 return grant
     raise Refusal(RefusalCode.BUDGET, _too_much(account, grants[0]))
+
+
+def _not_granted(gate: Gate) -> str:
+    if gate is Gate.NONE:  # the one grant that signing never makes
+        return "expected a grant by hand: comity client budget grant --without-privacy"
+    return f"expected a data set with a granted budget that is counted by {gate.value}"
 
 
 def _asked(spending: Spending, events: tuple[SampledGaussian, ...]) -> list[Asked]:

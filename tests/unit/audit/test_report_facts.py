@@ -426,6 +426,14 @@ def test_what_has_no_privacy_is_infinite_everywhere() -> None:
     assert {one.ours for one in report.recomputation.amounts} == {INFINITE}
 
 
+def test_where_nothing_is_promised_nothing_has_to_be_tested() -> None:
+    ledger = Ledger(changed=promising_nothing).begin(selftest=False)
+    ledger.release(1)
+    report = ledger.written(recomputing=True).original.report
+    assert report.summary.findings == ()
+    assert conclusions(report)[ClaimId.TESTED] is Conclusion.OPEN
+
+
 def test_persons_are_told_as_such() -> None:
     def of_persons(agreement):  # type: ignore[no-untyped-def]
         privacy = replace(agreement.privacy, unit=Unit.PERSON, rows_per_unit=4)

@@ -347,6 +347,9 @@ def test_an_infinite_epsilon_is_called_no_guarantee() -> None:
     assert "ε is infinite for good" in text
     assert "ε 永久为无穷大" in text
     assert "each vault adds the whole noise" not in text
+    assert "masked update or score, in part or wholly without noise" in text
+    assert "computed from rows, in part or wholly without noise" in text
+    assert "with noise" not in text
 
 
 def test_a_ledger_in_which_nothing_happened_yet_has_a_page() -> None:

@@ -601,6 +601,10 @@ BY_LIST = Phrase("the closed list", "封闭清单")
 LEGEND_BUDGET = Phrase(
     "covered by the budget: computed from rows, with noise", "由预算覆盖：由数据计算得出，带噪声"
 )
+LEGEND_BUDGET_SILENT = Phrase(
+    "covered by the budget: computed from rows, in part or wholly without noise",
+    "由预算覆盖：由数据计算得出，部分或全部不带噪声",
+)
 LEGEND_LIST = Phrase("control messages of the closed list", "封闭清单中的控制消息")
 RECEIVER = Phrase("receiver", "接收方")
 SENDER = Phrase("sender", "发送方")
@@ -635,6 +639,9 @@ PURPOSES: Phrases = {
     "agreement": Phrase("agreement", "协议"),
     "connection-test": Phrase("test of the connection", "连接测试"),
 }
+UPLOAD_SILENT = Phrase(
+    "masked update or score, in part or wholly without noise", "掩码更新或评分，部分或全部不带噪声"
+)
 KINDS: Phrases = {
     "upload": Phrase("masked update or score, with noise", "带噪声的掩码更新或评分"),
     "greet": Phrase("greeting with an invitation", "持邀请问候"),

@@ -7,6 +7,7 @@ from comity_audit.report.page import drawing, numbers, phrases
 from comity_audit.report.page.drawing import Bar
 from comity_audit.report.page.elements import Column, heading, joined, paragraph, table
 from comity_audit.report.page.voice import Voice, code, outside
+from comity_common.ledger.controls import UPLOAD
 from comity_host.markup import Markup
 
 SHOWN_KINDS, SHOWN_BARS = 80, 12
@@ -14,24 +15,25 @@ SHOWN_PEER = 40
 
 
 def traffic(report: Report, say: Voice) -> Markup:
-    """Write the section."""
+    """Write the section; `is_silent` says that not every agreement promises noise."""
     left = [one for one in report.traffic.kinds if one.is_egress]
     arrived = [one for one in report.traffic.kinds if not one.is_egress]
     nothing = "" if left or arrived else paragraph(say(phrases.TRAFFIC_NONE))
     is_operator = report.summary.is_operator
+    is_silent = not all(card.is_private for card in report.claims)
     words = phrases.TRAFFIC_WORDS_OPERATOR if is_operator else phrases.TRAFFIC_WORDS
     return joined(
         paragraph(say(words)),
         nothing,
-        _chart(left, say),
-        _table(left, say(phrases.EGRESS_CAPTION), say(phrases.RECEIVER), say),
-        _table(arrived, say(phrases.INGRESS_CAPTION), say(phrases.SENDER), say),
+        _chart(left, is_silent, say),
+        _table(left, is_silent, say(phrases.EGRESS_CAPTION), say(phrases.RECEIVER), say),
+        _table(arrived, is_silent, say(phrases.INGRESS_CAPTION), say(phrases.SENDER), say),
         "" if is_operator else heading(say(phrases.UNMATCHED_TITLE)),
         "" if is_operator else _crossings(report.traffic.crossings, say),
     )
 
 
-def _chart(left: Sequence[TrafficFacts], say: Voice) -> Markup:
+def _chart(left: Sequence[TrafficFacts], is_silent: bool, say: Voice) -> Markup:
     if not left:
         return Markup("")
     rows = []
@@ -58,14 +60,17 @@ def _chart(left: Sequence[TrafficFacts], say: Voice) -> Markup:
     )
     title = say.plain(phrases.TRAFFIC_CHART)
     picture = drawing.bars(title, told, rows[:SHOWN_BARS])
+    budget = phrases.LEGEND_BUDGET_SILENT if is_silent else phrases.LEGEND_BUDGET
     legend = (
-        f'<ul class="legend"><li><i class="solid"></i>{say(phrases.LEGEND_BUDGET)}</li>'
+        f'<ul class="legend"><li><i class="solid"></i>{say(budget)}</li>'
         f'<li><i class="faint"></i>{say(phrases.LEGEND_LIST)}</li></ul>'
     )
     return Markup(f"<h3>{say(phrases.TRAFFIC_CHART)}</h3><figure>{picture}</figure>{legend}")
 
 
-def _table(kinds: Sequence[TrafficFacts], caption: Markup, peer: Markup, say: Voice) -> Markup:
+def _table(
+    kinds: Sequence[TrafficFacts], is_silent: bool, caption: Markup, peer: Markup, say: Voice
+) -> Markup:
     if not kinds:
         return Markup("")
     shown = sorted(kinds, key=lambda one: -one.bytes)[:SHOWN_KINDS]
@@ -86,20 +91,20 @@ def _table(kinds: Sequence[TrafficFacts], caption: Markup, peer: Markup, say: Vo
                 Column(say(phrases.MESSAGES), "n"),
                 Column(say(phrases.BYTES), "n"),
             ],
-            [_kind(one, say) for one in shown],
+            [_kind(one, is_silent, say) for one in shown],
             (*total, numbers.whole(messages), numbers.whole(size)),
         ),
         say.more(len(shown), len(kinds)),
     )
 
 
-def _kind(one: TrafficFacts, say: Voice) -> tuple[Markup, ...]:
+def _kind(one: TrafficFacts, is_silent: bool, say: Voice) -> tuple[Markup, ...]:
     is_named = bool(one.message)
     return (
         say.country(one.country),
         outside(one.peer, SHOWN_PEER) if is_named else say(phrases.UNNAMED),
         _purpose(one.purpose, say),
-        _message(one.message, say),
+        _message(one.message, is_silent, say),
         say(phrases.BY_BUDGET if one.is_mechanism else phrases.BY_LIST),
         numbers.whole(one.messages),
         numbers.whole(one.bytes),
@@ -112,7 +117,9 @@ def _purpose(purpose: str, say: Voice) -> Markup:
     return outside(purpose)
 
 
-def _message(name: str, say: Voice) -> Markup:
+def _message(name: str, is_silent: bool, say: Voice) -> Markup:
+    if is_silent and name == UPLOAD:
+        return say(phrases.UPLOAD_SILENT)
     if name in phrases.KINDS:
         return say(phrases.KINDS[name])
     return code(name, SHOWN_PEER) if name else Markup("")
