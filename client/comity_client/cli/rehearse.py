@@ -83,9 +83,10 @@ def progress() -> "Iterator[OnPhase]":
 
 def _in_words(known: "Known", measured: "Rehearsal") -> str:
     name, steps, attempts = known.agreement.federation, measured.steps, measured.attempts
+    noise = "with noise" if known.agreement.privacy.is_private else "without noise"
     lines = [
         ("load, once", _time(measured.load_seconds), "the model and the rows"),
-        ("one step", _time(measured.step_seconds), "on the real rows, with noise"),
+        ("one step", _time(measured.step_seconds), f"on the real rows, {noise}"),
         (
             "a round",
             f"about {_time(measured.round_seconds)}",
@@ -102,7 +103,7 @@ def _in_words(known: "Known", measured: "Rehearsal") -> str:
             "would leave",
             _size(measured.upload_bytes),
             f"a round, in all {attempts} rounds at most {_size(measured.schedule_bytes)}: "
-            f"{measured.parameters:,} numbers, clipped, with noise, under masks",
+            f"{measured.parameters:,} numbers, clipped, {noise}, under masks",
         ),
     ]
     return "\n".join(
