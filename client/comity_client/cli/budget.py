@@ -197,6 +197,9 @@ def forecast(
         bound = known.dataset if not data else None
         dataset = bound or _dataset(institution, data)
         spending, like = spending_of(known.agreement), known.agreement.federation
+        if spending.guarantee is None:
+            expected = f"an agreement that promises something; {like} costs ε = ∞"
+            raise Problem("COM-BUDGET-009", expected=expected, command="forecast")
     else:
         dataset = _dataset(institution, data)
         q = positive("--sampling-probability", sampling_probability)

@@ -1,13 +1,14 @@
 """`comity client budget`: a person sees what is left, grants with open eyes, and can look ahead."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from tests.commands import Outcome, comity
-from tests.simulation.federation import make_agreement
+from tests.simulation.federation import make_agreement, promising_nothing
 from tests.unit.common.dp.book import NOTHING, STEP, charge, nonce, refund, spending
 
 from comity_client.config import VaultConfig
@@ -65,9 +66,11 @@ def reserve(inst: Institution, number: int, agreement: Agreement | None = None) 
         inst.ledger.append(tx, made)
 
 
-def in_force(inst: Institution) -> Agreement:
+def in_force(
+    inst: Institution, changed: Callable[[Agreement], Agreement] = lambda agreement: agreement
+) -> Agreement:
     keys = {InstitutionId(f"inst-{k}"): SigningKeys.generate() for k in range(3)}
-    agreement = make_agreement(keys, SigningKeys.generate())
+    agreement = changed(make_agreement(keys, SigningKeys.generate()))
     row = (agreement.digest, encode(agreement), "in-force", inst.data.find("intents"))
     with inst.store.transaction() as tx:
         tx.execute("insert into agreements values (?, ?, ?, ?)", row)
@@ -318,6 +321,11 @@ def test_a_forecast_like_an_agreement_sets_its_own_rest_aside(inst: Institution)
     assert data["epsilon_each"] == "8"
     number = {0: "No more runs", 1: "One more run"}.get(data["runs"], f"{data['runs']} more runs")
     assert budget(inst, "forecast", "simulated").output.startswith(f"{number} like simulated fit")
+
+
+def test_of_runs_that_promise_nothing_there_is_no_forecast(inst: Institution) -> None:
+    in_force(inst, promising_nothing)
+    assert code(inst, "forecast", "simulated") == "COM-BUDGET-009"
 
 
 def test_a_forecast_like_an_agreement_can_be_asked_for_other_rows(inst: Institution) -> None:
