@@ -91,8 +91,7 @@ class Agreements:
             if known.dataset != dataset:
                 raise LocalError("expected the data set with which this agreement was signed")
             return keys.signing.sign(Purpose.AGREEMENT, raw)
-        if me not in agreement.roster or agreement.party(me).identity != keys.identity:
-            raise PeerError("expected an agreement that names this institution's own keys")
+        check_is_named(agreement, me, keys)
         policy.check(agreement, me, self._ledger.day())
         self._ledger.budget().check_whole(dataset, spending_of(agreement))
         with self._store.transaction() as tx:
@@ -284,6 +283,16 @@ class Agreements:
             "update agreements set state = ? where digest = ? and state not in (?, ?)",
             (state, digest, *OVER),
         )
+
+
+def check_is_named(agreement: Agreement, me: InstitutionId, keys: Keystore) -> None:
+    """Check that an agreement is with this institution.
+
+    Raises:
+        PeerError: it names others alone, or others' keys.
+    """
+    if me not in agreement.roster or agreement.party(me).identity != keys.identity:
+        raise PeerError("expected an agreement that names this institution's own keys")
 
 
 def check_expiry(agreement: Agreement, today: date) -> None:

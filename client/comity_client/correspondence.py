@@ -9,7 +9,7 @@ import sqlite3
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import AgreementState, Known
+from comity_client.agreements import AgreementState, Known, check_is_named
 from comity_client.datasets import read_for
 from comity_client.institution import Institution
 from comity_client.limits import JUDGED_A_DAY, judged_today
@@ -23,6 +23,7 @@ from comity_common.crypto.sign import Purpose, Signed, verify
 from comity_common.errors import ComityError, PeerError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
 from comity_common.ledger.bodies import DatasetId, Restore
+from comity_common.mechanisms import spending_of
 from comity_common.membership import Withdrawal
 
 WITHDRAWN = "withdrawn"
@@ -120,13 +121,15 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
 
 def _signed(inst: Institution, known: Known, dataset: DatasetId) -> Signed:
     agreement = known.agreement
+    check_is_named(agreement, inst.me, inst.keys)
     inst.check_policy(agreement)  # before the operator's order is fixed for the data
     check_base(agreement.model)
     check_continuation(inst.progress, agreement)
     source = inst.data.source(dataset)
     key = source.unit_key if agreement.privacy.unit is Unit.PERSON else ""
     read_for(source.path, agreement.task, key)
-    inst.data.grant(dataset, agreement.privacy.order, gate=agreement.privacy.gate)
+    privacy, wanted = agreement.privacy, spending_of(agreement)
+    inst.data.grant(dataset, privacy.order, gate=privacy.gate, wanted=wanted)
     return inst.agreements.sign(known.raw, inst.keys, inst.me, inst.policy, dataset)
 
 

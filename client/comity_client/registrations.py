@@ -29,6 +29,7 @@ from comity_common.agreement import TaskKind
 from comity_common.canonical import encode
 from comity_common.crypto.derive import digest, expand
 from comity_common.dp.accountant import allowance
+from comity_common.dp.spending import Spending
 from comity_common.dp.terms import MAX_ORDER, Gate, Guarantee, Unit
 from comity_common.errors import LocalError, Problem, Refusal, RefusalCode
 from comity_common.ids import Digest
@@ -181,7 +182,14 @@ class Registrations:
             for row in rows
         ]
 
-    def grant(self, dataset: DatasetId, order: int, *, gate: Gate = Gate.RENYI) -> None:
+    def grant(
+        self,
+        dataset: DatasetId,
+        order: int,
+        *,
+        gate: Gate = Gate.RENYI,
+        wanted: Spending | None = None,
+    ) -> None:
         """Grant what is left of the ceiling at a gate, unless something is granted at it already.
 
         Whether an agreement fits a grant that is there is then asked at the grant's order. Nothing
@@ -189,10 +197,11 @@ class Registrations:
 
         Args:
             order: α of the Rényi filter, 2 to 256; 0 for other gates.
+            wanted: what it is granted for, if that is known.
 
         Raises:
-            Refusal: BUDGET: nothing of the ceiling is left to grant, or nothing can be afforded
-                with it at this order.
+            Refusal: BUDGET: nothing of the ceiling is left to grant, nothing can be afforded with
+                it at this order, or not all that is wanted; nothing is granted then.
             LocalError: no such data set, or it is removed.
         """
         with self._store.transaction() as tx:
@@ -217,6 +226,8 @@ class Registrations:
             )
             budget.check_grant(grant)  # one that affords nothing would spoil the ledger for good
             self._ledger.append(tx, grant)
+            if wanted is not None:  # a refusal takes the grant back, whose order is for life
+                self._ledger.budget().check_whole(dataset, wanted)
 
     def remove(self, name: str) -> None:
         """Forget where a data set lies; what it has spent is kept, and its file left alone.
