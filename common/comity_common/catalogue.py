@@ -760,6 +760,10 @@ ENGLISH: Mapping[str, Explanation] = {
         fix="comity client data list, and name one: comity client rehearse NAME; where there is "
         "none: comity client data add",
     ),
+    "COM-SELFTEST-001": Explanation(
+        cause="the agreement {agreement} promises no privacy, so there is nothing to test",
+        fix="it trains without a self-test; name another agreement, or none for standard terms",
+    ),
 }
 
 CATALOGUES: Mapping[str, Mapping[str, Explanation]] = {"en": ENGLISH}

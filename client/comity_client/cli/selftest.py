@@ -23,8 +23,8 @@ def selftest(
         str,
         typer.Option(
             metavar="NAME",
-            help="Federation, or the beginning of the digest. Default: the newest one, else "
-            "standard terms without a model.",
+            help="Federation, or the beginning of the digest. Default: the newest that promises "
+            "privacy, else standard terms without a model.",
         ),
     ] = "",
     home: HomeOption = DEFAULT_HOME,
@@ -56,12 +56,17 @@ def selftest(
 
 
 def _chosen(institution: "Institution", name: str) -> "Known | None":
+    """Find the agreement whose machinery is meant; one that promises nothing has none to try."""
     from comity_client.agreements import OVER
-    from comity_client.rehearsal import choose_agreement
+    from comity_common.errors import Problem
 
-    if name or any(known.state not in OVER for known in institution.agreements.known()):
-        return choose_agreement(institution, name)
-    return None
+    if name:
+        known = institution.agreements.find(name)
+        if not known.agreement.privacy.is_private:
+            raise Problem("COM-SELFTEST-001", agreement=known.agreement.federation)
+        return known
+    those = [known for known in institution.agreements.known() if known.state not in OVER]
+    return next((one for one in reversed(those) if one.agreement.privacy.is_private), None)
 
 
 def _examiner(

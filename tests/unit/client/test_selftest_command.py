@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from tests.commands import comity
 from tests.injected import injected
+from tests.simulation.federation import promising_nothing
 from tests.unit.client.test_rehearsal import Place, place  # noqa: F401
 
-from comity_client.selftest import ghosts
+from comity_client.selftest import gate, ghosts
 from comity_common.catalogue import FINDINGS
 from comity_common.ledger.bodies import SelfTest, Verdict
 from comity_common.tuning import Tune
@@ -69,3 +70,17 @@ def test_an_agreement_that_nobody_knows_is_told(place: Place) -> None:  # noqa: 
     words = ("--agreement", "nobody", "--home", place.inst.home.path, "--json")
     assert comity("client", "selftest", *words).envelope["error"]["code"] == "COM-AGREE-001"
     assert recorded(place) == []
+
+
+def test_an_agreement_that_promises_nothing_is_not_barred_by_a_test_of_its_promise(
+    place: Place,  # noqa: F811
+) -> None:
+    silent = promising_nothing(place.write())
+    place.offer(silent)
+    words = ("--agreement", silent.federation, "--home", place.inst.home.path, "--json")
+    told = comity("client", "selftest", *words).envelope["error"]
+    assert (told["code"], recorded(place)) == ("COM-SELFTEST-001", [])
+    assert "northern-banks promises no privacy" in told["message"]
+    data = comity("client", "selftest", "--home", place.inst.home.path, "--json").data
+    assert (data["agreement"], data["passed"]) == ("", True)  # standard terms
+    assert not gate.is_barred(place.inst.ledger, silent.digest)
