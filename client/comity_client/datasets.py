@@ -264,4 +264,5 @@ def _person(columns: Columns, name: str, file: str, line: int) -> str:
     key = unicodedata.normalize("NFC", value).strip() if isinstance(value, str) else ""
     if not key:
         raise Problem("COM-DATA-040", file=file, line=line, column=name)
+    rowfiles.check_signs(key, file, line)
     return key

@@ -74,9 +74,18 @@ def texts(columns: Columns, name: str, file: str, line: int) -> tuple[str, ...]:
     return tuple(_checked(value, one, file, line) for value in values)
 
 
-def _checked(value: str, name: str, file: str, line: int) -> str:
-    if any("\ud800" <= sign <= "\udfff" for sign in value):  # half a sign: no UTF-8 has it
+def check_signs(value: str, file: str, line: int) -> None:
+    """Refuse half a sign: JSON can spell one, and no UTF-8 has it.
+
+    Raises:
+        Problem: there is one.
+    """
+    if any("\ud800" <= sign <= "\udfff" for sign in value):
         raise Problem("COM-DATA-003", file=file, line=line)
+
+
+def _checked(value: str, name: str, file: str, line: int) -> str:
+    check_signs(value, file, line)
     if not value.strip():
         raise Problem("COM-DATA-009", file=file, line=line, column=name)
     return value

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from comity_client.datasets import (
     read_for,
     read_labelled,
     read_labelled_words,
+    read_records,
     read_rows,
     read_word_rows,
 )
@@ -384,6 +386,18 @@ def test_a_row_of_nobody_is_refused(key: object, tmp_path: Path) -> None:
     with pytest.raises(Problem) as problem:
         read_rows(path, LABELS, "patient")
     assert problem.value.code == "COM-DATA-040"
+    assert "rows.jsonl line 2" in str(problem.value)
+    _check_nothing_is_shown(problem.value)
+
+
+@pytest.mark.parametrize("read", [read_rows, lambda path, _, key: list(read_records(path, key))])
+def test_half_a_sign_in_a_key_is_refused_by_all_that_read_it(
+    read: Callable[..., object], tmp_path: Path
+) -> None:
+    path = _write(tmp_path / "rows.jsonl", *_of("a", "b\ud800"))
+    with pytest.raises(Problem) as problem:
+        read(path, LABELS, "patient")
+    assert problem.value.code == "COM-DATA-003"
     assert "rows.jsonl line 2" in str(problem.value)
     _check_nothing_is_shown(problem.value)
 
