@@ -106,6 +106,7 @@ class Registrations:
         name: str,
         task: TaskKind,
         ceiling: Guarantee | None = None,
+        usual: Guarantee | None = None,
         unit_key: str = "",
         separate: str = "",
     ) -> DatasetId:
@@ -113,6 +114,7 @@ class Registrations:
 
         Args:
             ceiling: of its namespace; None for the one that this has already.
+            usual: the ceiling of a namespace that is opened for it, where none was named.
             unit_key: the column that names the person of each row; empty where records count.
             separate: the namespace in which it is to count apart from all others; empty for the
                 default one. Rows that are in a namespace already stay there.
@@ -140,7 +142,7 @@ class Registrations:
                     (name, task.value, path, known.id),
                 )
                 return known.id
-            space = self._namespace_for(tx, file, found, separate, ceiling)
+            space = self._namespace_for(tx, file, found, separate, ceiling, usual)
             self._check_unit(space, file, unit_key)
             dataset, salt = DatasetId(os.urandom(16).hex()), os.urandom(SALT_BYTES)
             commitment = _commitment(salt, content)
@@ -308,6 +310,7 @@ class Registrations:
         found: set[bytes],
         separate: str,
         ceiling: Guarantee | None,
+        usual: Guarantee | None,
     ) -> Namespace:
         """Find the namespace of rows, or open it; in the transaction that registers them."""
         there = set(namespaces_with(tx, found))
@@ -321,10 +324,11 @@ class Registrations:
         for space in holders or [one for one in self.namespaces() if one.name == wanted]:
             _check_same_ceiling(space.name, space.ceiling, ceiling)
             return space
-        if ceiling is None:
+        if (most := ceiling or usual) is None:
             raise LocalError("expected a ceiling for a new budget")
-        opened = Namespace(id=NamespaceId(os.urandom(16).hex()), name=wanted, ceiling=ceiling)
-        budget = f"{ceiling.epsilon:f}", f"{ceiling.delta:f}"
+        check_ceiling(most)
+        opened = Namespace(id=NamespaceId(os.urandom(16).hex()), name=wanted, ceiling=most)
+        budget = f"{most.epsilon:f}", f"{most.delta:f}"
         tx.execute("insert into namespaces values (?, ?, ?, ?)", (opened.id, wanted, *budget))
         return opened
 

@@ -85,9 +85,12 @@ def add(
 
     from comity_client.institution import Institution
     from comity_common.agreement import TaskKind
+    from comity_common.dp.terms import Guarantee
 
     institution, kind = Institution(home), TaskKind(task)
-    ceiling = _ceiling(institution, ceiling_epsilon, ceiling_delta, separate)
+    policy = institution.policy
+    usual = Guarantee(epsilon=policy.epsilon, delta=policy.delta)
+    ceiling = _ceiling(institution, ceiling_epsilon, ceiling_delta, separate, usual)
     institution.data.check_may_be(file, name=name, ceiling=ceiling)
     report = _look(file, kind, model)
     dataset = institution.data.register(
@@ -95,6 +98,7 @@ def add(
         name=name,
         task=kind,
         ceiling=ceiling,
+        usual=usual,
         unit_key=unit_key,
         separate=separate,
     )
@@ -126,21 +130,20 @@ def remove(name: Name, home: HomeOption = DEFAULT_HOME, json_: JsonOption = Fals
 
 
 def _ceiling(
-    institution: "Institution", epsilon: str, delta: str, separate: str
+    institution: "Institution", epsilon: str, delta: str, separate: str, usual: "Guarantee"
 ) -> "Guarantee | None":
-    """Return the ceiling that is asked for; None for the one that is there already."""
+    """Return the ceiling that is asked for; None where nothing is."""
     from comity_client.registrations import DEFAULT
     from comity_common.dp.terms import Guarantee
 
+    if not (epsilon or delta):
+        return None
     wanted = separate or DEFAULT
     known = [one.ceiling for one in institution.data.namespaces() if one.name == wanted]
-    if known and not (epsilon or delta):
-        return None
-    policy = institution.policy
-    usual = known[0] if known else Guarantee(epsilon=policy.epsilon, delta=policy.delta)
+    rest = known[0] if known else usual
     return Guarantee(
-        epsilon=positive("--ceiling-epsilon", epsilon) if epsilon else usual.epsilon,
-        delta=positive("--ceiling-delta", delta, below=1) if delta else usual.delta,
+        epsilon=positive("--ceiling-epsilon", epsilon) if epsilon else rest.epsilon,
+        delta=positive("--ceiling-delta", delta, below=1) if delta else rest.delta,
     )
 
 

@@ -92,6 +92,16 @@ def test_a_ceiling_can_be_named_and_is_for_life(add: Add, home: Path) -> None:
     assert kinds_on_the_ledger(home) == [Genesis, DatasetRegister]
 
 
+def test_rows_that_count_in_a_budget_of_their_own_come_back_with_its_ceiling(
+    add: Add, home: Path
+) -> None:
+    add("--separate", "trial", "--ceiling-epsilon", "3")
+    comity("client", "data", "remove", "intents", "--home", home)
+    back = add("--json")  # there is no default budget
+    assert (back.data["budget"], back.data["epsilon_ceiling"]) == ("trial", "3")
+    assert add("--ceiling-epsilon", "4", "--json").envelope["error"]["code"] == "COM-DATA-015"
+
+
 def test_a_ceiling_is_told_for_what_its_budget_counts(add: Add, home: Path, tmp_path: Path) -> None:
     add()
     rows = [{"text": f"another text {k}", "label": "a", "who": f"p{k}"} for k in range(3)]
