@@ -16,11 +16,16 @@ from decimal import ROUND_CEILING, Context, Decimal
 from comity_client.agreements import AgreementState, Known
 from comity_client.correspondence import refuse
 from comity_client.institution import Institution
-from comity_common.dp.accountant import COST_MARGIN, allowance, total_cost
+from comity_common.dp.accountant import (
+    COST_MARGIN,
+    MAX_NOISE_MULTIPLIER,
+    allowance,
+    total_cost,
+)
 from comity_common.dp.accounts import EXACT, guarantees, left
 from comity_common.dp.budget import Budget
 from comity_common.dp.spending import Spending
-from comity_common.dp.tally import claimed, is_within
+from comity_common.dp.tally import claimed, is_within, keeps
 from comity_common.dp.terms import (
     LEAST,
     MAX_ORDER,
@@ -39,6 +44,7 @@ from comity_common.ledger.bodies import (
     BudgetGrant,
     BudgetReserve,
     DatasetId,
+    NamespaceId,
     Outcome,
     Restore,
 )
@@ -150,21 +156,15 @@ class _Reckoning:
     def grant_the_rest(self) -> None:
         """Grant what no grant on the ledger has of the ceilings yet, so that it can be spent."""
         for statement in map(self._budget.statement, self._budget.namespaces()):
-            ceiling = statement.ceiling
+            if statement.rest is not None:
+                self.append(_grant_of(statement.rest, statement.namespace))
+                continue
             grants = [one.grant for one in statement.grants if one.grant.guarantee is not None]
-            free = left(ceiling.epsilon, (one.epsilon for one in guarantees(grants)))
-            if not grants:  # at the order at which most of ε is left
-                grant = BudgetGrant(
-                    grant=os.urandom(NONCE_BYTES),
-                    namespace=statement.namespace,
-                    guarantee=ceiling,
-                    gate=Gate.RENYI,
-                    order=MAX_ORDER,
-                )
-                self.append(grant)
-            elif free > 0 and (old := grants[0].guarantee) is not None:
-                epsilon = EXACT.add(old.epsilon, free)
-                self.append(replace(grants[0], guarantee=replace(old, epsilon=epsilon)))
+            free = left(statement.ceiling.epsilon, (one.epsilon for one in guarantees(grants)))
+            if free > 0:  # δ is granted in full: a grant with which some of ε can be spent gets it
+                raised = [_raised(one, free) for one in grants]
+                usable = (one for one in raised if self._what_is_left(one, None, 0, 0))
+                self.append(next(usable, raised[0]))
 
     def forfeit_budgets(self) -> list[Forfeit]:
         """Forfeit all that is left of every grant."""
@@ -211,9 +211,10 @@ class _Reckoning:
             event = found
         else:
             claim = _rest_of_claims(grant.guarantee, held)
-            if claim is None:
+            found = None if claim is None else _that_keeps(claim)
+            if found is None:
                 return []
-            event = _gaussian(allowance(claim, MAX_ORDER), MAX_ORDER)
+            event = found
         agreement = known.agreement.digest if known else NO_AGREEMENT
         loss = _Loss(
             agreement=agreement,
@@ -297,8 +298,35 @@ def _rest_of_claims(guarantee: Guarantee, held: Iterable[BudgetReserve]) -> Guar
     epsilon, delta = left(guarantee.epsilon, claims[:1]), left(guarantee.delta, claims[1:])
     if min(epsilon, delta) < LEAST:
         return None
-    rest = Guarantee(epsilon=epsilon, delta=delta)
-    return rest if allowance(rest, MAX_ORDER) > 0 else None
+    return Guarantee(epsilon=epsilon, delta=delta)
+
+
+def _that_keeps(claim: Guarantee) -> SampledGaussian | None:
+    """Return a mechanism that keeps a claim; None where no noise does."""
+    if (room := allowance(claim, MAX_ORDER)) > 0:
+        return _gaussian(room, MAX_ORDER)
+    most = Decimal(MAX_NOISE_MULTIPLIER)
+    event = SampledGaussian(sampling_probability=Decimal(1), noise_multiplier=most, steps=1)
+    return event if keeps((event,), claim) else None
+
+
+def _grant_of(rest: Guarantee, namespace: NamespaceId) -> BudgetGrant:
+    """Grant the rest of a ceiling: at the order at which most of ε is left, if any is at one."""
+    gate = Gate.RENYI if allowance(rest, MAX_ORDER) > 0 else Gate.FIXED_SCHEDULE
+    return BudgetGrant(
+        grant=os.urandom(NONCE_BYTES),
+        namespace=namespace,
+        guarantee=rest,
+        gate=gate,
+        order=MAX_ORDER if gate is Gate.RENYI else 0,
+    )
+
+
+def _raised(grant: BudgetGrant, by: Decimal) -> BudgetGrant:
+    if grant.guarantee is None:
+        raise AssertionError("a grant without privacy has no ε to raise")
+    epsilon = EXACT.add(grant.guarantee.epsilon, by)
+    return replace(grant, guarantee=replace(grant.guarantee, epsilon=epsilon))
 
 
 def _gaussian(cost: float, order: int) -> SampledGaussian:

@@ -76,7 +76,7 @@ class Lost:
     def home(self) -> Path:
         return self.inst.home.path
 
-    def register(self, name: str, ceiling: int) -> DatasetId:
+    def register(self, name: str, ceiling: int | Decimal) -> DatasetId:
         file = self.home.parent / f"{name}.jsonl"
         file.write_text(f'{{"text": "rows of {name}", "label": "a"}}\n')
         return self.inst.data.register(
@@ -488,6 +488,36 @@ def test_what_was_claimed_for_a_fixed_schedule_counts_as_spent(
     granted = [one.guarantee and one.guarantee.epsilon for one in budget.grants(rows)]
     assert granted == [20 if signed_since else 9]
     assert budget.rest(rows) is None
+
+
+@pytest.mark.parametrize("in_one_grant", [False, True])
+@pytest.mark.parametrize("ceiling", ["20", "8.02"])
+def test_beside_a_claim_for_a_fixed_schedule_all_else_may_have_been_spent(
+    lost: Lost, tmp_path: Path, ceiling: str, in_one_grant: bool
+) -> None:
+    claim = Guarantee(epsilon=Decimal(8), delta=Decimal("0.000009"))
+    draft = lost.write("running")
+    fixed = replace(draft.privacy, gate=Gate.FIXED_SCHEDULE, order=0, delta=claim.delta)
+    agreement = replace(draft, privacy=fixed)
+    rows = lost.register("rows", Decimal(ceiling))
+    if not in_one_grant:  # all of whose δ is claimed
+        grant_part(lost.inst, rows, claim, Gate.FIXED_SCHEDULE, 0)
+    lost.sign(agreement, rows)
+    for round in range(1, agreement.schedule.attempts + 1):
+        lost.spend(agreement, rows, round, end=True)
+    restore(backed_up(lost, tmp_path), tmp_path / "new", signed_since=True)
+
+    budget = Institution(tmp_path / "new").ledger.budget()
+    assert budget.epsilon_charged(rows) == pytest.approx(float(ceiling), rel=1e-9)
+    assert budget.rest(rows) is None
+    little = SampledGaussian(
+        sampling_probability=Decimal("0.001"), noise_multiplier=Decimal(1000), steps=1
+    )
+    claimed = Guarantee(epsilon=Decimal("0.01"), delta=Decimal("1e-7"))
+    asked = replace(spending(event=little, rounds=1, order=256), guarantee=claimed)
+    for again in (asked, replace(asked, gate=Gate.FIXED_SCHEDULE, order=0)):
+        with pytest.raises(Refusal):
+            budget.check_whole(rows, again)
 
 
 def test_a_grant_without_privacy_may_have_been_used(lost: Lost, tmp_path: Path) -> None:
