@@ -9,7 +9,7 @@ import sqlite3
 import structlog
 
 from comity.v1 import transfer_pb2 as pb
-from comity_client.agreements import AgreementState, Known, check_is_named
+from comity_client.agreements import AgreementState, Known, check_expiry, check_is_named
 from comity_client.datasets import read_for
 from comity_client.institution import Institution
 from comity_client.limits import JUDGED_A_DAY, judged_today
@@ -97,7 +97,7 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
     What keeps it from being signed stands on the ledger, as a code, once a day.
 
     Raises:
-        Refusal: the policy or the budget does not allow it.
+        Refusal: the policy or the budget does not allow it, or its last day is over.
         Problem: it is over, its model is not here or not as computed here, a row of the data set
             does not fit its task, or too many were judged today.
     """
@@ -122,6 +122,7 @@ def sign(institution: Institution, known: Known, dataset: DatasetId) -> None:
 def _signed(inst: Institution, known: Known, dataset: DatasetId) -> Signed:
     agreement = known.agreement
     check_is_named(agreement, inst.me, inst.keys)
+    check_expiry(agreement, inst.ledger.day())
     inst.check_policy(agreement)  # before the operator's order is fixed for the data
     check_base(agreement.model)
     check_continuation(inst.progress, agreement)

@@ -11,7 +11,7 @@ from comity_common.agreement import Agreement, TaskKind
 from comity_common.crypto.sign import SigningKeys
 from comity_common.dp.accountant import calibrate
 from comity_common.dp.terms import Guarantee
-from comity_common.errors import PeerError, Refusal
+from comity_common.errors import PeerError, Refusal, RefusalCode
 from comity_common.ledger.bodies import DatasetId
 
 CEILING = Guarantee(epsilon=Decimal(3), delta=Decimal("0.00001"))
@@ -62,3 +62,13 @@ def test_an_agreement_with_others_keys_under_my_name_grants_nothing(place: Place
     with pytest.raises(PeerError, match="own keys"):
         sign(place, stranger, dataset)
     assert place.inst.ledger.budget().grants(dataset) == ()
+
+
+def test_an_agreement_whose_last_day_is_over_is_not_signed(place: Place) -> None:  # noqa: F811
+    dataset, good = register(place), claiming(place, 3)
+    over = replace(good, schedule=replace(good.schedule, expires="2026-01-01"))
+    with pytest.raises(Refusal, match="a day until 2026-01-01") as refusal:
+        sign(place, over, dataset)
+    assert refusal.value.code is RefusalCode.AGREEMENT_EXPIRED
+    assert place.inst.ledger.budget().grants(dataset) == ()
+    assert list(place.inst.outbox.waiting()) == []
