@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -229,7 +230,7 @@ class Daemon:
             while not stop.is_set() and self._is_due(standing):
                 self._turn(correspondence, stop, go_on, vault)
                 self._count(uplink, agreement.digest)
-            if not inst.agreements.is_in_force(agreement.digest):
+            if not inst.agreements.is_in_force(agreement.digest) or self._gives_way(agreement):
                 vault.leave()
         finally:
             self._vault = None
@@ -324,7 +325,18 @@ class Daemon:
             if gate.is_barred(self._inst.ledger, agreement.digest):
                 return False
             self._barred.discard(agreement.digest)
-        return not self._inst.progress.is_over(agreement)
+        return not (self._inst.progress.is_over(agreement) or self._gives_way(agreement))
+
+    def _gives_way(self, agreement: Agreement) -> bool:
+        """Tell whether an agreement's last day is over, and another is in force for longer.
+
+        Without another one the vault goes on listening: a last certificate may come late.
+        """
+        last = date.fromisoformat(agreement.schedule.expires)
+        if self._inst.ledger.day() <= last:
+            return False
+        others = (standing.agreement.schedule for standing in self._inst.agreements.active())
+        return any(date.fromisoformat(other.expires) > last for other in others)
 
     def _between(self) -> str:
         """Say what is waited for while no agreement is at work."""

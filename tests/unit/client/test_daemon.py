@@ -2,10 +2,12 @@
 
 import queue
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.simulation.test_vaults import Federation, Seat
+from tests.unit.client.test_backup import Lost, lost  # noqa: F401
 
 import comity_client.daemon
 from comity.v1 import transfer_pb2 as pb
@@ -75,4 +77,19 @@ def test_what_a_parcel_sets_off_is_sent_before_the_worker_rests(federation: Fede
     daemon._inbox.put(None)
     turn(daemon, seat).join(LONG_S / 4)
     assert len(operator.collector.reveals) == 1
+    daemon.close()
+
+
+def test_an_agreement_whose_last_day_is_over_does_not_keep_the_vault_from_the_next(
+    lost: Lost,  # noqa: F811
+) -> None:
+    rows = lost.register("rows", 40)
+    old = lost.write("old")
+    old = replace(old, schedule=replace(old.schedule, expires="2026-01-01"))
+    new = replace(lost.write("new"), nonce=bytes(range(16)))
+    daemon = Daemon(lost.inst, lambda name, round: None)
+    for agreement in (old, new):
+        lost.sign(agreement, rows)
+        due = filter(daemon._is_due, lost.inst.agreements.active())
+        assert [standing.agreement for standing in due] == [agreement]  # alone it is listened to
     daemon.close()
