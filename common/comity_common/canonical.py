@@ -156,7 +156,7 @@ def _typed_scalar(kind: Any, tree: Any, where: str) -> Any:
         if kind is bytes:
             return base64.b64decode(tree, validate=True)
         if kind is Decimal:
-            return _finite(Decimal(tree))
+            return _decimal(tree)
         if isinstance(kind, type) and issubclass(kind, StrEnum):
             return kind(tree)
     except (ValueError, binascii.Error, InvalidOperation):
@@ -164,9 +164,19 @@ def _typed_scalar(kind: Any, tree: Any, where: str) -> Any:
     raise LocalError(f"{where} has a type without a canonical form")
 
 
-def _finite(value: Decimal) -> Decimal:
-    if not value.is_finite():
-        raise InvalidOperation
+def _decimal(text: str) -> Decimal:
+    """Read a decimal in its one spelling; before it is, nobody reckons with it.
+
+    Raises:
+        ValueError, InvalidOperation: it is none.
+    """
+    value = Decimal(text)
+    try:
+        is_canonical = _decimal_text(value) == text
+    except LocalError:
+        is_canonical = False
+    if not is_canonical:
+        raise ValueError
     return value
 
 
