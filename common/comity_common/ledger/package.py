@@ -34,6 +34,7 @@ MAX_SIGNATURES_BYTES = 2 << 20  # 256 parties with 2484 bytes each
 _LOCAL = b"PK\x03\x04"  # begins a zip, and what stands before each of its members
 _END, _END_BYTES = b"PK\x05\x06", 22  # ends a zip without a comment
 _LISTED = b"PK\x01\x02"  # begins what the list at the end of a zip says of one member
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other ways fail in ways of their own
 _BY_CHANCE = 100  # so often it may stand among packed bytes
 _AGREEMENT = re.compile(r"(agreements|signatures)/([0-9a-f]{64})\.json")
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can name
@@ -182,6 +183,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         most = _bound(one.filename)
         if not most:
             raise PeerError("expected a package with entries, head and agreements alone")
+        if one.compress_type not in _PACKED:
+            raise PeerError("expected every file of a package stored or deflated")
         if one.file_size > most:
             raise _too_large(one.filename, most)
         room -= one.file_size

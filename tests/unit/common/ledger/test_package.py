@@ -154,13 +154,20 @@ def test_packed_bytes_that_look_like_a_list_of_files_are_no_list():
 
 def test_a_package_with_a_password_or_an_unknown_way_of_packing_is_refused():
     plain = packed(MEMBERS)
-    for place, value in ((6, 1), (8, 99)):  # of the flags and the method in a file's own header
+    found = ((6, 1, "no whole zip"), (8, 99, "stored or deflated"))
+    for place, value, why in found:  # of the flags and the method in a file's own header
         raw = bytearray(plain)
         for mark, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
             at = raw.index(mark) + place + shift
             raw[at : at + 2] = value.to_bytes(2, "little")
-        with pytest.raises(PeerError, match="no whole zip"):
+        with pytest.raises(PeerError, match=why):
             read_package(bytes(raw))
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_package_that_is_packed_in_a_way_of_its_own_is_refused(way: int):
+    with pytest.raises(PeerError, match="stored or deflated"):
+        read_package(packed(MEMBERS, way))
 
 
 def test_a_file_that_is_a_link_is_read_as_the_bytes_that_it_has():
