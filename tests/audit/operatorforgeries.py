@@ -9,6 +9,7 @@ from comity_common.ledger.controls import CONTROLS
 from comity_common.ledger.operatorbodies import (
     AgreementEnd,
     AgreementStart,
+    Ending,
     Head,
     ModelRelease,
     RoundCertificate,
@@ -77,6 +78,79 @@ def _the_end_of_another_plan(bodies: Bodies, chance: Chance, of: Subject) -> Bod
     at = chance.choice(places(bodies, RoundCertificate))
     bodies[at] = replace(bodies[at], plan=Digest(chance.randbytes(32).hex()))
     return bodies
+
+
+@forgery("runs")
+def _one_plan_for_two_rounds(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    """The second is never ended, as the first was."""
+    first, second, *_ = places(bodies, RoundPlan, agreement=of.federation.first.digest)
+    plan = bodies[second].plan
+    bodies[second] = replace(bodies[second], plan=bodies[first].plan)
+    return [b for b in bodies if not (isinstance(b, RoundCertificate) and b.plan == plan)]
+
+
+@forgery("runs")
+def _the_end_of_another_round(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    at = chance.choice(places(bodies, RoundCertificate, is_void=False))
+    certificate = bodies[at]
+    changes = {"round": certificate.round + 9, "epoch": certificate.epoch + 1}
+    name = chance.choice(sorted(changes))
+    bodies[at] = replace(certificate, **{name: changes[name]})
+    for release in places(bodies, ModelRelease, model=certificate.model):
+        bodies[release] = replace(bodies[release], round=bodies[at].round)
+    return bodies
+
+
+@forgery("runs")
+def _a_key_epoch_that_was_over(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    at = chance.choice(places(bodies, RoundPlan, round=1))
+    for one in (at, *places(bodies, RoundCertificate, plan=bodies[at].plan)):
+        bodies[one] = replace(bodies[one], epoch=2)
+    return bodies
+
+
+@forgery("runs")
+def _more_rounds_than_agreed(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    second = of.federation.second
+    at = places(bodies, AgreementEnd, agreement=second.digest)[-1]
+    plan = bodies[places(bodies, RoundPlan, agreement=second.digest)[-1]]
+    end = bodies[places(bodies, RoundCertificate, agreement=second.digest)[-1]]
+    more = []
+    for round in range(plan.round + 1, second.attempts + 2):
+        name = Digest(chance.randbytes(32).hex())
+        more += [replace(plan, round=round, plan=name), replace(end, round=round, plan=name)]
+    return [*bodies[:at], *more, *bodies[at:]]
+
+
+@forgery("runs")
+def _a_void_round_that_moves_the_model(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    at = places(bodies, RoundCertificate, is_void=True)[0]
+    bodies[at] = replace(bodies[at], model=Digest(chance.randbytes(32).hex()))
+    return bodies
+
+
+@forgery("runs")
+def _the_model_of_a_void_round(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    at = places(bodies, RoundCertificate, is_void=True)[0]
+    end = bodies[at]
+    release = ModelRelease(agreement=end.agreement, round=end.round, model=end.model)
+    return [*bodies[: at + 1], release, *bodies[at + 1 :]]
+
+
+@forgery("runs")
+def _an_agreement_that_goes_on_after_it_was_over(
+    bodies: Bodies, chance: Chance, of: Subject
+) -> Bodies:
+    at = places(bodies, AgreementEnd, ending=Ending.STOPPED)[0]
+    ending = chance.choice((Ending.FINISHED, Ending.WITHDRAWN))
+    bodies[at] = replace(bodies[at], ending=ending)
+    return bodies
+
+
+@forgery("runs")
+def _an_agreement_that_was_running_already(bodies: Bodies, chance: Chance, of: Subject) -> Bodies:
+    at = chance.choice(places(bodies, AgreementStart))
+    return [*bodies[:at], bodies[at], *bodies[at:]]
 
 
 @forgery("runs")

@@ -12,6 +12,7 @@ from comity_common.ledger.controls import CONTROLS, UPLOAD
 from comity_common.ledger.operatorbodies import (
     AgreementEnd,
     AgreementStart,
+    Ending,
     Head,
     ModelRelease,
     RoundCertificate,
@@ -20,36 +21,62 @@ from comity_common.ledger.operatorbodies import (
 
 
 def running(ledger: AuditedLedger) -> Iterator[str]:
-    """Rounds run under agreements that are running, one after the other, each ended once."""
+    """Rounds run under agreements that are running, one after the other, each ended once.
+
+    A void round leaves the model as it was; no agreement has more rounds than were agreed.
+    """
+    agreements = ledger.parties.agreements
     started: set[Digest] = set()
+    over: set[Digest] = set()
     plans: dict[Digest, RoundPlan] = {}
-    ended: dict[Digest, RoundCertificate] = {}
+    begun: set[Digest] = set()
+    ended: set[Digest] = set()
+    models = {digest: one.model.initial_state for digest, one in agreements.items()}
     certified: set[tuple[Digest, int, Digest]] = set()
     for entry in ledger.entries:
         body, where = entry.body, f"entry {entry.sequence}"
         match body:
             case AgreementStart(agreement=agreement):
+                if agreement in over or agreement in started:
+                    yield f"{where}: an agreement was started that was running, or over"
                 started.add(agreement)
-            case AgreementEnd(agreement=agreement):
+            case AgreementEnd(agreement=agreement, ending=ending):
                 started.discard(agreement)
-            case RoundPlan(agreement=agreement, round=round):
+                if ending is not Ending.STOPPED:
+                    over.add(agreement)
+            case RoundPlan(agreement=agreement, round=round, plan=plan):
                 last = plans.get(agreement)
                 if agreement not in started:
                     yield f"{where}: round {round} of an agreement that was not running"
                 if round != (1 if last is None else last.round + 1):
                     yield f"{where}: round {round} was begun out of order"
+                if last is not None and body.epoch < last.epoch:
+                    yield f"{where}: round {round} is in a key epoch that was over"
                 if last is not None and last.plan not in ended:
                     yield f"{where}: round {round} was begun before {last.round} had ended"
+                if plan in begun:
+                    yield f"{where}: round {round} has the plan of another one"
+                if agreement in agreements and round > agreements[agreement].attempts:
+                    yield f"{where}: round {round} is one more than was agreed"
+                begun.add(plan)
                 plans[agreement] = body
             case RoundCertificate(agreement=agreement, plan=plan):
-                begun = plans.get(agreement)
-                if begun is None or begun.plan != plan or plan in ended:
+                going = plans.get(agreement)
+                if going is None or _which(going) != _which(body) or plan in ended:
                     yield f"{where}: the end of a round that was not going on"
-                ended[plan] = body
-                certified.add((agreement, body.round, body.model))
+                if body.is_void and body.model != models.get(agreement, body.model):
+                    yield f"{where}: a void round moved the model"
+                ended.add(plan)
+                models[agreement] = body.model
+                if not body.is_void:
+                    certified.add((agreement, body.round, body.model))
             case ModelRelease(agreement=agreement, round=round, model=model):
                 if (agreement, round, model) not in certified:
                     yield f"{where}: a model went out that no certificate names"
+
+
+def _which(body: RoundPlan | RoundCertificate) -> tuple[int, int, Digest]:
+    return body.epoch, body.round, body.plan
 
 
 def arriving(ledger: AuditedLedger) -> Iterator[str]:

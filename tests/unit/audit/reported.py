@@ -425,7 +425,7 @@ def operators(of: Ledger) -> Ledger:
                     plan=body.plan,
                     certificate=digest_of("certificate", body.round),
                     is_void=body.round == 4,
-                    model=digest_of("model", body.round),
+                    model=digest_of("model", 3 if body.round == 4 else body.round),
                 ),
             )
         if isinstance(body, Egress):
