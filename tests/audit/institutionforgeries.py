@@ -276,18 +276,56 @@ def _more_rounds_than_scheduled(bodies: Bodies, chance: random.Random, of: Subje
     """Go on with rounds of the second agreement, each as it should be, until they are too many."""
     second = of.federation.second
     at = [one for one in _released(bodies) if bodies[one].agreement == second.digest][-1]
-    reserve = bodies[at]
-    join = [b for b in bodies if isinstance(b, RoundJoin) and b.agreement == second.digest][-1]
-    upload = bodies[_of(bodies, Egress, reserve.nonce)]
-    charge = bodies[_of(bodies, BudgetCharge, reserve.nonce)]
-    for round in range(join.round + 1, join.round + second.schedule.attempts + 1):
+    return _more_rounds(bodies, chance, bodies[at], second.schedule.attempts)
+
+
+def _more_rounds(bodies: Bodies, chance: random.Random, like: BudgetReserve, count: int) -> Bodies:
+    """Go on with rounds like the last one, each with a reserve of its own."""
+    own = [b for b in bodies if isinstance(b, BudgetReserve) and b.round == like.round]
+    last = next(b for b in own if b.agreement == like.agreement)
+    join = [b for b in bodies if isinstance(b, RoundJoin) and b.agreement == like.agreement][-1]
+    upload = bodies[_of(bodies, Egress, last.nonce)]
+    charge = bodies[_of(bodies, BudgetCharge, last.nonce)]
+    for round in range(join.round + 1, join.round + count + 1):
         nonce = chance.randbytes(16)
         bodies += [
             replace(join, round=round),
-            replace(reserve, round=round, nonce=nonce),
+            replace(like, round=round, nonce=nonce),
             replace(charge, nonce=nonce),
             replace(upload, round=round, nonce=nonce),
         ]
+    return bodies
+
+
+@forgery("budget")
+def _rounds_beyond_the_schedule_on_another_data_set(
+    bodies: Bodies, chance: random.Random, of: Subject
+) -> Bodies:
+    """Run as many rounds once more, on rows that have a budget of their own."""
+    second = of.federation.second
+    space, dataset = (chance.randbytes(16).hex() for _ in range(2))
+    rows = bodies[places(bodies, DatasetRegister)[0]]
+    grants = {bodies[at].grant: bodies[at] for at in places(bodies, BudgetGrant)}
+    twins = {name: chance.randbytes(16) for name in grants}
+    at = places(bodies, BudgetGrant)[-1] + 1
+    bodies[at:at] = [
+        replace(rows, dataset=DatasetId(dataset), namespace=NamespaceId(space)),
+        *(
+            replace(one, grant=twins[name], namespace=NamespaceId(space))
+            for name, one in grants.items()
+        ),
+    ]
+    at = [one for one in _released(bodies) if bodies[one].agreement == second.digest][-1]
+    reserve = bodies[at]
+    reserve = replace(reserve, dataset=DatasetId(dataset), grant=twins[reserve.grant])
+    return _more_rounds(bodies, chance, reserve, second.schedule.attempts)
+
+
+@forgery("budget")
+def _a_reserve_left_open_before_a_restore(
+    bodies: Bodies, chance: random.Random, of: Subject
+) -> Bodies:
+    del bodies[places(bodies, BudgetCharge, outcome=Outcome.FORFEITED)[0]]
     return bodies
 
 
@@ -342,6 +380,19 @@ def _a_round_joined_twice(bodies: Bodies, chance: random.Random, of: Subject) ->
 @forgery("rounds")
 def _a_reserve_in_another_key_epoch(bodies: Bodies, chance: random.Random, of: Subject) -> Bodies:
     return _reserve(bodies, chance, epoch=2)
+
+
+@forgery("rounds")
+def _a_round_in_a_key_epoch_that_was_over(
+    bodies: Bodies, chance: random.Random, of: Subject
+) -> Bodies:
+    joins = places(bodies, RoundJoin, agreement=of.federation.first.digest)
+    at = chance.choice(joins[:-1])
+    bodies[at] = replace(bodies[at], epoch=2)
+    for reserve in places(bodies, BudgetReserve, agreement=bodies[at].agreement):
+        if bodies[reserve].round == bodies[at].round:
+            bodies[reserve] = replace(bodies[reserve], epoch=2)
+    return bodies
 
 
 @forgery("rounds")

@@ -18,6 +18,7 @@ from comity_common.ledger.bodies import (
     AgreementSign,
     BudgetGrant,
     BudgetReserve,
+    DatasetId,
     Egress,
     Restore,
     RoundJoin,
@@ -55,6 +56,7 @@ def _all(parties: frozenset[InstitutionId]) -> str:
 def spending(ledger: AuditedLedger) -> Iterator[str]:
     """Every reserve is a mechanism of a signed agreement, was granted, and fitted in its grant.
 
+    An agreement is signed for one data set, so its steps are counted in one namespace.
     Where a person declared that the ledger goes on from a backup, what was signed before is over.
     """
     budget = Budget()
@@ -62,6 +64,7 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
     grants: dict[bytes, BudgetGrant] = {}
     terms = {digest: _Terms(one) for digest, one in ledger.parties.agreements.items()}
     signed: set[Digest] = set()
+    datasets: dict[Digest, DatasetId] = {}
     for entry in ledger.entries:
         body = entry.body
         where = f"entry {entry.sequence}"
@@ -69,12 +72,16 @@ def spending(ledger: AuditedLedger) -> Iterator[str]:
             signed.add(body.agreement)
         if isinstance(body, Restore) and body.generation:
             signed.clear()
+            if budget.open_reserves():
+                yield f"{where}: a reserve was left open where the ledger goes on from a backup"
         if isinstance(body, BudgetReserve) and body.nonce not in forfeited:
             if body.agreement not in terms or body.agreement not in signed:
                 yield f"{where}: a reserve under an agreement that was not signed before"
             else:
                 not_agreed = _not_agreed(budget, terms[body.agreement], entry, body)
                 yield from (f"{where}: {why}" for why in not_agreed)
+            if datasets.setdefault(body.agreement, body.dataset) != body.dataset:
+                yield f"{where}: a second data set under one agreement"
         try:
             budget.apply(entry)
         except LocalError as error:
@@ -100,6 +107,8 @@ def rounds(ledger: AuditedLedger) -> Iterator[str]:
             last = joined.get(body.agreement)
             if last is not None and body.round <= last.round:
                 yield f"entry {entry.sequence}: round {body.round} was joined after {last.round}"
+            if last is not None and body.epoch < last.epoch:
+                yield f"entry {entry.sequence}: a key epoch that was over"
             joined[body.agreement] = body
         if isinstance(body, BudgetReserve) and body.nonce not in forfeited:
             join = joined.get(body.agreement)

@@ -25,6 +25,7 @@ from comity_audit.ledgers.heads import (
     read_witnesses,
 )
 from comity_audit.ledgers.parties import Parties, Side, owner_of, read_parties
+from comity_audit.ledgers.restores import uncounted
 from comity_audit.steps import Outcome, Step, about, outcome_of
 from comity_common.errors import PeerError
 from comity_common.ledger.bodies import Restore
@@ -288,9 +289,16 @@ class Verification:
         declared = sum(bool(body.generation) for body in restores)
         if not restores:
             return Outcome.HOLDS, "this ledger was never put back"
+        counted = "all that may have been forgotten counts as spent"
+        if found := uncounted(self.ledger):
+            names = _listed([f"{digest[:16]}…" for digest in found])
+            counted = (
+                f"what may have been forgotten under {names} does not count as spent: that this "
+                "was over before is a word of this ledger's owner alone"
+            )
         return Outcome.WORD, (
             f"found older than what was said before {len(restores) - declared} times, declared as "
-            f"restored {declared} times; all that may have been forgotten counts as spent"
+            f"restored {declared} times; {counted}"
         )
 
 
