@@ -1,14 +1,16 @@
 """Two sides of a border compared: what left an institution is what arrived at the operator.
 
 Both ledgers were verified, each on its own keys. A message is the same on both sides if its name,
-size and digest are, and each is counted as often as it was sent. What arrived and is not among what
-left is a finding: something crossed that the institution did not write down. What left and did not
-arrive is told: a connection that breaks looks the same as an operator who keeps silent.
+purpose, round, size and digest are, and each is counted as often as it was sent. What arrived and
+is not among what left is a finding: something crossed that the institution did not write down. What
+left and did not arrive is told: a connection that breaks looks the same as an operator who keeps
+silent.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from comity_audit.ledgers.entries import AuditedLedger
 from comity_common.errors import PeerError
@@ -20,7 +22,16 @@ from comity_common.ledger.tree import Tree
 
 IN_FLIGHT = 8  # messages of one vault that are on their way at the same time, less uploads
 
-Message = tuple[str, Traffic, int, Digest]
+
+class Message(NamedTuple):
+    """What both sides say of a message."""
+
+    name: str
+    traffic: Traffic
+    purpose: str
+    round: int | None
+    size_bytes: int
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +63,20 @@ def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> 
         tree: over the institution's entries.
 
     Raises:
-        PeerError: it is no operator that this institution has an agreement with.
+        PeerError: it is no operator that this institution has an agreement with; one for which
+            somebody vouches, if there is any.
     """
     owner, other = institution.parties.owner, operator.parties.owner
-    operators = [one.operator for one in institution.parties.agreements.values()]
+    operators = [one.operator for one in institution.parties.witnessing]
     if other not in operators:
         raise PeerError(f"expected the operator of an agreement of {owner.id}, got {other.id}")
     left = [
-        (entry.sequence, _left(entry.body))
+        (entry.sequence, _message(entry.body))
         for entry in institution.entries
         if isinstance(entry.body, Egress) and _goes_to(other.id, entry.body)
     ]
     arrived = [
-        (entry.sequence, _arrived(entry.body))
+        (entry.sequence, _message(entry.body))
         for entry in operator.entries
         if isinstance(entry.body, Ingress) and entry.body.sender == owner.id
     ]
@@ -81,8 +93,8 @@ def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> 
     findings += _other_heads(owner.id, institution, tree, operator)
     return Crossings(
         matched=both.total(),
-        matched_bytes=sum(size * count for (_, _, size, _), count in both.items()),
-        uploads=sum(count for one, count in both.items() if one[1] is Traffic.MECHANISM),
+        matched_bytes=sum(one.size_bytes * count for one, count in both.items()),
+        uploads=sum(count for one, count in both.items() if one.traffic is Traffic.MECHANISM),
         only_left=only_left,
         only_arrived=unmatched,
         newer=len(only_arrived) - len(unmatched),
@@ -94,12 +106,15 @@ def _goes_to(operator: InstitutionId, body: Egress) -> bool:
     return body.receiver == operator or is_greeting(body.message, body.receiver)
 
 
-def _left(body: Egress) -> Message:
-    return body.message, body.traffic, body.size_bytes, body.digest
-
-
-def _arrived(body: Ingress) -> Message:
-    return body.message, body.traffic, body.size_bytes, body.digest
+def _message(body: Egress | Ingress) -> Message:
+    return Message(
+        name=body.message,
+        traffic=body.traffic,
+        purpose=body.purpose,
+        round=body.round,
+        size_bytes=body.size_bytes,
+        digest=body.digest,
+    )
 
 
 def _beyond(messages: Sequence[tuple[int, Message]], others: Counter[Message]) -> tuple[int, ...]:
@@ -124,9 +139,7 @@ def _within_package(
     """
     beside = set(unmatched)
     quick = [
-        place
-        for place, (_, traffic, _, _) in arrived
-        if traffic is Traffic.CONTROL and place not in beside
+        place for place, one in arrived if one.traffic is Traffic.CONTROL and place not in beside
     ]
     last = quick[-IN_FLIGHT - 1] if len(quick) > IN_FLIGHT else -1
     return tuple(place for place in unmatched if place < last)
@@ -135,13 +148,15 @@ def _within_package(
 def _foreign_rounds(institution: AuditedLedger, operator: AuditedLedger) -> Iterator[str]:
     """Go through rounds that the institution joined and the operator's ledger leaves out."""
     plans = [entry.body for entry in operator.entries if isinstance(entry.body, RoundPlan)]
-    known = {plan.plan for plan in plans}
+    known = {(plan.agreement, plan.epoch, plan.round, plan.plan) for plan in plans}
     newest: dict[Digest, int] = {}
     for plan in plans:
         newest[plan.agreement] = max(plan.round, newest.get(plan.agreement, 0))
     for entry in institution.entries:
         body = entry.body
-        if not isinstance(body, RoundJoin) or body.plan in known:
+        if not isinstance(body, RoundJoin):
+            continue
+        if (body.agreement, body.epoch, body.round, body.plan) in known:
             continue
         if body.round <= newest.get(body.agreement, 0):
             yield f"entry {entry.sequence}: round {body.round} is not on the operator's ledger"

@@ -1,9 +1,10 @@
 """Every section of a report says what is in the ledger that it is of."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from tests.simulation.federation import promising_nothing
@@ -12,6 +13,7 @@ from tests.unit.audit.reported import (
     MADE,
     NAMESPACE,
     OPERATOR,
+    OWNER,
     Ledger,
     digest_of,
     full,
@@ -38,7 +40,16 @@ from comity_audit.report.writing import Written, recompute, write_report
 from comity_audit.steps import Outcome, Step
 from comity_common.dp.terms import Unit
 from comity_common.errors import LocalError, RefusalCode
-from comity_common.ledger.bodies import BudgetReserve, Note, Refused, Restore
+from comity_common.ids import InstitutionId
+from comity_common.ledger.bodies import (
+    Body,
+    BudgetReserve,
+    Ingress,
+    Note,
+    Refused,
+    Restore,
+    RoundJoin,
+)
 
 PACKAGE = PackageFacts(name="bank.zip", sha256="e" * 64, bytes=1)
 
@@ -285,6 +296,42 @@ def test_what_arrived_and_did_not_leave_is_a_finding() -> None:
     assert report.traffic.crossings.only_arrived == 4
     assert conclusions(report)[ClaimId.MATCHED] is Conclusion.FAILS
     assert report.summary.findings_count == 4
+
+
+def told_otherwise(of: Ledger, owner: InstitutionId, tell: Callable[[Body], Body]) -> Ledger:
+    """Write a ledger once more, in other words."""
+    ledger = Ledger(owner=owner, terms=of.terms)
+    for entry in of.entries:
+        ledger.add(tell(entry.body))
+    return ledger
+
+
+@pytest.mark.parametrize("changes", [{"round": 5}, {"purpose": "connection-test"}])
+def test_an_upload_that_arrived_for_something_else_is_a_finding(changes: dict[str, Any]) -> None:
+    def tell(body: Body) -> Body:
+        is_upload = isinstance(body, Ingress) and body.message == "upload"
+        return replace(body, **changes) if is_upload and body.round == 1 else body
+
+    ledger = full()
+    for _ in range(12):
+        ledger.control("fetch-plan", 60)
+    other = told_otherwise(operators(ledger), OPERATOR, tell)
+    report = ledger.written(operator=other).original.report
+    assert report.traffic.crossings is not None
+    assert (report.traffic.crossings.only_left, report.traffic.crossings.only_arrived) == (1, 1)
+    assert conclusions(report)[ClaimId.MATCHED] is Conclusion.FAILS
+
+
+def test_a_round_that_was_joined_by_the_plan_of_another_one_is_a_finding() -> None:
+    def tell(body: Body) -> Body:
+        is_third = isinstance(body, RoundJoin) and body.round == 3
+        return replace(body, plan=digest_of("plan", 1)) if is_third else body
+
+    ledger = full()
+    report = told_otherwise(ledger, OWNER, tell).written(operator=operators(ledger))
+    assert report.original.report.summary.findings == (
+        "entry 21: round 3 is not on the operator's ledger",
+    )
 
 
 def test_another_operators_ledger_is_a_finding_and_no_comparison() -> None:
