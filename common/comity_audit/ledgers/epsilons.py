@@ -146,10 +146,15 @@ def recompute(ledger: AuditedLedger) -> tuple[NamespaceEpsilon, ...]:
 
 
 def computed(events: Sequence[SampledGaussian], delta: Decimal, second: bool) -> Computed:
-    """Compute ε at δ of a fixed schedule, by both."""
+    """Compute ε at δ of a fixed schedule, by both.
+
+    What is out of reach of ours, and so costs ε = ∞, would take the other one hours and gigabytes.
+    """
     is_bound = any(event.mechanism == DISCRETE_GAUSSIAN for event in events)
-    theirs = _theirs(events, float(delta)) if second else None
-    return Computed(ours=pld.epsilon(events, delta), theirs=theirs, is_bound=is_bound)
+    ours, theirs = pld.epsilon(events, delta), None
+    if second and (math.isfinite(ours) or _is_without_privacy(events)):
+        theirs = _theirs(events, float(delta))
+    return Computed(ours=ours, theirs=theirs, is_bound=is_bound)
 
 
 def computed_at(
@@ -222,11 +227,15 @@ def merged(events: Iterable[SampledGaussian]) -> tuple[SampledGaussian, ...]:
     )
 
 
+def _is_without_privacy(events: Iterable[SampledGaussian]) -> bool:
+    return any(event.mechanism == NON_PRIVATE for event in events)
+
+
 def _theirs(events: Sequence[SampledGaussian], delta: float) -> float:
     """Compose the loss distributions of dp-accounting, add or remove one unit."""
     from dp_accounting.pld import privacy_loss_distribution as library
 
-    if any(event.mechanism == NON_PRIVATE for event in events):
+    if _is_without_privacy(events):
         return math.inf
     whole = None
     for event in events:

@@ -1,5 +1,6 @@
 """ε by two implementations that share no code, over settings that federations have."""
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 
@@ -52,6 +53,15 @@ def test_several_mechanisms_are_composed_and_steps_of_one_are_put_together() -> 
     several = [replace(one, steps=30), other, replace(one, steps=70)]
     assert set(merged(several)) == {one, other}
     assert computed(merged(several), DELTA, True).agree
+
+
+@pytest.mark.parametrize(
+    ("q", "sigma", "steps"), [("0.5", "0.001", 1), ("0.5", "1", 2**53 - 1), ("1", "1e-40", 3)]
+)
+def test_what_is_out_of_reach_of_ours_is_not_asked_of_the_other(
+    q: str, sigma: str, steps: int
+) -> None:
+    assert computed([event(q, sigma, steps)], DELTA, True) == Computed(ours=math.inf, theirs=None)
 
 
 def test_a_score_is_bounded_from_above() -> None:
