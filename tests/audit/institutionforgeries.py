@@ -29,7 +29,7 @@ from comity_common.ledger.bodies import (
     Traffic,
     Verdict,
 )
-from comity_common.ledger.controls import CONTROLS
+from comity_common.ledger.controls import CONTROLS, HEAD
 from tests.audit.forging import Bodies, Forgery, places, registry
 from tests.audit.subject import Subject
 
@@ -490,6 +490,16 @@ def _an_upload_without_a_reserve(bodies: Bodies, chance: random.Random, of: Subj
     at = chance.choice(places(bodies, Egress, traffic=Traffic.MECHANISM))
     bodies.insert(at, replace(bodies[at], nonce=chance.randbytes(16)))
     return bodies
+
+
+@forgery("traffic")
+def _an_upload_of_which_no_witness_was_asked(
+    bodies: Bodies, chance: random.Random, of: Subject
+) -> Bodies:
+    at = chance.choice(_released(bodies))
+    charge = _of(bodies, BudgetCharge, bodies[at].nonce)
+    between = [b for b in bodies[at:charge] if getattr(b, "message", "") != HEAD]
+    return [*bodies[:at], *between, *bodies[charge:]]
 
 
 @forgery("traffic")

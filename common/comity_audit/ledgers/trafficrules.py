@@ -15,29 +15,42 @@ from comity_common.ledger.bodies import (
     Traffic,
     Verdict,
 )
-from comity_common.ledger.controls import CONTROLS, UPLOAD, is_greeting
+from comity_common.ledger.controls import CONTROLS, HEAD, UPLOAD, is_greeting
 from comity_common.ledger.crossings import upload_sizes
 from comity_common.mechanisms import kinds_of, schedule_event
 
 
 class _Reserved(NamedTuple):
-    """A reserve as far as the ledger has come; `closed` by the outcome of its charge or refund."""
+    """A reserve as far as the ledger has come.
+
+    Attributes:
+        place: of its entry.
+        closed: by the outcome of its charge or refund.
+        is_shown: whether a head with it had left for the witnesses by then.
+    """
 
     body: BudgetReserve
-    closed: str
+    place: int
+    closed: str = ""
+    is_shown: bool = False
 
 
 def crossing(ledger: AuditedLedger) -> Iterator[str]:
-    """What left is covered by a reserve that was charged as released, once; or is control."""
+    """What left is covered by a reserve that was charged as released, once; or is control.
+
+    Noise is drawn between reserve and charge, so a head must have left for the witnesses there.
+    """
     reserves: dict[bytes, _Reserved] = {}
     covered: set[bytes] = set()
+    shown = -1  # the place of the last head that left
     for entry in ledger.entries:
         body, where = entry.body, f"entry {entry.sequence}"
         match body:
             case BudgetReserve(nonce=nonce):
-                reserves[nonce] = _Reserved(body, "")
+                reserves[nonce] = _Reserved(body, entry.sequence)
             case BudgetCharge(nonce=nonce, outcome=outcome) if nonce in reserves:
-                reserves[nonce] = reserves[nonce]._replace(closed=outcome.value)
+                of = reserves[nonce]
+                reserves[nonce] = of._replace(closed=outcome.value, is_shown=shown > of.place)
             case BudgetRefund(nonce=nonce) if nonce in reserves:
                 reserves[nonce] = reserves[nonce]._replace(closed="refunded")
             case Egress(traffic=Traffic.MECHANISM, nonce=nonce):
@@ -47,6 +60,8 @@ def crossing(ledger: AuditedLedger) -> Iterator[str]:
                 if (why := _uncovered(ledger, body, reserves.get(nonce))) is not None:
                     yield f"{where}: {why}"
             case Egress():
+                if body.message == HEAD:
+                    shown = entry.sequence
                 if (why := _no_control(ledger, body)) is not None:
                     yield f"{where}: {why}"
     for nonce, reserved in reserves.items():
@@ -77,6 +92,8 @@ def _uncovered(ledger: AuditedLedger, body: Egress, reserved: _Reserved | None) 
         return "it left without a reserve of the budget"
     if reserved.closed != Outcome.RELEASED:
         return "it left under a reserve that was not charged as released before"
+    if not reserved.is_shown:
+        return "no head with its reserve was sent to witnesses before it was charged"
     if body.message != UPLOAD or body.round != reserved.body.round:
         return f"expected the upload of round {reserved.body.round}"
     agreement = ledger.parties.agreements.get(reserved.body.agreement)

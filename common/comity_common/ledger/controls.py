@@ -18,6 +18,9 @@ UPLOAD = "upload"
 GREETING = "greet"
 """The first message of all. Who answers is known from the answer, so it goes to an address."""
 
+HEAD = "parcel_kind_head"
+"""By which an institution asks the others to cosign its ledger."""
+
 PURPOSES = {
     GREETING: "enrolment",
     "enrol": "enrolment",
@@ -75,7 +78,7 @@ CONTROLS = {
     "parcel_kind_decline": Control(4 * _KIB),
     "parcel_kind_reveal": Control(4 * _KIB, each=_KIB // 4, pairs=12),
     "parcel_kind_endorsement": Control(4 * _KIB),
-    "parcel_kind_head": Control(1 << 20),
+    HEAD: Control(1 << 20),
     "parcel_kind_cosignature": Control(10 * _KIB),
     "parcel_kind_objection": Control(2 << 20),
 }
