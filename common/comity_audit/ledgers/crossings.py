@@ -16,7 +16,7 @@ from comity_audit.ledgers.entries import AuditedLedger
 from comity_common.errors import PeerError
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import Egress, Ingress, RoundJoin, Traffic
-from comity_common.ledger.controls import is_greeting
+from comity_common.ledger.controls import HEAD, is_greeting
 from comity_common.ledger.operatorbodies import Head, RoundPlan
 from comity_common.ledger.tree import Tree
 
@@ -91,6 +91,8 @@ def compare(institution: AuditedLedger, tree: Tree, operator: AuditedLedger) -> 
     ]
     findings += _foreign_rounds(institution, operator)
     findings += _other_heads(owner.id, institution, tree, operator)
+    asked = sum(count for one, count in both.items() if one.name == HEAD)
+    findings += _unasked_heads(owner.id, asked, tree, operator)
     return Crossings(
         matched=both.total(),
         matched_bytes=sum(one.size_bytes * count for one, count in both.items()),
@@ -178,3 +180,22 @@ def _other_heads(
                 f"entry {entry.sequence} of the operator: it witnessed another ledger of {owner} "
                 f"with {body.size} entries"
             )
+
+
+def _unasked_heads(
+    owner: InstitutionId, asked: int, tree: Tree, operator: AuditedLedger
+) -> Iterator[str]:
+    """Count the heads of this ledger that were witnessed and for which it never asked.
+
+    Each is asked for in a message of its own, so who leaves its messages out is short of these.
+    """
+    heads = [entry.body for entry in operator.entries if isinstance(entry.body, Head)]
+    witnessed = sum(
+        one.institution == owner and one.size <= len(tree) and tree.root(one.size).hex() == one.root
+        for one in heads
+    )
+    if witnessed - asked > IN_FLIGHT:
+        yield (
+            f"the operator witnessed {witnessed} heads of {owner}, which sent {asked} of the "
+            "messages that ask for one"
+        )

@@ -40,16 +40,20 @@ from comity_audit.report.writing import Written, recompute, write_report
 from comity_audit.steps import Outcome, Step
 from comity_common.dp.terms import Unit
 from comity_common.errors import LocalError, RefusalCode
-from comity_common.ids import InstitutionId
+from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     Body,
     BudgetReserve,
+    Egress,
     Ingress,
     Note,
     Refused,
     Restore,
     RoundJoin,
 )
+from comity_common.ledger.controls import HEAD
+from comity_common.ledger.operatorbodies import Head
+from comity_common.ledger.tree import Tree
 
 PACKAGE = PackageFacts(name="bank.zip", sha256="e" * 64, bytes=1)
 
@@ -320,6 +324,37 @@ def test_an_upload_that_arrived_for_something_else_is_a_finding(changes: dict[st
     assert report.traffic.crossings is not None
     assert (report.traffic.crossings.only_left, report.traffic.crossings.only_arrived) == (1, 1)
     assert conclusions(report)[ClaimId.MATCHED] is Conclusion.FAILS
+
+
+def witnessed(of: Ledger, by: Ledger) -> Ledger:
+    """Let an operator witness each head that a ledger asked it for."""
+    for entry in of.entries:
+        if isinstance(entry.body, Egress) and entry.body.message == HEAD:
+            root = Tree(of.raw[: entry.sequence]).root().hex()
+            head = Head(
+                institution=OWNER,
+                generation=entry.generation,
+                size=entry.sequence,
+                root=Digest(root),
+            )
+            by.add(head)
+    return by
+
+
+def test_heads_that_were_witnessed_were_asked_for_in_messages_that_left() -> None:
+    def tell(body: Body) -> Body:
+        is_head = isinstance(body, Egress) and body.message == HEAD
+        return replace(body, digest=digest_of("another", body)) if is_head else body
+
+    ledger = full()
+    for _ in range(8):
+        ledger.control(HEAD, 600)
+    liar = told_otherwise(ledger, OWNER, tell)
+    honest = ledger.written(operator=witnessed(ledger, operators(ledger))).original.report
+    assert honest.summary.findings == ()
+    report = liar.written(operator=witnessed(liar, operators(ledger))).original.report
+    told = "the operator witnessed 12 heads of bank, which sent 0 of the messages that ask for one"
+    assert told in report.summary.findings
 
 
 def test_a_round_that_was_joined_by_the_plan_of_another_one_is_a_finding() -> None:
