@@ -27,7 +27,9 @@ from comity_common.ledger.bodies import (
 
 VERSION = "comity-ledger/1"
 
-TIME_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+TIME_PATTERN = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -253,7 +253,18 @@ def test_append_wants_a_genesis_first_and_nowhere_else_and_one_institution():
             append(last, body, institution, TIME)
 
 
-@pytest.mark.parametrize("time", ["", "now", "2026-01-01 00:00:00", "2026-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-13-01T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-0\u0661T00:00:00Z",
+        "",
+        "now",
+        "2026-01-01 00:00:00",
+        "2026-01-01T00:00:00+00:00",
+    ],
+)
 def test_the_time_has_one_spelling(time):
     with pytest.raises(LocalError):
         append(None, GENESIS, CLINIC, time)
