@@ -9,9 +9,17 @@ from collections.abc import Hashable, Iterable, Sized
 
 from comity_common.dp.spending import mechanism_of
 from comity_common.errors import PeerError
-from comity_common.ledger.bodies import BudgetGrant, BudgetReserve, DatasetRegister
+from comity_common.ids import Digest
+from comity_common.ledger.bodies import (
+    NO_AGREEMENT,
+    BudgetGrant,
+    BudgetReserve,
+    DatasetRegister,
+    agreement_of,
+)
 from comity_common.ledger.entries import Entry
 
+MAX_NAMED = 1_000  # agreements, which a package must have all; and the two names for none
 MAX_NAMESPACES = 1_000
 MAX_GRANTS = 1_000
 MAX_RESERVES = 60_000
@@ -26,12 +34,14 @@ def check_bounds(entries: Iterable[Entry]) -> None:
     Raises:
         PeerError: there is more than an honest vault can have written.
     """
+    named: set[Hashable] = {NO_AGREEMENT, Digest("")}
     namespaces: set[Hashable] = set()
     grants: set[Hashable] = set()
     schedules: set[Hashable] = set()
     terms: set[Hashable] = set()
     reserves = 0
     for entry in entries:
+        named.add(agreement_of(entry.body))
         match entry.body:
             case DatasetRegister(namespace=namespace):
                 namespaces.add(namespace)
@@ -44,6 +54,7 @@ def check_bounds(entries: Iterable[Entry]) -> None:
                 schedules.add(claim)
                 terms.add((one.grant, one.agreement, one.unit, *claim, *mechanism_of(one.event)))
                 reserves += 1
+    _check("agreements", named, MAX_NAMED + 2)
     _check("namespaces", namespaces, MAX_NAMESPACES)
     _check("grants", grants, MAX_GRANTS)
     _check("reserves", range(reserves), MAX_RESERVES)
