@@ -1,11 +1,16 @@
 """Fingerprints in words, for two people to compare by voice.
 
-Eight words of a list of 2048 are 88 bits: nobody finds another party or agreement with the same
-words. Which list stands behind each word is BIP-39's; the words keep nothing secret.
+Eight words of a list of 2048 are 88 bits: nobody finds another party or agreement with the words of
+a given one. Whoever drafts agreements could look for two with the same words, one to be signed and
+one to be shown to an auditor, and needs 2⁴⁴ tries for that; so an agreement's words are stretched
+(scrypt, RFC 7914), which makes each try take some hundredths of a second and 16 MiB. The list is
+BIP-39's; the words keep nothing secret.
 """
 
 from functools import lru_cache
 from importlib.resources import files
+
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from comity_common.agreement import Agreement, Party
 from comity_common.canonical import encode
@@ -15,6 +20,9 @@ from comity_common.ids import Digest
 
 WORDS = 8
 BITS_PER_WORD = 11
+STRETCHED_BYTES = 11
+SALT = b"comity/agreement-words"
+COST, BLOCK = 1 << 14, 8  # N and r of scrypt: 128 · N · r bytes of memory
 
 
 def in_words(fingerprint: bytes) -> str:
@@ -34,9 +42,11 @@ def party_words(party: Party) -> str:
     return in_words(digest("party", encode(party)))
 
 
+@lru_cache(maxsize=1024)
 def agreement_words(agreement: Digest) -> str:
-    """Name an agreement, to its last byte."""
-    return in_words(bytes.fromhex(agreement))
+    """Name an agreement, to its last byte; takes some hundredths of a second."""
+    stretch = Scrypt(salt=SALT, length=STRETCHED_BYTES, n=COST, r=BLOCK, p=1)
+    return in_words(stretch.derive(bytes.fromhex(agreement)))
 
 
 def check_readable(agreement: Agreement) -> None:

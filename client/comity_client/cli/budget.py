@@ -220,7 +220,7 @@ def forecast(
 
 
 def _running(institution: "Institution") -> "list[tuple[DatasetId, Spending]]":
-    """List what is signed and may still spend."""
+    """List what is signed and may still spend; after its last day an agreement reserves nothing."""
     from comity_client.registrations import IN_USE
     from comity_common.mechanisms import spending_of
 
@@ -229,6 +229,7 @@ def _running(institution: "Institution") -> "list[tuple[DatasetId, Spending]]":
         for known in institution.agreements.known()
         if known.state in IN_USE and known.dataset is not None
         if not institution.progress.is_over(known.agreement)
+        if known.agreement.schedule.expires >= institution.ledger.day().isoformat()
     ]
 
 

@@ -163,6 +163,17 @@ def test_an_agreement_that_is_over_is_not_waited_for(inst: Institution) -> None:
     assert over["epsilon_committed"] == over["epsilon_reserved"] < running["epsilon_committed"]
 
 
+def test_an_agreement_whose_last_day_is_over_is_not_waited_for(inst: Institution) -> None:
+    def until_yesterday(agreement: Agreement) -> Agreement:
+        return replace(agreement, schedule=replace(agreement.schedule, expires="2026-01-01"))
+
+    agreement = in_force(inst, until_yesterday)
+    inst.data.grant(inst.data.find("intents"), 8)
+    reserve(inst, 1, agreement)
+    (row,) = told(inst, "show")
+    assert row["epsilon_committed"] == row["epsilon_reserved"] > 0
+
+
 def test_a_grant_is_for_a_part_or_for_the_rest_and_is_asked_for(inst: Institution) -> None:
     assert told(inst, "grant", "--epsilon", 8, "--delta", "1e-5", "--order", 4)["epsilon"] == "8"
     rest = told(inst, "grant", "--gate", "fixed-schedule")

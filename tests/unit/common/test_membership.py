@@ -1,5 +1,6 @@
 """Invitations, requests and withdrawals: whole or refused, and signed by who may."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from tests.simulation.federation import make_agreement
 from comity_common.canonical import encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys
 from comity_common.errors import LocalError, PeerError
-from comity_common.ids import InstitutionId
+from comity_common.ids import Digest, InstitutionId
 from comity_common.membership import (
     PROTOCOL_VERSION,
     USER_AGENT,
@@ -76,6 +77,15 @@ def test_words_are_eight_and_hang_on_the_first_88_bits() -> None:
         changed[bit // 8] ^= 0x80 >> (bit % 8)
         assert in_words(bytes(changed)) != words
     assert in_words(bytes(11) + b"\xff" * 21) == words
+
+
+def test_the_words_of_an_agreement_are_stretched_as_another_implementation_does_it() -> None:
+    agreement = Digest("ab" * 32)
+    stretched = hashlib.scrypt(
+        bytes.fromhex(agreement), salt=b"comity/agreement-words", n=16384, r=8, p=1, dklen=11
+    )
+    assert agreement_words(agreement) == in_words(stretched)
+    assert agreement_words(agreement) != in_words(bytes.fromhex(agreement))
 
 
 def test_words_of_parties_and_agreements_differ_with_every_key() -> None:
