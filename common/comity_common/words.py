@@ -42,11 +42,9 @@ def party_words(party: Party) -> str:
     return in_words(digest("party", encode(party)))
 
 
-@lru_cache(maxsize=1024)
 def agreement_words(agreement: Digest) -> str:
-    """Name an agreement, to its last byte; takes some hundredths of a second."""
-    stretch = Scrypt(salt=SALT, length=STRETCHED_BYTES, n=COST, r=BLOCK, p=1)
-    return in_words(stretch.derive(bytes.fromhex(agreement)))
+    """Name an agreement, to its last byte; takes some hundredths of a second the first time."""
+    return in_words(_stretched(agreement))
 
 
 def check_readable(agreement: Agreement) -> None:
@@ -69,6 +67,12 @@ def is_word(text: str) -> bool:
 def printable(text: str) -> str:
     """Write a stranger's text in one line that moves no cursor."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+@lru_cache(maxsize=1024)
+def _stretched(agreement: Digest) -> bytes:
+    stretch = Scrypt(salt=SALT, length=STRETCHED_BYTES, n=COST, r=BLOCK, p=1)
+    return stretch.derive(bytes.fromhex(agreement))
 
 
 @lru_cache(maxsize=1)
