@@ -10,6 +10,7 @@ from typing import Any
 from comity_common.dp.terms import SAMPLED_GAUSSIAN, Gate, Unit
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
+    NO_AGREEMENT,
     AgreementSign,
     Body,
     BudgetCharge,
@@ -325,7 +326,12 @@ def _rounds_beyond_the_schedule_on_another_data_set(
 def _a_reserve_left_open_before_a_restore(
     bodies: Bodies, chance: random.Random, of: Subject
 ) -> Bodies:
-    del bodies[places(bodies, BudgetCharge, outcome=Outcome.FORFEITED)[0]]
+    at = places(bodies, BudgetCharge, outcome=Outcome.FORFEITED)[0]
+    del bodies[at]
+    if not any(bodies[at + place].generation for place in places(bodies[at:], Restore)):
+        generation = chance.randbytes(16)
+        restore = Restore(agreement=NO_AGREEMENT, epoch=0, round=0, generation=generation)
+        bodies.append(restore)
     return bodies
 
 
