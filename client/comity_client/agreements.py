@@ -301,7 +301,7 @@ def check_expiry(agreement: Agreement, today: date) -> None:
     Raises:
         Refusal: AGREEMENT_EXPIRED.
     """
-    if today > date.fromisoformat(agreement.schedule.expires):
+    if today > agreement.schedule.last_day:
         raise Refusal(
             RefusalCode.AGREEMENT_EXPIRED, f"expected a day until {agreement.schedule.expires}"
         )

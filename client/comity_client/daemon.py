@@ -12,7 +12,6 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -332,11 +331,11 @@ class Daemon:
 
         Without another one the vault goes on listening: a last certificate may come late.
         """
-        last = date.fromisoformat(agreement.schedule.expires)
+        last = agreement.schedule.last_day
         if self._inst.ledger.day() <= last:
             return False
         others = (standing.agreement.schedule for standing in self._inst.agreements.active())
-        return any(date.fromisoformat(other.expires) > last for other in others)
+        return any(other.last_day > last for other in others)
 
     def _between(self) -> str:
         """Say what is waited for while no agreement is at work."""

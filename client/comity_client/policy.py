@@ -163,7 +163,7 @@ class Policy(Settings):
         yield _at_most(size, self.upload_bytes), "upload_bytes", self.upload_bytes, size
 
     def _how_long(self, agreement: Agreement, today: date) -> Iterator[Asked]:
-        rounds, last = agreement.attempts, date.fromisoformat(agreement.schedule.expires)
+        rounds, last = agreement.attempts, agreement.schedule.last_day
         days = (last - today).days + 1  # today and the last day are days on which it runs
         yield _at_most(rounds, self.rounds), "rounds", self.rounds, rounds
         yield _at_most(days, self.days), "days", self.days, days

@@ -305,9 +305,14 @@ class Schedule:
         if not DATE_PATTERN.fullmatch(self.expires):
             raise LocalError("expected the last day as YYYY-MM-DD")
         try:
-            date.fromisoformat(self.expires)
+            self.last_day  # noqa: B018 - checks that the calendar has it
         except ValueError:
             raise LocalError("expected the last day to be a day of the calendar") from None
+
+    @property
+    def last_day(self) -> date:
+        """The last day on which anything may be trained, in UTC."""
+        return date.fromisoformat(self.expires)
 
     @property
     def attempts(self) -> int:

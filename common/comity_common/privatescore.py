@@ -125,9 +125,9 @@ class PrivateScore:
             None where the noise is too large for the number of units to be told from 0.
         """
         right, wrong, loss = total
-        sigma = math.sqrt(float(self.variance) * vaults)
+        sigma = self._deviation(vaults)
         units = right + wrong
-        if units < CERTAIN * math.sqrt(2) * sigma:
+        if not self._stands_out(units, vaults):
             return None
         share = min(max(right / units, 0.0), 1.0)
         each = 2 * loss / units
@@ -147,13 +147,20 @@ class PrivateScore:
         """
         if units < 1 or vaults < 1:
             raise LocalError("expected at least one unit and one vault")
-        sigma = math.sqrt(float(self.variance) * vaults)
+        sigma = self._deviation(vaults)
         return sigma / (units * self.grid) * math.hypot(right, 1 - right)
 
     def is_readable(self, units: int, vaults: int) -> bool:
         """Foretell whether `read` will find more than noise, if so many units are held out."""
-        sigma = math.sqrt(float(self.variance) * vaults)
-        return units * self.grid >= CERTAIN * math.sqrt(2) * sigma
+        return self._stands_out(units * self.grid, vaults)
+
+    def _deviation(self, vaults: int) -> float:
+        """Return the standard deviation of the noise of so many vaults on one lane, in parts."""
+        return math.sqrt(float(self.variance) * vaults)
+
+    def _stands_out(self, parts: int, vaults: int) -> bool:
+        """Tell whether so many units, in parts, are told from 0: they are the sum of two lanes."""
+        return parts >= CERTAIN * math.sqrt(2) * self._deviation(vaults)
 
     def _check(self, unit: Counts) -> None:
         right, wrong, loss = unit

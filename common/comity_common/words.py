@@ -20,7 +20,7 @@ from comity_common.ids import Digest
 
 WORDS = 8
 BITS_PER_WORD = 11
-STRETCHED_BYTES = 11
+STRETCHED_BYTES = WORDS * BITS_PER_WORD // 8
 SALT = b"comity/agreement-words"
 COST, BLOCK = 1 << 14, 8  # N and r of scrypt: 128 · N · r bytes of memory
 

@@ -28,7 +28,7 @@ def next_kind(agreement: Agreement, head: Head, today: date) -> RoundKind | None
             has expired.
     """
     schedule, scores = agreement.schedule, agreement.private_evaluation
-    is_over = today > date.fromisoformat(schedule.expires)
+    is_over = today > schedule.last_day
     can_score = scores is not None and head.begun_scores < scores.attempts and not is_over
     if can_score and agreement.owes_score(head.certified, head.scored):
         return RoundKind.EVALUATE

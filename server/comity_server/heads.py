@@ -12,7 +12,7 @@ from comity_common.agreement import Agreement
 from comity_common.canonical import decode, encode
 from comity_common.crypto.sign import Purpose, Signed, SigningKeys, verify
 from comity_common.errors import PeerError
-from comity_common.ids import Digest, InstitutionId
+from comity_common.ids import InstitutionId
 from comity_common.ledger.witness import (
     Cosignature,
     HeadRequest,
@@ -43,7 +43,7 @@ class Heads:
         self._keys = keys
         self._mailbox = mailbox
         self._told: set[int] = set()
-        self._asked: dict[Digest, int] = {}
+        self._asked_size = 0  # there is one ledger, whoever is asked about it
 
     def ask(self, agreement: Agreement) -> None:
         """Ask all institutions of an agreement to cosign the present head."""
@@ -56,10 +56,10 @@ class Heads:
             ledger.operator,
             generation,
             tree,
-            known | self._told | {self._asked.get(agreement.digest, 0)},
+            known | self._told | {self._asked_size},
             ledger.keys.head,
         )
-        self._asked[agreement.digest] = request.head.size
+        self._asked_size = request.head.size
         signed = self._keys.sign(Purpose.HEAD, encode(request))
         kind = pb.PARCEL_KIND_HEAD
         parcel = parcels.from_witness(agreement.digest, kind, signed)

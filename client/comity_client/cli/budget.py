@@ -187,15 +187,15 @@ def forecast(
 
     institution = Institution(home)
     numbers = (sampling_probability, noise_multiplier, steps)
-    other_terms = delta or order or gate != GATES[0]
-    if any(numbers) or other_terms if agreement else not all(numbers):
+    too_many = any(numbers) or delta or order or gate != GATES[0]
+    if too_many if agreement else not all(numbers):
         expected = "an agreement, or --sampling-probability, --noise-multiplier and --steps"
         raise Problem("COM-BUDGET-009", expected=expected, command="forecast")
     budget = institution.ledger.budget().with_commitments(_running(institution))
     if agreement:
         known = institution.agreements.find(agreement)
-        bound = known.dataset if not data else None
-        dataset = bound or _dataset(institution, data)
+        signed_for = None if data else known.dataset
+        dataset = signed_for or _dataset(institution, data)
         spending, like = spending_of(known.agreement), known.agreement.federation
         if spending.guarantee is None:
             expected = f"an agreement that promises something; {like} costs ε = ∞"
@@ -229,7 +229,7 @@ def _running(institution: "Institution") -> "list[tuple[DatasetId, Spending]]":
         for known in institution.agreements.known()
         if known.state in IN_USE and known.dataset is not None
         if not institution.progress.is_over(known.agreement)
-        if known.agreement.schedule.expires >= institution.ledger.day().isoformat()
+        if known.agreement.schedule.last_day >= institution.ledger.day()
     ]
 
 
@@ -390,7 +390,14 @@ def _spending(
     from comity_common.dp.accountant import epsilon_of
     from comity_common.dp.spending import Spending
     from comity_common.dp.tally import schedule_epsilon
-    from comity_common.dp.terms import MAX_ORDER, MIN_ORDER, Gate, SampledGaussian, Unit
+    from comity_common.dp.terms import (
+        MAX_ORDER,
+        MIN_ORDER,
+        Gate,
+        Guarantee,
+        SampledGaussian,
+        Unit,
+    )
     from comity_common.ids import Digest
 
     event = SampledGaussian(sampling_probability=q, noise_multiplier=sigma, steps=steps)
@@ -408,19 +415,9 @@ def _spending(
         unit=unit if unit is Unit.PERSON else Unit.RECORD,
         gate=Gate(gate),
         order=order,
-        guarantee=_upwards(epsilon, delta),
+        guarantee=Guarantee.covering(epsilon, delta),
         schedule=(event,),
     )
-
-
-def _upwards(epsilon: float, delta: "Decimal") -> "Guarantee":
-    """Write an ε so that it is not less, to six digits."""
-    from decimal import ROUND_CEILING, Context, Decimal
-
-    from comity_common.dp.terms import Guarantee
-
-    up = Context(prec=6, rounding=ROUND_CEILING)
-    return Guarantee(epsilon=up.create_decimal(Decimal(epsilon)), delta=delta)
 
 
 def _forecast_in_words(runs: int, like: str, claim: "Guarantee | None") -> str:

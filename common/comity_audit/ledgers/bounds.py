@@ -18,8 +18,8 @@ from comity_common.ledger.bodies import (
     agreement_of,
 )
 from comity_common.ledger.entries import Entry
+from comity_common.ledger.package import MAX_AGREEMENTS
 
-MAX_NAMED = 1_000  # agreements, which a package must have all; and the two names for none
 MAX_NAMESPACES = 1_000
 MAX_GRANTS = 1_000
 MAX_RESERVES = 60_000
@@ -34,7 +34,7 @@ def check_bounds(entries: Iterable[Entry]) -> None:
     Raises:
         PeerError: there is more than an honest vault can have written.
     """
-    named: set[Hashable] = {NO_AGREEMENT, Digest("")}
+    named: set[Hashable] = {NO_AGREEMENT, Digest("")}  # the two names for none
     namespaces: set[Hashable] = set()
     grants: set[Hashable] = set()
     schedules: set[Hashable] = set()
@@ -54,7 +54,7 @@ def check_bounds(entries: Iterable[Entry]) -> None:
                 schedules.add(claim)
                 terms.add((one.grant, one.agreement, one.unit, *claim, *mechanism_of(one.event)))
                 reserves += 1
-    _check("agreements", named, MAX_NAMED + 2)
+    _check("agreements", named, MAX_AGREEMENTS + 2)
     _check("namespaces", namespaces, MAX_NAMESPACES)
     _check("grants", grants, MAX_GRANTS)
     _check("reserves", range(reserves), MAX_RESERVES)

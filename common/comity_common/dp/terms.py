@@ -6,7 +6,7 @@ to the auditor; nobody rounds them on the way.
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from enum import StrEnum
 
 from comity_common.errors import LocalError
@@ -16,6 +16,7 @@ MAX_ORDER = 256  # the best order for ε = 0.1 at δ = 1e-5 lies below
 
 LEAST, MOST = Decimal("1e-40"), Decimal("1e40")  # what has a canonical form and fits a double
 MAX_STEPS = 2**53 - 1
+UPWARDS = Context(prec=6, rounding=ROUND_CEILING)
 
 SAMPLED_GAUSSIAN = "poisson-sampled-gaussian"
 DISCRETE_GAUSSIAN = "discrete-gaussian"
@@ -100,6 +101,15 @@ class Guarantee:
             raise LocalError("expected a positive epsilon")
         if not _within(LEAST, self.delta, Decimal(1)) or self.delta == 1:
             raise LocalError("expected a delta above 0 and below 1")
+
+    @classmethod
+    def covering(cls, epsilon: float, delta: Decimal) -> "Guarantee":
+        """Write a computed ε, above 0, to six digits so that it is not less.
+
+        Raises:
+            LocalError: it is infinite, or not within bounds.
+        """
+        return cls(epsilon=UPWARDS.create_decimal_from_float(epsilon), delta=delta)
 
 
 def check_order(order: int) -> None:

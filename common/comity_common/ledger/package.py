@@ -44,7 +44,7 @@ _BROKEN = (
     struct.error,
     EOFError,
     KeyError,
-    NotImplementedError,  # a way of packing that we do not know
+    NotImplementedError,  # said by zipfile of a newer or a stranger kind of zip
     OSError,
     OverflowError,
     RuntimeError,  # a password is asked for

@@ -6,7 +6,6 @@ federation without clipping, noise and masks, which shows what privacy cost. Imp
 
 import shutil
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, Context
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,6 @@ from comity_local.results import InstitutionResult, RoundResult, Score
 from comity_server.drafting import Start, aggregation_of
 from comity_server.terms import Terms
 
-UPWARDS = Context(prec=6, rounding=ROUND_CEILING)  # an ε is never told smaller than it is
 THREADS_BESIDE = 1  # while the vaults train on the same cores
 THREADS_ALONE = 2
 
@@ -155,9 +153,8 @@ class Yardstick:
             unit=agreement.privacy.unit,
             scores=agreement.attempts - agreement.schedule.attempts,
             guarantees={
-                InstitutionId(one.id): Guarantee(
-                    epsilon=UPWARDS.create_decimal_from_float(one.epsilon_reserved),
-                    delta=agreement.privacy.delta,
+                InstitutionId(one.id): Guarantee.covering(
+                    one.epsilon_reserved, agreement.privacy.delta
                 )
                 for one in institutions
                 if one.epsilon_reserved  # whose rows had a part in nothing needs none

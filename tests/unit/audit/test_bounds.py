@@ -3,10 +3,11 @@
 import pytest
 from tests.unit.audit.reported import OWNER, digest_of, number
 
-from comity_audit.ledgers.bounds import MAX_NAMED, check_bounds
+from comity_audit.ledgers.bounds import check_bounds
 from comity_common.errors import PeerError
 from comity_common.ledger.bodies import Genesis, RoundJoin
 from comity_common.ledger.entries import Entry, append
+from comity_common.ledger.package import MAX_AGREEMENTS
 
 TIME = "2026-01-05T08:00:00Z"
 
@@ -22,9 +23,9 @@ def naming(agreements: int) -> list[Entry]:
 
 
 def test_as_many_agreements_as_a_vault_can_know_are_read() -> None:
-    check_bounds(naming(MAX_NAMED))
+    check_bounds(naming(MAX_AGREEMENTS))
 
 
 def test_one_agreement_more_is_refused() -> None:
     with pytest.raises(PeerError, match="at most 1,002 agreements"):
-        check_bounds(naming(MAX_NAMED + 1))
+        check_bounds(naming(MAX_AGREEMENTS + 1))
