@@ -22,6 +22,7 @@ from tests.unit.audit.reported import (
 )
 
 from comity_audit.epsilontext import INFINITE, epsilon_text
+from comity_audit.ledgers.crossings import compare
 from comity_audit.ledgers.verification import Verification
 from comity_audit.report.facts import (
     MAX_TEXT,
@@ -39,7 +40,7 @@ from comity_audit.report.original import original_of, read_original
 from comity_audit.report.writing import Written, recompute, write_report
 from comity_audit.steps import Outcome, Step
 from comity_common.dp.terms import Unit
-from comity_common.errors import LocalError, RefusalCode
+from comity_common.errors import LocalError, PeerError, RefusalCode
 from comity_common.ids import Digest, InstitutionId
 from comity_common.ledger.bodies import (
     Body,
@@ -300,6 +301,15 @@ def test_what_arrived_and_did_not_leave_is_a_finding() -> None:
     assert report.traffic.crossings.only_arrived == 4
     assert conclusions(report)[ClaimId.MATCHED] is Conclusion.FAILS
     assert report.summary.findings_count == 4
+
+
+def test_only_the_operator_of_an_agreement_that_is_vouched_for_is_compared_with() -> None:
+    ledger, sham = full(), operators(Ledger(operator=("FR", "Somebody else")).begin())
+    own, other = (one.verified()[0].ledger for one in (ledger, sham))
+    beside = {**own.parties.agreements, sham.agreement.digest: sham.agreement}
+    both = replace(own, parties=replace(own.parties, agreements=beside))
+    with pytest.raises(PeerError, match="expected the operator of an agreement"):
+        compare(both, Tree(ledger.raw), other)
 
 
 def told_otherwise(of: Ledger, owner: InstitutionId, tell: Callable[[Body], Body]) -> Ledger:
