@@ -26,6 +26,7 @@ from comity_server.models import Models
 from comity_server.registry import Registry
 
 STOPS = {FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
+FLOWER_FAULTS = {FaultKind.KILL_SUPERNODE, FaultKind.KILL_SUPERLINK}
 LOOK_EVERY_S = 0.5
 START_WITHIN_S = 180.0
 WIND_DOWN_S = 60.0
@@ -109,7 +110,7 @@ class Conductor:
             status = self._operator.status()
             if status is not None:
                 self._take_in(status)
-                self._strike(status)
+            self._strike()
             self._wake()
             self._show(status)
             if status is not None and (status["finished"] or status["failure"]):
@@ -185,22 +186,19 @@ class Conductor:
                 self._supervisor.resume(f"vault-{fault.institution}")
                 self._say_once(f"{fault.institution} goes on after round {fault.round}")
 
-    def _strike(self, status: dict[str, Any]) -> None:
-        phases = {one["id"]: one["phase"] for one in status["institutions"]}
+    def _strike(self) -> None:
+        """Tell each fault once, and kill Flower's processes when the server waits for it."""
         for fault in self._faults:
-            marker = self._workdir.faults / fault.name
-            if fault.kind in processes.VAULT_FAULTS or fault.kind is FaultKind.KILL_SERVER:
-                if marker.exists():
-                    self._say_once(f"fault: {fault.name}")
+            if not self._struck(fault):
                 continue
-            begun = phases.get(fault.institution, "") not in ("", "idle", "ordered")
-            if status["round"] == fault.round and begun and not marker.exists():
-                marker.touch()
-                name = f"supernode-{fault.institution}"
-                if fault.kind is FaultKind.KILL_SUPERLINK:
-                    name = processes.SUPERLINK
-                self._say(f"fault: {fault.name}")
-                self._supervisor.kill(name)
+            self._say_once(f"fault: {fault.name}")
+            marker = self._workdir.faults / fault.name
+            if fault.kind in FLOWER_FAULTS and marker.stat().st_size == 0:
+                is_superlink = fault.kind is FaultKind.KILL_SUPERLINK
+                self._supervisor.kill(
+                    processes.SUPERLINK if is_superlink else f"supernode-{fault.institution}"
+                )
+                marker.write_text("killed\n")
 
     def _show(self, status: dict[str, Any] | None) -> None:
         agreement = self._founded.agreement

@@ -4,24 +4,37 @@
     python -m comity_local.faults server HOME MARKERS FAULT…
 
 The daemons know nothing of faults; they only tell an observer at which boundary they are. A marker
-file makes each fault happen once, also when the process is started again. Faults of Flower's
-processes are done by the conductor, which knows their pids.
+file makes each fault happen once, also when the process is started again. Flower's processes know
+no boundaries. The conductor kills them, at one of the server's: the server waits there until the
+conductor has written into the marker that it did.
 """
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from comity_local.options import Fault, FaultKind, read_fault
 
+TAKES_PART = {"accepted", "upload-begun"}  # an upload may come before the answer to the order
 BOUNDARIES = {
-    FaultKind.KILL_VAULT: ("training", signal.SIGKILL),
-    FaultKind.STOP_BEFORE_UPLOAD: ("before-upload", signal.SIGSTOP),
-    FaultKind.STOP_BEFORE_REVEAL: ("before-reveal", signal.SIGSTOP),
-    FaultKind.KILL_SERVER: ("upload-finished", signal.SIGKILL),
+    FaultKind.KILL_VAULT: {"training"},
+    FaultKind.STOP_BEFORE_UPLOAD: {"before-upload"},
+    FaultKind.STOP_BEFORE_REVEAL: {"before-reveal"},
+    FaultKind.KILL_SERVER: {"upload-finished"},
+    FaultKind.KILL_SUPERNODE: TAKES_PART,
+    FaultKind.KILL_SUPERLINK: TAKES_PART,
 }
+SIGNALS = {
+    FaultKind.KILL_VAULT: signal.SIGKILL,
+    FaultKind.STOP_BEFORE_UPLOAD: signal.SIGSTOP,
+    FaultKind.STOP_BEFORE_REVEAL: signal.SIGSTOP,
+    FaultKind.KILL_SERVER: signal.SIGKILL,
+}
+CONDUCTOR_WITHIN_S = 60.0  # it may be scoring a model
+LOOK_EVERY_S = 0.05
 
 
 class Striker:
@@ -38,7 +51,7 @@ class Striker:
     def vault(self, boundary: str, round: int) -> None:
         """Observe a vault."""
         for fault in self._faults:
-            if fault.round == round and BOUNDARIES[fault.kind][0] == boundary:
+            if fault.round == round and boundary in BOUNDARIES[fault.kind]:
                 self._strike(fault)
 
     def server(self, boundary: str, institution: str, round: int) -> None:
@@ -48,11 +61,21 @@ class Striker:
                 self.vault(boundary, round)
 
     def _strike(self, fault: Fault) -> None:
+        marker = self._markers / fault.name
         try:
-            (self._markers / fault.name).touch(exist_ok=False)
+            marker.touch(exist_ok=False)
         except FileExistsError:
             return
-        os.kill(os.getpid(), BOUNDARIES[fault.kind][1])
+        if fault.kind in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[fault.kind])
+        else:
+            _await_conductor(marker)
+
+
+def _await_conductor(marker: Path) -> None:
+    deadline = time.monotonic() + CONDUCTOR_WITHIN_S
+    while marker.stat().st_size == 0 and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
 
 
 def main(arguments: Sequence[str]) -> None:

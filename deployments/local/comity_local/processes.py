@@ -17,14 +17,14 @@ from comity_server import service as server
 from comity_server.home import Home as OperatorHome
 
 SUPERLINK = server.SUPERLINK
-VAULT_FAULTS = (FaultKind.KILL_VAULT, FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL)
+VAULT_FAULTS = {FaultKind.KILL_VAULT, FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
 
 
 def operator(workdir: Workdir, faults: tuple[Fault, ...]) -> list[Process]:
     """Return SuperLink, SuperExec, gate and the operator's daemon."""
     home = OperatorHome(workdir.operator)
     *flower, daemon = server.processes(home)
-    own = [fault for fault in faults if fault.kind is FaultKind.KILL_SERVER]
+    own = [fault for fault in faults if fault.kind not in VAULT_FAULTS]
     if own:
         daemon = replace(daemon, argv=_faulty(workdir, "server", home.path, own))
     return [_logged(workdir, process, process.name) for process in (*flower, daemon)]
