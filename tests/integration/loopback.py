@@ -56,8 +56,9 @@ from comity_common.secagg.round import Stage
 from comity_common.tuning import Tune
 from comity_common.wire import envelope, parcel
 from comity_server.authority import Authority, fingerprint
+from comity_server.transfer import OPTIONS
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0  # a vault under strace, on a machine with much else to do, is slow to load
 LABELS = ("card", "loan", "fraud")
 WORDS = (
     *("zebra", "quartz", "violin", "harbour", "lantern", "meadow", "copper", "saffron"),
@@ -126,7 +127,7 @@ class Listener(TransferServicer, grpc.ServerInterceptor):  # type: ignore[misc]
         self._database = database
         self._board = switchboard
         self._uploads: dict[Digest, tuple[str, StoredUpload, dict[int, bytes]]] = {}
-        self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[self])
+        self._server = grpc.server(ThreadPoolExecutor(8), options=OPTIONS, interceptors=[self])
         add_TransferServicer_to_server(self, self._server)
         self.port = self._server.add_secure_port("127.0.0.1:0", authority.server_credentials())
         self.certificate = authority.server

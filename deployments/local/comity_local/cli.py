@@ -158,10 +158,10 @@ def _fresh() -> Path:
 
 def _clean(workdir: Path | None, *, as_json: bool) -> None:
     from comity_host.cli import succeed
-    from comity_local.demo import clean
+    from comity_local.layout import Workdir
 
     made = [workdir] if workdir else sorted(BASE.glob("demo-*"))
-    removed = [str(path) for path in made if clean(path)]
+    removed = [str(path) for path in made if Workdir(path).remove()]
     if workdir is None and BASE.is_dir() and not any(BASE.iterdir()):
         BASE.rmdir()
     text = "\n".join(f"removed {path}" for path in removed) or "there was nothing to remove"

@@ -117,23 +117,6 @@ def _sockets(workdir: Workdir) -> Path:
     return here
 
 
-def clean(workdir: Path) -> bool:
-    """Remove what a demo made, and nothing else.
-
-    Returns:
-        whether there was anything.
-
-    Raises:
-        LocalError: the directory was not made by a demo.
-    """
-    if not workdir.exists():
-        return False
-    if not Workdir(workdir).marker.exists():
-        raise LocalError(f"expected a directory that a demo made, {workdir} is not")
-    shutil.rmtree(workdir)
-    return True
-
-
 def _conclude(
     options: Options,
     samples: Samples,

@@ -4,6 +4,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from comity_common.errors import LocalError
+
 MARKER = "comity-demo"
 
 
@@ -74,3 +76,19 @@ class Workdir:
         self.report.unlink(missing_ok=True)
         shutil.rmtree(self.model, ignore_errors=True)
         self.marker.touch()
+
+    def remove(self) -> bool:
+        """Remove what a demo made, and nothing else.
+
+        Returns:
+            whether there was anything.
+
+        Raises:
+            LocalError: the directory was not made by a demo.
+        """
+        if not self.path.exists():
+            return False
+        if not self.marker.exists():
+            raise LocalError(f"expected a directory that a demo made, {self.path} is not")
+        shutil.rmtree(self.path)
+        return True
