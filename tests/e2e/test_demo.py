@@ -97,6 +97,8 @@ def test_every_killed_process_costs_no_certified_round(killed):
     assert killed["federated"]["accuracy"] > killed["baseline"]["accuracy"]
     faults = sorted(path.name for path in (Path(killed["workdir"]) / "faults").iterdir())
     assert faults == ["kill-server:cc-br@2", "kill-superlink:dd-ke@3", "kill-vault:bb-fr@1"]
+    superlink = (Path(killed["workdir"]) / "logs" / "superlink.log").read_text()
+    assert superlink.count("Starting Flower SuperLink") > 1
 
 
 def test_all_vaults_and_the_server_hold_the_same_model_to_the_last_bit(killed):

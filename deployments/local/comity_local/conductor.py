@@ -17,7 +17,7 @@ from comity_local import processes
 from comity_local.asking import Operator, vault_status
 from comity_local.founding import Founded, Ports
 from comity_local.layout import Workdir
-from comity_local.options import Fault, FaultKind
+from comity_local.options import FLOWER_FAULTS, STOPS, Fault
 from comity_local.progress import InstitutionView, Progress, Snapshot
 from comity_local.results import TRAIN, RoundResult, Score
 from comity_local.yardstick import Yardstick
@@ -25,8 +25,6 @@ from comity_server.home import Home as OperatorHome
 from comity_server.models import Models
 from comity_server.registry import Registry
 
-STOPS = {FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
-FLOWER_FAULTS = {FaultKind.KILL_SUPERNODE, FaultKind.KILL_SUPERLINK}
 LOOK_EVERY_S = 0.5
 START_WITHIN_S = 180.0
 WIND_DOWN_S = 60.0
@@ -194,10 +192,7 @@ class Conductor:
             self._say_once(f"fault: {fault.name}")
             marker = self._workdir.faults / fault.name
             if fault.kind in FLOWER_FAULTS and marker.stat().st_size == 0:
-                is_superlink = fault.kind is FaultKind.KILL_SUPERLINK
-                self._supervisor.kill(
-                    processes.SUPERLINK if is_superlink else f"supernode-{fault.institution}"
-                )
+                self._supervisor.kill(processes.flower_process(fault))
                 marker.write_text("killed\n")
 
     def _show(self, status: dict[str, Any] | None) -> None:

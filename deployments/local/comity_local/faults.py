@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from comity_local.options import Fault, FaultKind, read_fault
+from comity_local.options import FLOWER_FAULTS, STOPS, Fault, FaultKind, read_fault
 
 TAKES_PART = {"accepted", "upload-begun"}  # an upload may come before the answer to the order
 BOUNDARIES = {
@@ -26,12 +26,6 @@ BOUNDARIES = {
     FaultKind.KILL_SERVER: {"upload-finished"},
     FaultKind.KILL_SUPERNODE: TAKES_PART,
     FaultKind.KILL_SUPERLINK: TAKES_PART,
-}
-SIGNALS = {
-    FaultKind.KILL_VAULT: signal.SIGKILL,
-    FaultKind.STOP_BEFORE_UPLOAD: signal.SIGSTOP,
-    FaultKind.STOP_BEFORE_REVEAL: signal.SIGSTOP,
-    FaultKind.KILL_SERVER: signal.SIGKILL,
 }
 CONDUCTOR_WITHIN_S = 60.0  # it may be scoring a model
 LOOK_EVERY_S = 0.05
@@ -66,10 +60,10 @@ class Striker:
             marker.touch(exist_ok=False)
         except FileExistsError:
             return
-        if fault.kind in SIGNALS:
-            os.kill(os.getpid(), SIGNALS[fault.kind])
-        else:
+        if fault.kind in FLOWER_FAULTS:
             _await_conductor(marker)
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP if fault.kind in STOPS else signal.SIGKILL)
 
 
 def _await_conductor(marker: Path) -> None:

@@ -20,6 +20,11 @@ class FaultKind(StrEnum):
     KILL_SUPERLINK = "kill-superlink"
 
 
+VAULT_FAULTS = {FaultKind.KILL_VAULT, FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
+FLOWER_FAULTS = {FaultKind.KILL_SUPERNODE, FaultKind.KILL_SUPERLINK}
+STOPS = {FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}  # the others kill
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One fault.

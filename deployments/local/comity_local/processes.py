@@ -12,12 +12,9 @@ from comity_client import service as client
 from comity_client.home import Home
 from comity_host.supervisor import Process
 from comity_local.layout import Workdir
-from comity_local.options import Fault, FaultKind
+from comity_local.options import VAULT_FAULTS, Fault, FaultKind
 from comity_server import service as server
 from comity_server.home import Home as OperatorHome
-
-SUPERLINK = server.SUPERLINK
-VAULT_FAULTS = {FaultKind.KILL_VAULT, FaultKind.STOP_BEFORE_UPLOAD, FaultKind.STOP_BEFORE_REVEAL}
 
 
 def operator(workdir: Workdir, faults: tuple[Fault, ...]) -> list[Process]:
@@ -44,6 +41,12 @@ def supernode(workdir: Workdir, institution: str, runtime_port: int) -> Process:
     """Return an institution's SuperNode."""
     process = client.supernode(Home(workdir.home(institution)), runtime_port)
     return _logged(workdir, process, f"supernode-{institution}")
+
+
+def flower_process(fault: Fault) -> str:
+    """Name the process that a fault of Flower's kills."""
+    is_superlink = fault.kind is FaultKind.KILL_SUPERLINK
+    return server.SUPERLINK if is_superlink else f"supernode-{fault.institution}"
 
 
 def _faulty(workdir: Workdir, daemon: str, home: Path, faults: Sequence[Fault]) -> tuple[str, ...]:
